@@ -1,0 +1,1 @@
+"""From Kaggle's Digit Recognizer files to a ready-to-upload submission."""

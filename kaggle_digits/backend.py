@@ -1,0 +1,120 @@
+"""The one place for what a single Keras backend can do; everything here has a plain fallback.
+
+Models and training are written with `keras` and numpy alone. What makes TensorFlow faster or
+repeatable on a CPU stands here, so that the other modules need not ask which backend runs.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kaggle_digits.errors import UserError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def name() -> str:
+    """Return the backend's name as Keras will choose it, without importing Keras.
+
+    Raises:
+        UserError: it is none that Keras can train with, or it is not installed.
+    """
+    chosen, origin = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
+    if not chosen:
+        settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+        origin = str(settings)
+        try:
+            chosen = json.loads(settings.read_text()).get("backend", BACKENDS[0])
+        except (OSError, ValueError):
+            chosen = BACKENDS[0]
+    if chosen not in BACKENDS:
+        raise UserError(f"{origin}: expected one of {', '.join(BACKENDS)}, found {chosen}")
+    if importlib.util.find_spec(chosen) is None:
+        raise UserError(f"{origin}: {chosen} is not installed; pip install {chosen}, or unset it")
+    return chosen
+
+
+def configure(threads: int) -> None:
+    """Import the backend, make it repeatable and give it a number of threads.
+
+    Call it before the first tensor is made. In a process where TensorFlow has run already, the
+    number of threads stays as it was.
+
+    Args:
+        threads: CPU threads for one operation. Summation order, and with it the last bits of every
+            result, depends on this number.
+    """
+    with _quiet_start():
+        import keras
+
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")  # it warns of each fit's new predict function
+            if tf.config.threading.get_intra_op_parallelism_threads() == 0:  # not set yet
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.experimental.enable_op_determinism()
+            tf.zeros(())  # starts the devices, which is when TensorFlow speaks of missing drivers
+        elif backend == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hold back what a backend's native code writes to standard error while it starts.
+
+    TensorFlow tells of drivers and instruction sets there, whatever its settings say. If the start
+    fails, all of it is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def fused_batch_norm(x, gamma, beta, epsilon: float):
+    """Normalise a batch over all axes but the last with the backend's fused kernel.
+
+    Args:
+        x: (n, h, w, c) float32 tensor.
+        gamma: (c,) scale.
+        beta: (c,) offset.
+        epsilon: added to the variance.
+
+    Returns:
+        (normalised x, batch mean (c,), biased batch variance (c,)), or None where this backend has
+        no such kernel for this input and the caller has to use element-wise operations. On a
+        CPU TensorFlow's kernel takes about half the time of those.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or len(x.shape) != 4 or x.dtype != "float32":
+        return None
+    import tensorflow as tf
+
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        x, gamma, beta, epsilon=epsilon, is_training=True
+    )
+    # The kernel returns the unbiased variance (n / (n - 1)); Keras averages the biased one.
+    count = tf.cast(tf.size(x) / tf.shape(x)[-1], "float32")
+    return y, mean, variance * (count - 1.0) / count

@@ -1,0 +1,139 @@
+"""The command line: one command a stage; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kaggle_digits.errors import UserError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
+)
+
+ConfigOption = Annotated[
+    str,
+    typer.Option(help="A shipped config (quick, standard, best) or the path of a YAML file."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or zip with train.csv and test.csv. Without it: KAGGLE_DIGITS_DATA, data/, "
+        "Kaggle's own folders, else a small practice set."
+    ),
+]
+CacheOption = Annotated[
+    str | None,
+    typer.Option(help="Cache folder. Without it: KAGGLE_DIGITS_CACHE, else the user's cache."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: train.epochs=5."),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kaggle-digits {version('kaggle-digits')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: ConfigOption = "quick",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder. Without it: the newest unfinished one of the same config and data "
+            "under submissions/, else a new one there."
+        ),
+    ] = None,
+    cache: CacheOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Train the ensemble and write a checked submission.csv; repeated, it goes on."""
+    from kaggle_digits import config as configs
+    from kaggle_digits import pipeline
+    from kaggle_digits.progress import Reporter
+
+    request = pipeline.Request(
+        config=configs.load(config, set_ or ()),
+        name=Path(config).stem,
+        data=data,
+        out=out,
+        root=Path("submissions"),
+        cache=_cache_folder(cache),
+    )
+    pipeline.run(request, Reporter())
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The submission to check.")],
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows expected. Without it: as the run's manifest, else 28000."),
+    ] = None,
+) -> None:
+    """Check a submission as Kaggle would, and for labels that cannot be right."""
+    from kaggle_digits import store, submission
+
+    labels = submission.check_file(file, rows or store.expected_rows(file))
+    typer.echo(f"{file}: a valid submission of {len(labels):,} rows")
+
+
+def _cache_folder(option: str | None) -> Path:
+    from kaggle_digits import store
+
+    given = option or os.environ.get("KAGGLE_DIGITS_CACHE")
+    return Path(given).expanduser() if given else store.default_cache()
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends in one line and status 2."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(prog_name="kaggle-digits", standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; repeat the command to go on", 130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; mend that and repeat the command")
+    except Exception as error:
+        # Usage errors (unknown option, missing value) have this method. They are not told by their
+        # class, because typer may bring its own copy of click.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _fail(f"{message()} (kaggle-digits --help lists the commands and their options)")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    print(f"kaggle-digits: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,312 @@
+"""Fit specifications -> finished fits: which fits a run has, their identity, their seeds.
+
+A fit is one member on one fold. Its specification says all that its result depends on, and can be
+written as JSON, so that a fit may run in this process, in another, or on another machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaggle_digits import bank, store
+from kaggle_digits.config import Config, MemberSettings
+from kaggle_digits.errors import UserError
+
+INPUT_ARRAYS = ("train_images", "train_labels", "test_images")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays that fits read.
+
+    Attributes:
+        train_images: (n, 28, 28) uint8.
+        train_labels: (n,) uint8, 0..9.
+        test_images: (m, 28, 28) uint8.
+        key: digest of the three.
+        images_key: digest of `train_images`, which the bank is made from.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    key: str
+    images_key: str
+
+    @classmethod
+    def of(cls, train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray):
+        """Put arrays together with their digests."""
+        arrays = tuple(map(np.ascontiguousarray, (train_images, train_labels, test_images)))
+        return cls(*arrays, key=store.digest(*arrays), images_key=store.digest(arrays[0]))
+
+    def put_into(self, cache: store.Cache) -> None:
+        """Store the arrays, for `from_cache` in another process."""
+        arrays = {name: getattr(self, name) for name in INPUT_ARRAYS}
+        cache.arrays(f"inputs-{self.key}", lambda: arrays)
+
+    @classmethod
+    def from_cache(cls, cache: store.Cache, key: str) -> Inputs:
+        """Load the arrays that have a digest; the specification of a fit names it."""
+
+        def missing() -> store.Arrays:
+            raise UserError(
+                f"{cache.folder}: has no sound data with digest {key}; repeat the run that made "
+                "this fit's specification, with this --cache"
+            )
+
+        arrays = cache.arrays(f"inputs-{key}", missing)
+        return cls.of(*(arrays[name] for name in INPUT_ARRAYS))
+
+
+@dataclass(frozen=True)
+class FitSpec:
+    """All that a fit's result depends on.
+
+    Attributes:
+        member: the member's name.
+        fold: from 0.
+        attempt: from 1; a repeated fit has other random numbers.
+        seed: the run's seed.
+        settings: the member's resolved settings; `augment.variants` is a number.
+        inputs_key: digest of the arrays, see `Inputs`.
+        heldout_rows: training rows that the fit does not train on, sorted.
+        bank_key: the bank that its epochs read.
+        backend: the Keras backend's name.
+    """
+
+    member: str
+    fold: int
+    attempt: int
+    seed: int
+    settings: MemberSettings
+    inputs_key: str
+    heldout_rows: tuple[int, ...]
+    bank_key: str
+    backend: str
+
+    @property
+    def name(self) -> str:
+        """The fit's name for people, folds counted from 1."""
+        return f"{self.member} fold {self.fold + 1}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification JSON-ready; `from_json` is the inverse."""
+        return vars(self) | {
+            "settings": self.settings.model_dump(mode="json"),
+            "heldout_rows": list(self.heldout_rows),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FitSpec:
+        """Read what `to_json` returned."""
+        settings = MemberSettings.model_validate(values["settings"])
+        return cls(**values | {"settings": settings, "heldout_rows": tuple(values["heldout_rows"])})
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything the fit depends on by dotted key, the held-out rows as a digest."""
+        values = self.to_json()
+        values["heldout_rows"] = store.digest_json(values["heldout_rows"])
+        return _flat(values)
+
+    def digest(self) -> str:
+        """Return the identity as 32 hex digits."""
+        return store.digest_json(self.identity())
+
+    def seed_for(self, purpose: str) -> int:
+        """Draw the seed of one purpose from (run seed, member, fold, attempt).
+
+        Other members, their order and their number have no influence.
+        """
+        text = f"{self.seed}/{self.member}/{self.fold}/{self.attempt}/{purpose}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
+
+    def variant_of_epoch(self, epoch: int) -> int:
+        """Say which variant of the bank an epoch (from 0) reads.
+
+        Every fit goes through all variants in an order of its own before it repeats one.
+        """
+        count = self.settings.augment.variants
+        order = np.random.default_rng(self.seed_for("variants")).permutation(count)
+        return int(order[epoch % count])
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished fit.
+
+    Attributes:
+        model: the net, a `keras.Model` from uint8 pixels to logits.
+        heldout: (h, 10) float32 probabilities of the held-out rows.
+        test: (m, 10) float32 probabilities of the test rows.
+        history: one dict an epoch.
+        train_seconds: wall time of the epochs.
+        predict_seconds: wall time of both predictions.
+        train_images: images that went through training.
+    """
+
+    model: Any
+    heldout: np.ndarray
+    test: np.ndarray
+    history: list[dict[str, float]]
+    train_seconds: float
+    predict_seconds: float
+    train_images: int
+
+
+def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) -> list[FitSpec]:
+    """List the fits of a run, member by member, all folds of the first member first.
+
+    Args:
+        config: the run's config.
+        inputs: the arrays.
+        split: held-out row sets.
+        backend: the Keras backend's name.
+
+    Returns:
+        One specification a member and fold.
+    """
+    specs = []
+    for member in config.members:
+        settings = config.member(member)
+        variants = settings.augment.variants or settings.train.epochs
+        settings = settings.model_copy(
+            update={"augment": settings.augment.model_copy(update={"variants": variants})}
+        )
+        key = bank.bank_key(inputs.images_key, settings.augment, config.seed)
+        for fold, heldout in enumerate(split):
+            spec = FitSpec(
+                member=member,
+                fold=fold,
+                attempt=1,
+                seed=config.seed,
+                settings=settings,
+                inputs_key=inputs.key,
+                heldout_rows=tuple(heldout.tolist()),
+                bank_key=key,
+                backend=backend,
+            )
+            specs.append(spec)
+    return specs
+
+
+# Identity keys that a person has never written, and what to call them instead.
+KEYS_FOR_PEOPLE = {
+    "inputs_key": "the data (pixels and labels of train.csv, pixels of test.csv)",
+    "heldout_rows": "folds.count (the rows that a fold holds out)",
+    "bank_key": "the version of albumentations or OpenCV",
+}
+
+
+def check_identity(spec: FitSpec, found: dict[str, Any], where: str) -> None:
+    """Refuse a finished fit that another specification made.
+
+    Args:
+        spec: what is wanted.
+        found: the identity in the finished fit's `fit.json`.
+        where: the finished fit's place, for the error message.
+
+    Raises:
+        UserError: names the first key that differs, with both values.
+    """
+    for key, wanted in spec.identity().items():
+        # Through JSON lists and tuples are alike.
+        if store.digest_json(found.get(key)) != store.digest_json(wanted):
+            found_value = (
+                "" if key in KEYS_FOR_PEOPLE else f": {found.get(key)} there, {wanted} here"
+            )
+            raise UserError(
+                f"{where}: this fit was made with another {KEYS_FOR_PEOPLE.get(key, key)}"
+                f"{found_value}; give another --out, or the settings and data of that run"
+            )
+
+
+def run_fit(
+    spec: FitSpec,
+    inputs: Inputs,
+    cache: store.Cache,
+    listener: Callable[[float, dict | None], None] | None = None,
+) -> FitResult:
+    """Train one fit and predict; needs nothing but the specification, its inputs and its bank.
+
+    Args:
+        spec: the fit.
+        inputs: the arrays whose key the specification names.
+        cache: holds the bank.
+        listener: see `train.train`.
+
+    Returns:
+        The finished fit.
+    """
+    from kaggle_digits import train  # brings the backend in, which the checks before do without
+
+    if inputs.key != spec.inputs_key:
+        raise ValueError(f"{spec.name}: made for inputs {spec.inputs_key}, given {inputs.key}")
+    heldout = np.array(spec.heldout_rows, np.int64)
+    trained = train.train(
+        spec.settings,
+        images=lambda epoch: cache.read_variant(spec.bank_key, spec.variant_of_epoch(epoch)),
+        labels=inputs.train_labels,
+        rows=np.setdiff1d(np.arange(len(inputs.train_labels)), heldout),
+        clean=inputs.train_images,
+        seed=spec.seed_for("fit"),
+        listener=listener,
+    )
+    start = time.monotonic()
+    return FitResult(
+        model=trained.model,
+        heldout=train.predict(trained.model, inputs.train_images[heldout]),
+        test=train.predict(trained.model, inputs.test_images),
+        history=trained.history,
+        train_seconds=trained.seconds,
+        predict_seconds=time.monotonic() - start,
+        train_images=trained.images,
+    )
+
+
+def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
+    """Write a finished fit's folder, whole or not at all.
+
+    Args:
+        folder: the run's folder.
+        spec: the fit.
+        result: what it ended with.
+    """
+
+    def write_history(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, result.history[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(result.history)
+
+    files = {
+        "model.keras": result.model.save,
+        "predictions.npz": lambda path: store.write_arrays(
+            path, {"heldout": result.heldout, "test": result.test}
+        ),
+        "history.csv": write_history,
+    }
+    facts = {
+        "identity": spec.identity(),
+        "digest": spec.digest(),
+        "seconds": {"train": result.train_seconds, "predict": result.predict_seconds},
+        "train_images": result.train_images,
+    }
+    folder.write_fit(spec.member, spec.fold, files, facts)

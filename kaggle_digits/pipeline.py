@@ -1,0 +1,277 @@
+"""The order of the stages: from the competition's files to a checked submission."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from kaggle_digits import backend, bank, data, fits, folds, store
+from kaggle_digits.config import Config, dump
+from kaggle_digits.errors import UserError
+from kaggle_digits.progress import Reporter, duration
+from kaggle_digits.results import Results
+
+PRACTICE_WARNING = (
+    "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
+    "digits. Its submission is NOT for upload. Get the real files from "
+    "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
+    "--data."
+)
+SAMPLED_VARIANTS = 12  # in the picture of augmented samples
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for with `kaggle-digits run`.
+
+    Attributes:
+        config: the resolved config.
+        name: the config's name, for the run folder.
+        data: value of --data, or None.
+        out: the run folder, or None: choose one under `root`.
+        root: where run folders are made.
+        cache: the cache folder.
+    """
+
+    config: Config
+    name: str
+    data: str | None
+    out: Path | None
+    root: Path
+    cache: Path
+
+
+def run(request: Request, reporter: Reporter) -> store.RunFolder:
+    """Do the whole job; repeated, it reuses what is finished.
+
+    Args:
+        request: what was asked for.
+        reporter: where progress goes.
+
+    Returns:
+        The run's folder with a checked `submission.csv`.
+
+    Raises:
+        UserError: anything a person can mend; nothing finished is lost.
+    """
+    start = time.monotonic()
+    config = request.config
+    source = data.find_source(request.data or config.data.path)
+    if source.practice:
+        reporter.say(PRACTICE_WARNING)
+    cache = store.Cache(request.cache)
+    digits = data.load(source, cache.arrays)
+    data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
+    inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
+    folder = _choose_folder(request, digits)
+    split = _read_or_make_split(folder, inputs, config)
+    specs = fits.plan(config, inputs, split, backend.name())
+    todo = [spec for spec in specs if not _is_finished(folder, spec)]
+
+    reporter.log_to(folder.log)
+    reporter.say(
+        f"data: {digits.source}: {len(inputs.train_labels):,} training rows, "
+        f"{len(inputs.test_images):,} test rows, of which {digits.duplicates} also stand in train"
+    )
+    reporter.say(f"run folder: {folder.folder}")
+    if len(todo) < len(specs):
+        reporter.say(f"reused: {len(specs) - len(todo)} of {len(specs)} fits, finished earlier")
+    results = Results(folder, config, digits, specs, start)
+    results.begin()
+    if todo:
+        inputs.put_into(cache)
+        _fill_banks(folder, cache, inputs, todo, reporter)
+        metrics = _train_fits(folder, cache, inputs, todo, results, reporter)
+    else:
+        metrics = results.update()
+    reporter.show(_final_table(folder, metrics))
+    if digits.practice:
+        reporter.say(PRACTICE_WARNING)
+    return folder
+
+
+def _choose_folder(request: Request, digits: data.Digits) -> store.RunFolder:
+    wanted = dump(request.config)
+
+    def goes_on(folder: store.RunFolder) -> bool:
+        try:
+            manifest = json.loads(folder.manifest.read_text())
+            unfinished = not manifest["complete"] and manifest["data"] == digits.hashes
+            return unfinished and folder.config.read_text() == wanted
+        except (OSError, ValueError, KeyError):
+            return False
+
+    if request.out is None:
+        return store.next_run_folder(request.root, request.name, goes_on)
+    if request.out.exists() and not request.out.is_dir():
+        raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
+    return store.RunFolder(request.out)
+
+
+def _read_or_make_split(
+    folder: store.RunFolder, inputs: fits.Inputs, config: Config
+) -> list[np.ndarray]:
+    """Return the split that the run folder holds, if it is this run's, or make it."""
+    if folder.folds.is_file():
+        saved = store.read_arrays(folder.folds)
+        split = folds.from_assignment(saved["folds"])
+        found = len(saved["folds"]), len(split), int(saved["seed"])
+        if found == (len(inputs.train_labels), config.folds.count, config.seed):
+            return split
+    return folds.stratified(inputs.train_labels, config.folds.count, config.seed)
+
+
+def _is_finished(folder: store.RunFolder, spec: fits.FitSpec) -> bool:
+    """Tell whether a fit is there; one that another config or other data made is an error."""
+    facts = folder.read_fit(spec.member, spec.fold)
+    if facts is None:
+        return False
+    fits.check_identity(spec, facts["identity"], str(folder.fit_folder(spec.member, spec.fold)))
+    return True
+
+
+def _fill_banks(
+    folder: store.RunFolder,
+    cache: store.Cache,
+    inputs: fits.Inputs,
+    specs: list[fits.FitSpec],
+    reporter: Reporter,
+) -> None:
+    """Draw what the fits will read; members with the same augmentation share a bank."""
+    by_bank: dict[str, list[fits.FitSpec]] = {}
+    for spec in specs:
+        by_bank.setdefault(spec.bank_key, []).append(spec)
+    for key, sharing in by_bank.items():
+        start = time.monotonic()
+        first = sharing[0]
+        variants = max(spec.settings.augment.variants for spec in sharing)
+        with reporter.bar(variants) as show:
+            drawn = bank.fill(
+                cache,
+                key,
+                inputs.train_images,
+                first.settings.augment,
+                first.seed,
+                variants,
+                listener=lambda done, total, show=show: show(done, f"augmentation {done}/{total}"),
+            )
+        seconds = time.monotonic() - start
+        speed = f" at {drawn * len(inputs.train_labels) / seconds:,.0f} images/s" if drawn else ""
+        reporter.say(
+            f"augmentation bank: {variants} variants, {drawn} drawn now in {duration(seconds)}"
+            f"{speed}"
+        )
+        if not folder.augmentation.is_file():
+            shown = range(min(SAMPLED_VARIANTS, variants))
+            _draw_samples(folder, inputs, [cache.read_variant(key, number) for number in shown])
+
+
+def _draw_samples(folder: store.RunFolder, inputs: fits.Inputs, variants: list[np.ndarray]) -> None:
+    """Save a picture: a line a digit, first as it came, then as the bank has it."""
+    import cv2
+
+    rows = [np.flatnonzero(inputs.train_labels == label)[:1] for label in range(10)]
+    columns = [images[np.concatenate(rows)] for images in (inputs.train_images, *variants)]
+    picture = 255 - np.concatenate(columns, axis=2).reshape(-1, 28 * len(columns))
+    enlarged = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    store.write_bytes(folder.augmentation, cv2.imencode(".png", enlarged)[1].tobytes())
+
+
+def _train_fits(
+    folder: store.RunFolder,
+    cache: store.Cache,
+    inputs: fits.Inputs,
+    specs: list[fits.FitSpec],
+    results: Results,
+    reporter: Reporter,
+) -> dict:
+    """Train the fits in order; return the metrics after the last."""
+    backend.configure(specs[0].settings.train.threads)
+    forecast = _Forecast(specs, len(inputs.train_labels))
+    so_far = ""
+    for spec in specs:
+        with reporter.bar(100) as show:
+            result = fits.run_fit(
+                spec, inputs, cache, partial(_report, reporter, show, forecast, spec, so_far)
+            )
+        fits.save_fit(folder, spec, result)
+        metrics = results.update()
+        so_far = f", out-of-fold accuracy so far {metrics['oof_accuracy']:.5f}"
+        own = metrics["members"][spec.member]["fits"][f"fold{spec.fold + 1}"]
+        reporter.say(
+            f"{spec.name} finished: {own['errors']} of {own['rows']} held-out rows wrong, accuracy "
+            f"{own['accuracy']:.5f}{so_far}"
+        )
+    return metrics
+
+
+def _report(
+    reporter: Reporter,
+    show: Callable[[float, str], None],
+    forecast: _Forecast,
+    spec: fits.FitSpec,
+    so_far: str,
+    epochs_done: float,
+    entry: dict | None,
+) -> None:
+    """Tell of a step of a fit; `entry` is the history's line at the end of an epoch."""
+    epochs = spec.settings.train.epochs
+    share, seconds_left = forecast.at(spec, epochs_done / epochs)
+    left = f"{duration(seconds_left)} left"
+    show(100 * share, f"{spec.name}, epoch {math.ceil(epochs_done)}/{epochs}{so_far}, {left}")
+    if entry:
+        reporter.say(
+            f"{spec.name}, epoch {entry['epoch']}/{epochs}: loss {entry['loss']:.4f}, training "
+            f"accuracy {entry['accuracy']:.4f}, {entry['images_per_second']:,.0f} images/s, {left}"
+        )
+
+
+class _Forecast:
+    """Forecasts how long the fits still take from the images that they have still to see."""
+
+    def __init__(self, specs: list[fits.FitSpec], rows: int) -> None:
+        self._start = time.monotonic()
+        self._before: dict[str, float] = {}
+        self._images: dict[str, float] = {}
+        self._total = 0.0
+        for spec in specs:
+            images = (rows - len(spec.heldout_rows)) * spec.settings.train.epochs
+            self._before[spec.name], self._images[spec.name] = self._total, images
+            self._total += images
+
+    def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float]:
+        """Return (share of all work done, seconds left) when `share` of a fit is done."""
+        done = (self._before[spec.name] + share * self._images[spec.name]) / self._total
+        return done, (time.monotonic() - self._start) * (1 - done) / done
+
+
+def _final_table(folder: store.RunFolder, metrics: dict) -> Table:
+    table = Table(title="Result", show_header=False)
+    low, high = metrics["oof_interval"]
+    table.add_row(
+        "out-of-fold accuracy",
+        f"{metrics['oof_accuracy']:.5f} ({metrics['oof_errors']} of {metrics['oof_rows']:,} wrong; "
+        f"95 % interval {low:.5f} to {high:.5f})",
+    )
+    for name, member in metrics["members"].items():
+        table.add_row(f"member {name}", f"{member['accuracy']:.5f} ({len(member['fits'])} fits)")
+    if test := metrics.get("test"):
+        table.add_row("test accuracy", f"{test['accuracy']:.5f} ({test['errors']} wrong)")
+    low, high = metrics["expected_leaderboard"]
+    table.add_row("expected leaderboard", f"{low:.5f} to {high:.5f} (95 %)")
+    table.add_row("training speed", f"{metrics['images_per_second']:,.0f} images/s")
+    table.add_row("wall time, all invocations", duration(metrics["wall_seconds"]))
+    table.add_row("peak memory", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
+    if metrics["practice_data"]:
+        table.add_row("submission", "PRACTICE DATA, NOT FOR UPLOAD")
+    table.add_row("submission file", str(folder.submission))
+    table.add_row("everything else", f"{folder.folder}/ (metrics.json, manifest.json, fits/ ...)")
+    return table

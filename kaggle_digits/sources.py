@@ -1,0 +1,355 @@
+"""Where the bytes of train and test come from: a folder, a zip, a Kaggle mount, the practice set.
+
+The very first step of the flow: `find_source` picks the place, `fingerprint` names its content for
+a cache, and `read` hands the unpacked bytes to `data`, which parses and checks them.
+"""
+
+import functools
+import gzip
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+import numpy as np
+
+from kaggle_digits.errors import UserError
+
+__all__ = ["Source", "find_source", "fingerprint", "practice_csv", "read"]
+
+PARTS = ("train", "test")
+ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
+COMPETITION_ZIP = "digit-recognizer.zip"
+UNPACKED_LIMIT = 2 * 1024**3  # bytes; the real train.csv has 77 MB
+READ_SIZE = 1024**2  # bytes
+
+PRACTICE = "practice set (scikit-learn load_digits)"
+PRACTICE_TRAIN_ROWS = 1400  # of 1,797
+PRACTICE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where train and test come from.
+
+    Attributes:
+        description: for people: the path as given, or the practice set's name.
+        practice: whether this is the embedded practice set, which is not for upload.
+        train: the file that holds train.csv, possibly packed; None for the practice set.
+        test: the file that holds test.csv, possibly packed (the same zip as `train`, or a file
+            of its own); None for the practice set.
+    """
+
+    description: str
+    practice: bool
+    train: Path | None = None
+    test: Path | None = None
+
+
+def find_source(
+    path: str | Path | None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    working_directory: Path | None = None,
+    kaggle_root: Path = Path("/kaggle/input"),
+) -> Source:
+    """Find the competition's files, or fall back to the practice set.
+
+    The order: `path`, `KAGGLE_DIGITS_DATA`, `data/`, the two folders where Kaggle mounts the
+    competition, any other folder under `kaggle_root` with both files, the practice set.
+
+    Args:
+        path: a folder, or a zip as Kaggle ships it; None to search.
+        environ: environment variables.
+        working_directory: the folder that holds `data/`; None for the current one.
+        kaggle_root: where a Kaggle kernel mounts its inputs.
+
+    Returns:
+        The first source found. The files themselves are not parsed yet.
+
+    Raises:
+        UserError: a given path does not exist or lacks train or test; a searched folder holds only
+            one of the two; or nothing is found on a Kaggle kernel.
+    """
+    if path is not None:
+        return _given(path, "--data")
+    if environ.get("KAGGLE_DIGITS_DATA"):
+        return _given(environ["KAGGLE_DIGITS_DATA"], "KAGGLE_DIGITS_DATA")
+    for folder in (
+        (working_directory or Path()) / "data",
+        kaggle_root / "competitions" / "digit-recognizer",
+        kaggle_root / "digit-recognizer",
+    ):
+        if source := _in_folder(folder):
+            return source
+    for train in sorted(kaggle_root.rglob("train.csv")):
+        # Other datasets have a train.csv too, so one without its test.csv is no mistake here.
+        if train.is_file() and _part_file(train.parent, "test"):
+            return _in_folder(train.parent)
+    if kaggle_root.exists() or "KAGGLE_KERNEL_RUN_TYPE" in environ:
+        raise UserError(
+            f"{kaggle_root}: expected the competition's train.csv and test.csv, found neither; "
+            "add the competition digit-recognizer to the kernel's inputs, or give --data"
+        )
+    return Source(PRACTICE, practice=True)
+
+
+def fingerprint(source: Source, part: str) -> str:
+    """Name the content of one file without unpacking it.
+
+    Args:
+        source: where the files come from.
+        part: "train" or "test".
+
+    Returns:
+        Letters, digits and hyphens: the kind of file, and the BLAKE2b hex digest of the bytes as
+        they lie on disk. It also changes with `part`, since one zip may hold both.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if source.practice:
+        return f"{part}-practice-{hashlib.blake2b(_practice_part(part)).hexdigest()}"
+    path = _path(source, part)
+    with _opened(path) as file:
+        digest = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+    return f"{part}-{path.suffix.lstrip('.')}-{digest}"
+
+
+def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
+    """Read and unpack one file into memory.
+
+    Args:
+        source: where the files come from.
+        part: "train" or "test".
+
+    Returns:
+        (the file's name for error messages, its unpacked bytes, at most 2 GiB).
+
+    Raises:
+        UserError: the file cannot be read, is damaged, encrypted, or too large; or a zip lacks the
+            member or holds one whose path leaves the folder.
+    """
+    if source.practice:
+        return f"practice set:{part}.csv", _practice_part(part)
+    path = _path(source, part)
+    where = str(path)
+    with _opened(path) as file:
+        if path.suffix == ".zip":
+            return _read_zip(file, where, part, ENDINGS)
+        if path.suffix == ".gz":
+            return where, _read_gzip(file, where)
+        return where, _read_limited(file, where)
+
+
+@functools.cache
+def practice_csv() -> tuple[bytes, bytes]:
+    """Make the practice set from scikit-learn's `load_digits`, in the competition's format.
+
+    The 1,797 digits of 8x8 pixels, 0 to 16, are enlarged to 20x20 (bilinear), set into 28x28 by
+    their centre of mass as MNIST's are, and scaled to 0..255. All arithmetic is on integers and the
+    split uses numpy's frozen generator, so the bytes are the same on every machine.
+
+    Returns:
+        (train.csv with 1,400 rows, test.csv with 397 rows); both have the label column.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    rows = np.column_stack([digits.target, _enlarge(digits.images).reshape(-1, 784)])
+    # RandomState is the generator whose stream numpy promises never to change.
+    rows = rows[np.random.RandomState(PRACTICE_SEED).permutation(len(rows))]
+    return _to_csv(rows[:PRACTICE_TRAIN_ROWS]), _to_csv(rows[PRACTICE_TRAIN_ROWS:])
+
+
+def _given(path: str | Path, setting: str) -> Source:
+    """Return the source at a path the user named; anything amiss there is an error."""
+    expected = f"{setting} {path}: expected a folder or a zip with train.csv and test.csv"
+    with _search_errors_reported(path):
+        location = Path(path).expanduser()
+        if location.is_file() and location.suffix == ".zip":
+            return _in_zip(location, str(path))
+        if not location.is_dir():
+            found = "another kind of file" if location.is_file() else "no such folder"
+            raise UserError(f"{expected}, found {found}; correct the path")
+    source = _in_folder(location, str(path))
+    if source is None:
+        raise UserError(f"{expected}, found neither; download them from the competition's page")
+    return source
+
+
+def _in_folder(folder: Path, description: str | None = None) -> Source | None:
+    """Return the source in a folder, or None where it holds neither train nor test."""
+    with _search_errors_reported(folder):
+        train, test = (_part_file(folder, part) for part in PARTS)
+        if train and test:
+            return Source(description or str(folder), practice=False, train=train, test=test)
+        if train or test:
+            missing = "test" if train else "train"
+            raise UserError(
+                f"{description or folder}: expected train and test, found no {missing}.csv, "
+                f"{missing}.csv.gz or {missing}.csv.zip; download it from the competition's page"
+            )
+        packed = folder / COMPETITION_ZIP
+        return _in_zip(packed, str(packed)) if packed.is_file() else None
+
+
+@contextmanager
+def _search_errors_reported(where: str | Path) -> Iterator[None]:
+    try:
+        yield
+    # No permission to look, a name too long, no such ~user, a NUL in the path.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{where}: cannot be searched for train.csv and test.csv: {error}"
+        ) from error
+
+
+def _part_file(folder: Path, part: str) -> Path | None:
+    candidates = (folder / f"{part}{ending}" for ending in ENDINGS)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _in_zip(path: Path, description: str) -> Source:
+    with _opened(path) as file, _damage_reported(str(path)), zipfile.ZipFile(file) as archive:
+        for part in PARTS:
+            _member(archive, str(path), part, ENDINGS)
+    return Source(description, practice=False, train=path, test=path)
+
+
+def _path(source: Source, part: str) -> Path:
+    return {"train": source.train, "test": source.test}[part]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _damage_reported(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    # Damaged bytes make zipfile, gzip and zlib raise almost anything: BadZipFile, zlib.error,
+    # EOFError, struct.error, NotImplementedError, UnicodeDecodeError, OSError, and more by version.
+    except Exception as error:
+        raise UserError(
+            f"{where}: cannot be unpacked ({error or type(error).__name__}); it is damaged or not "
+            "what its name says; download it again"
+        ) from error
+
+
+def _read_zip(file: BinaryIO, where: str, part: str, endings: tuple[str, ...]) -> tuple[str, bytes]:
+    """Unpack `part` from a zip; a member that is packed itself is unpacked too, once."""
+    with _damage_reported(where), zipfile.ZipFile(file) as archive:
+        member = _member(archive, where, part, endings)
+        inner = f"{where}:{PurePosixPath(member.filename).name}"
+        with archive.open(member) as stream:
+            if inner.endswith(".gz"):
+                return inner, _read_gzip(stream, inner)
+            content = _read_limited(stream, inner)
+    if inner.endswith(".zip"):
+        # Only a plain CSV may lie in the inner zip: there are zips that hold themselves.
+        return _read_zip(io.BytesIO(content), inner, part, (".csv",))
+    return inner, content
+
+
+def _read_gzip(file: BinaryIO, where: str) -> bytearray:
+    with _damage_reported(where), gzip.GzipFile(fileobj=file) as stream:
+        return _read_limited(stream, where)
+
+
+def _member(
+    archive: zipfile.ZipFile, where: str, part: str, endings: tuple[str, ...]
+) -> zipfile.ZipInfo:
+    """Return the one member that holds `part`, refusing what should not be unpacked."""
+    for member in archive.infolist():
+        name = PureWindowsPath(member.filename)  # knows / and \ and drive letters
+        if name.anchor or ".." in name.parts:
+            raise UserError(
+                f"{where}: holds {member.filename!r}, a path that leaves the folder; "
+                "download the competition's zip again"
+            )
+    for ending in endings:
+        wanted = f"{part}{ending}"
+        members = [
+            member
+            for member in archive.infolist()
+            if PurePosixPath(member.filename).name == wanted and not member.is_dir()
+        ]
+        if members:
+            break
+    else:
+        names = " or ".join(f"{part}{ending}" for ending in endings)
+        raise UserError(f"{where}: expected a member {names}, found none; download it again")
+    if len(members) > 1:
+        raise UserError(f"{where}: expected one {wanted}, found {len(members)}; remove the others")
+    [member] = members
+    if member.flag_bits & 0x1:
+        raise UserError(f"{where}: {wanted} is encrypted; unpack it with its password first")
+    # Other methods cannot be unpacked piece by piece within a bounded memory.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(
+            f"{where}: {wanted} is packed by method {member.compress_type}, expected 0 (stored) "
+            "or 8 (deflate); pack it again"
+        )
+    if member.file_size > UNPACKED_LIMIT:
+        raise _too_large(f"{where}:{wanted}")
+    return member
+
+
+def _read_limited(stream: BinaryIO, where: str) -> bytearray:
+    content = bytearray()
+    while piece := stream.read(READ_SIZE):
+        content += piece
+        if len(content) > UNPACKED_LIMIT:
+            raise _too_large(where)
+    return content
+
+
+def _too_large(where: str) -> UserError:
+    return UserError(
+        f"{where}: has more than {UNPACKED_LIMIT} bytes unpacked, far more than the competition's "
+        "files; download it again"
+    )
+
+
+def _practice_part(part: str) -> bytes:
+    return practice_csv()[PARTS.index(part)]
+
+
+def _enlarge(images: np.ndarray) -> np.ndarray:
+    """Bring (n, 8, 8) images of 0..16 to (n, 28, 28) of 0..255, centred as MNIST's digits are."""
+    # Pixel i of 20 lies at (i + 1/2) * 8/20 - 1/2 on the axis of 8, which is (4 i - 3) / 10.
+    tenths = np.clip(4 * np.arange(20) - 3, 0, 70)
+    below, part_above = np.divmod(tenths, 10)
+    weights = np.zeros((20, 9), np.int64)
+    weights[np.arange(20), below] = 10 - part_above
+    weights[np.arange(20), below + 1] = part_above
+    weights = weights[:, :8]  # at the edge the pixel above has weight 0
+    enlarged = weights @ images.astype(np.int64) @ weights.T  # 0..1600
+    framed = np.pad((enlarged * 255 + 800) // 1600, ((0, 0), (4, 4), (4, 4)))
+    mass = framed.sum((1, 2))
+    rows, columns = (framed.sum(3 - axis) @ np.arange(28) for axis in (1, 2))
+    # From the centre of mass to 13.5, the middle of 28 pixels, rounded; the frame leaves 4 pixels.
+    down, right = (np.clip((14 * mass - moment) // mass, -4, 4) for moment in (rows, columns))
+    shifted = zip(framed, down, right, strict=True)
+    return np.stack([np.roll(image, (y, x), (0, 1)) for image, y, x in shifted])
+
+
+def _to_csv(rows: np.ndarray) -> bytes:
+    """Write (n, 785) integers, the label first, as the competition's CSV."""
+    header = ["label", *(f"pixel{index}" for index in range(784))]
+    lines = [header, *rows.tolist()]
+    return "".join(",".join(map(str, line)) + "\r\n" for line in lines).encode()
