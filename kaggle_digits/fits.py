@@ -233,7 +233,8 @@ def check_identity(spec: FitSpec, found: dict[str, Any], where: str) -> None:
                 "" if key in KEYS_FOR_PEOPLE else f": {found.get(key)} there, {wanted} here"
             )
             raise UserError(
-                f"{where}: this fit was made with another {KEYS_FOR_PEOPLE.get(key, key)}"
+                f"{where}: this fit was made with another "
+                f"{KEYS_FOR_PEOPLE.get(key, key.removeprefix('settings.'))}"
                 f"{found_value}; give another --out, or the settings and data of that run"
             )
 
