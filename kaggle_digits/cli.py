@@ -104,6 +104,16 @@ def check(
     typer.echo(f"{file}: a valid submission of {len(labels):,} rows")
 
 
+@app.command()
+def bench(config: ConfigOption = "quick", data: DataOption = None) -> None:
+    """Measure this machine beside bare Keras and Deotte's net; estimate each config's time."""
+    from kaggle_digits import bench as benchmark
+    from kaggle_digits import config as configs
+    from kaggle_digits.progress import Reporter
+
+    benchmark.run(configs.load(config), Path(config).stem, data, Reporter())
+
+
 def _cache_folder(option: str | None) -> Path:
     from kaggle_digits import store
 

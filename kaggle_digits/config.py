@@ -120,7 +120,7 @@ class Train(Section):
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
     learning_rate: float = Field(3e-3, gt=0, description="at the top of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled; not on biases and batch norm")
+    weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
     warmup_epochs: float = Field(1.0, ge=0, description="linear rise before the cosine fall")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share given to all classes")
     ema_epochs: float = Field(
