@@ -16,35 +16,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
 
-from kaggle_digits import augment, backend, bank, data, machine, store
+from kaggle_digits import backend, bank, data, machine, rivals, store
 from kaggle_digits import config as configs
-from kaggle_digits.config import Augment, Config, Elastic, MemberSettings
+from kaggle_digits.config import Augment, Config, MemberSettings
 from kaggle_digits.progress import Reporter, duration
-
-if TYPE_CHECKING:
-    import keras
+from kaggle_digits.rivals import OURS, seconds_of
 
 # Stages and rows of the table.
 CSV_COLD = "train.csv and test.csv, cold"
 BANK, BANK_ROW = "augmentation bank", "start of its processes included"
-OURS = "kaggle-digits, the config's net"
-BARE = "bare Keras, the same net, from memory"
-DEOTTE_SINGLE = "Deotte's net, one image at a time, batch 64"
-DEOTTE_64 = "Deotte's net, from memory, batch 64"
-DEOTTE_128 = "Deotte's net, from memory, batch 128"
-DEOTTE = "Deotte's net, from memory"
-
-# Rotation 10 degrees, zoom and shift .1, nothing else.
-DEOTTE_RANGES = Augment(
-    rotate=(-10, 10), scale=(0.9, 1.1), translate=(-0.1, 0.1), shear=(0, 0), elastic=Elastic(p=0)
-)
-
-Measure = Callable[[], float]  # measures once; returns images a second
 
 
 @dataclass(frozen=True)
@@ -192,8 +176,8 @@ def _measure_rounds(
     variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
     # Spread over the bank, as the rows of a fit are.
     rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
-    rivals = _training_rivals(settings, images[rows], labels[rows], seed)
-    predictors = _predictors(settings, images[: sizes.predict_images], seed)
+    training = rivals.training_rivals(settings, images[rows], labels[rows], seed)
+    prediction = rivals.predictors(settings, images[: sizes.predict_images], seed)
 
     csv: dict[str, list[float]] = defaultdict(list)
     speeds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -205,11 +189,11 @@ def _measure_rounds(
             csv[f"train.csv, {state}"].append(train_seconds)
             csv[f"train.csv and test.csv, {state}"].append(both_seconds)
         fill = partial(bank.fill, cache, bank_key, bank_images, settings.augment, seed, variants)
-        speeds[BANK][BANK_ROW].append(variants * len(bank_images) / _seconds(fill))
+        speeds[BANK][BANK_ROW].append(variants * len(bank_images) / seconds_of(fill))
         variant = partial(cache.read_variant, bank_key)
         trained = train.train(_two_epochs(settings), variant, labels, rows, images, seed)
         speeds["training"][OURS].append(trained.history[1]["images_per_second"])
-        for stage, measures in (("training", rivals), ("prediction", predictors)):
+        for stage, measures in (("training", training), ("prediction", prediction)):
             for row, measure in measures.items():
                 speeds[stage][row].append(measure())
     return dict(csv), {stage: dict(measured) for stage, measured in speeds.items()}
@@ -242,119 +226,6 @@ def _two_epochs(settings: MemberSettings) -> MemberSettings:
     """Shorten the training: the first epoch traces, the second one is timed."""
     shortened = settings.train.model_copy(update={"epochs": 2})
     return settings.model_copy(update={"train": shortened})
-
-
-def _training_rivals(
-    settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int
-) -> dict[str, Measure]:
-    """Make the nets that ours is compared with."""
-    import keras
-
-    from kaggle_digits import models
-
-    bare = models.build(settings.model, seed)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    bare.compile("adam", loss, metrics=["accuracy"])
-    scaled, targets = _scaled(images), np.eye(10, dtype=np.float32)[labels]
-    return {
-        BARE: _from_memory(bare, images.astype(np.float32), labels, settings.train.batch_size),
-        DEOTTE_SINGLE: _one_image_at_a_time(deotte_net(), images, targets, seed),
-        DEOTTE_64: _from_memory(deotte_net(), scaled, targets, 64),
-        DEOTTE_128: _from_memory(deotte_net(), scaled, targets, 128),
-    }
-
-
-def _from_memory(net: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> Measure:
-    whole = len(x) // batch_size * batch_size or len(x)  # as in our own training
-    return _traced(net, whole, x[:whole], y[:whole], batch_size=batch_size)
-
-
-def _one_image_at_a_time(
-    net: keras.Model, images: np.ndarray, targets: np.ndarray, seed: int
-) -> Measure:
-    """Feed a net as Deotte does: a generator that moves image by image, batches of 64."""
-    import keras
-
-    transform = augment.build_transform(DEOTTE_RANGES)
-    transform.set_random_seed(seed)
-    size = min(64, len(images))
-
-    class Batches(keras.utils.PyDataset):
-        def __len__(self) -> int:
-            return len(images) // size
-
-        def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-            rows = slice(step * size, (step + 1) * size)
-            moved = [transform(image=image[..., None])["image"][..., 0] for image in images[rows]]
-            return _scaled(np.stack(moved)), targets[rows]
-
-    batches = Batches()
-    return _traced(net, len(batches) * size, batches)
-
-
-def _traced(net: keras.Model, images: int, *fit_data, **fit_options) -> Measure:
-    """Train a step, which traces; the measure trains an epoch of that many images."""
-    net.fit(*fit_data, **fit_options, steps_per_epoch=1, verbose=0)
-    return lambda: images / _epoch_seconds(net, *fit_data, **fit_options)
-
-
-def _epoch_seconds(net: keras.Model, *fit_data, **fit_options) -> float:
-    """Time an epoch from its begin to its end, as our own training does."""
-    import keras
-
-    marks = []
-    clock = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: marks.append(time.monotonic()),
-        on_epoch_end=lambda epoch, logs: marks.append(time.monotonic()),
-    )
-    net.fit(*fit_data, **fit_options, verbose=0, callbacks=[clock])
-    begin, end = marks
-    return end - begin
-
-
-def _scaled(images: np.ndarray) -> np.ndarray:
-    """Return (n, 28, 28, 1) float32 of 0..1, the input of Deotte's net."""
-    return images[..., None].astype(np.float32) / 255
-
-
-def deotte_net() -> keras.Model:
-    """Build and compile the net of C. Deotte, "25 Million Images! [0.99757] MNIST" (Kaggle).
-
-    Returns:
-        A model from (n, 28, 28, 1) float32 of 0..1 to (n, 10) probabilities.
-    """
-    import keras
-    from keras import layers
-
-    net = keras.Sequential([keras.Input((28, 28, 1))], name="deotte")
-    for width in (32, 64):
-        for kernel, options in ((3, {}), (3, {}), (5, {"strides": 2, "padding": "same"})):
-            net.add(layers.Conv2D(width, kernel, activation="relu", **options))
-            net.add(layers.BatchNormalization())
-        net.add(layers.Dropout(0.4))
-    net.add(layers.Conv2D(128, 4, activation="relu"))
-    net.add(layers.BatchNormalization())
-    net.add(layers.Flatten())
-    net.add(layers.Dropout(0.4))
-    net.add(layers.Dense(10, activation="softmax"))
-    net.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    return net
-
-
-def _predictors(settings: MemberSettings, images: np.ndarray, seed: int) -> dict[str, Measure]:
-    """Make the nets that predict and trace them."""
-    from kaggle_digits import models, train
-
-    ours, bare = models.build(settings.model, seed), models.build(settings.model, seed)
-    options = {"batch_size": train.PREDICT_BATCH, "verbose": 0}
-    calls = {
-        OURS: partial(train.predict, ours, images),
-        BARE: partial(bare.predict, images.astype(np.float32), **options),
-        DEOTTE: partial(deotte_net().predict, _scaled(images), **options),
-    }
-    for call in calls.values():
-        call()
-    return {row: lambda call=call: len(images) / _seconds(call) for row, call in calls.items()}
 
 
 def _measure_nets(
@@ -402,7 +273,7 @@ def measure_net(
     rows = np.arange(len(images))
     trained = train.train(_two_epochs(settings), lambda epoch: images, labels, rows, images, seed)
     train.predict(trained.model, images)
-    predict_seconds = _seconds(lambda: train.predict(trained.model, images))
+    predict_seconds = seconds_of(lambda: train.predict(trained.model, images))
     trained.model.save(folder / "model.keras")
     whole = time.monotonic() - start
     epoch_seconds = min(entry["seconds"] for entry in trained.history)  # the other one traced
@@ -411,12 +282,6 @@ def measure_net(
         predict=len(images) / predict_seconds,
         overhead=whole - 2 * epoch_seconds - 2 * predict_seconds,
     )
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.monotonic()
-    work()
-    return time.monotonic() - start
 
 
 def estimate(

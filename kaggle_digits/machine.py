@@ -15,7 +15,6 @@ PACKAGES = (
     "torch",
     "keras",
     "numpy",
-    "pandas",
     "scikit-learn",
     "albumentations",
     "opencv-python-headless",

@@ -145,6 +145,7 @@ class Results:
     def _write_manifest(self, complete: bool) -> None:
         manifest = {
             "complete": complete,
+            "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
             "data": self._digits.hashes,
             "data_source": self._digits.source,
             "test_rows": len(self._digits.test_images),

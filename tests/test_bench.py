@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from kaggle_digits import augment, backend, bench, config, data
+from kaggle_digits import augment, backend, bench, config, data, rivals
 from kaggle_digits.bench import Measurements, NetSpeed, Sizes
 from kaggle_digits.config import Config
 from kaggle_digits.progress import Reporter
@@ -37,12 +37,12 @@ def measurements():
         speeds={
             "augmentation bank": {"two processes": [4000.0, 3000.0, 5000.0]},
             "training": {
-                bench.OURS: [1000.0, 2000.0, 6000.0],
-                bench.BARE: [500.0, 2000.0, 2000.0],
+                rivals.OURS: [1000.0, 2000.0, 6000.0],
+                rivals.BARE: [500.0, 2000.0, 2000.0],
             },
             "prediction": {
-                bench.OURS: [3000.0, 3000.0, 3000.0],
-                bench.BARE: [2000.0, 4000.0, 3000.0],
+                rivals.OURS: [3000.0, 3000.0, 3000.0],
+                rivals.BARE: [2000.0, 4000.0, 3000.0],
             },
         },
         estimates={
@@ -108,7 +108,7 @@ def test_estimate_limits_the_rows_of_the_statistics():
 
 def test_ratio_is_taken_within_each_repetition(measurements):
     # 2, 1 and 3; the ratio of the medians would be 1.
-    assert measurements.ratio("training", bench.BARE) == 2.0
+    assert measurements.ratio("training", rivals.BARE) == 2.0
 
 
 def test_speed_table(measurements):
@@ -120,10 +120,10 @@ def test_speed_table(measurements):
         ("train.csv, cold", "2.00 s", "1.00 to 6.00", ""),
         ("train.csv and test.csv, cold", "3.00 s", "2.50 to 8.00", ""),
         ("augmentation bank: two processes", "4,000 images/s", "3,000 to 5,000", ""),
-        (f"training: {bench.OURS}", "2,000 images/s", "1,000 to 6,000", ""),
-        (f"training: {bench.BARE}", "2,000 images/s", "500 to 2,000", "2.00"),
-        (f"prediction: {bench.OURS}", "3,000 images/s", "3,000 to 3,000", ""),
-        (f"prediction: {bench.BARE}", "3,000 images/s", "2,000 to 4,000", "1.00"),
+        (f"training: {rivals.OURS}", "2,000 images/s", "1,000 to 6,000", ""),
+        (f"training: {rivals.BARE}", "2,000 images/s", "500 to 2,000", "2.00"),
+        (f"prediction: {rivals.OURS}", "3,000 images/s", "3,000 to 3,000", ""),
+        (f"prediction: {rivals.BARE}", "3,000 images/s", "2,000 to 4,000", "1.00"),
     ]
 
 
@@ -138,7 +138,7 @@ def test_estimate_table_has_the_shortest_first(measurements):
 
 
 def test_deotte_net_is_the_published_one():
-    net = bench.deotte_net()
+    net = rivals.deotte_net()
 
     convolutions = [  # side of the kernel, channels in, channels out, side of the output map
         (3, 1, 32, 26),
@@ -165,7 +165,7 @@ def test_deotte_net_is_the_published_one():
 
 
 def test_deotte_ranges_are_one_affine_step():
-    [step] = augment.build_transform(bench.DEOTTE_RANGES).transforms
+    [step] = augment.build_transform(rivals.DEOTTE_RANGES).transforms
 
     assert type(step).__name__ == "Affine"
     assert step.rotate == (-10, 10)
@@ -216,13 +216,13 @@ def test_run_on_the_practice_set(tmp_path, monkeypatch):
     assert {stage: list(rows) for stage, rows in found.speeds.items()} == {
         bench.BANK: [bench.BANK_ROW],
         "training": [
-            bench.OURS,
-            bench.BARE,
-            bench.DEOTTE_SINGLE,
-            bench.DEOTTE_64,
-            bench.DEOTTE_128,
+            rivals.OURS,
+            rivals.BARE,
+            rivals.DEOTTE_SINGLE,
+            rivals.DEOTTE_64,
+            rivals.DEOTTE_128,
         ],
-        "prediction": [bench.OURS, bench.BARE, bench.DEOTTE],
+        "prediction": [rivals.OURS, rivals.BARE, rivals.DEOTTE],
     }
     series = [*found.csv.values(), *(s for rows in found.speeds.values() for s in rows.values())]
     assert all(len(values) == 2 and min(values) > 0 for values in series)

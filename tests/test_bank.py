@@ -1,0 +1,160 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from kaggle_digits import augment, bank, store
+from kaggle_digits.config import Augment, Elastic
+from kaggle_digits.errors import UserError
+
+AFFINE = Augment(elastic=Elastic(p=0))
+
+
+def fill(folder, images, variants, **options):
+    return bank.fill(store.Cache(folder), "key", images, AFFINE, 5, variants, **options)
+
+
+def contents(folder):
+    """All files of a cache by name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_bytes_do_not_depend_on_the_number_of_processes(tmp_path, tiny_images):
+    steps = []
+    for processes in (1, 2):
+        drawn = fill(
+            tmp_path / str(processes),
+            tiny_images,
+            3,
+            processes=processes,
+            listener=lambda *step: steps.append(step),
+        )
+        assert drawn == 3
+    assert steps == [(1, 3), (2, 3), (3, 3)] * 2
+    one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert [name for name in one if name.endswith(".npy")] == [
+        f"bank/key/variant-{number:03d}.npy" for number in range(3)
+    ]
+    assert one == two
+
+
+def test_bank_holds_the_drawn_variants(tmp_path, tiny_images):
+    fill(tmp_path, tiny_images, 2)
+    cache = store.Cache(tmp_path)
+    for number in range(2):
+        stored = cache.read_variant("key", number)
+        assert (stored.shape, stored.dtype) == ((40, 28, 28), np.uint8)
+        assert not stored.flags.writeable
+        drawn = augment.draw_variant(tiny_images, AFFINE, 5, number)
+        np.testing.assert_array_equal(stored, drawn)
+
+
+def test_a_longer_run_only_adds_variants(tmp_path, tiny_images):
+    def files():
+        return {path: path.stat() for path in (tmp_path / "bank" / "key").iterdir()}
+
+    assert fill(tmp_path, tiny_images, 2) == 2
+    before, bytes_before = files(), contents(tmp_path)
+    assert fill(tmp_path, tiny_images, 2) == 0
+    assert fill(tmp_path, tiny_images, 4) == 2
+    after = files()
+    assert len(after) == 2 * len(before)
+    for path, status in before.items():
+        assert after[path].st_ino == status.st_ino
+        assert after[path].st_mtime_ns == status.st_mtime_ns
+    assert bytes_before.items() <= contents(tmp_path).items()
+    # Four at once are the same four.
+    fill(tmp_path / "again", tiny_images, 4)
+    assert contents(tmp_path / "again" / "bank") == contents(tmp_path / "bank")
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut", "no checksum"])
+def test_a_damaged_variant_is_noticed_and_drawn_again(tmp_path, tiny_images, damage):
+    fill(tmp_path, tiny_images, 3)
+    sound = contents(tmp_path)
+    path = tmp_path / "bank" / "key" / "variant-001.npy"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped byte":
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        path.with_name("variant-001.npy.blake2b").unlink()
+    steps = []
+    assert fill(tmp_path, tiny_images, 3, listener=lambda *step: steps.append(step)) == 1
+    assert steps == [(1, 1)]
+    assert contents(tmp_path) == sound
+
+
+def test_key_names_images_settings_and_seed():
+    key = bank.bank_key("images", Augment(), 1)
+    assert len(key) == 32
+    assert bank.bank_key("images", Augment(variants=9), 1) == key
+    others = {
+        bank.bank_key("other images", Augment(), 1),
+        bank.bank_key("images", AFFINE, 1),
+        bank.bank_key("images", Augment(), 2),
+    }
+    assert len(others | {key}) == 4
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_user_can_mend_is_told_from_a_worker_too(tmp_path, tiny_images, processes):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"cache.*cannot be written"):
+        fill(tmp_path / "cache", tiny_images, 2, processes=processes)
+
+
+ENDLESS_BANK = """
+import sys
+from pathlib import Path
+import numpy as np
+from kaggle_digits import bank, store
+from kaggle_digits.config import Augment
+
+if __name__ == "__main__":
+    images = np.zeros((500, 28, 28), np.uint8)
+    bank.fill(store.Cache(Path(sys.argv[1])), "key", images, Augment(), 5, 10_000, processes=2)
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path, process_env):
+    script, cache = tmp_path / "endless.py", tmp_path / "cache"
+    script.write_text(ENDLESS_BANK)
+    command = [sys.executable, str(script), str(cache)]
+    parent = subprocess.Popen(command, env=process_env, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: any(cache.rglob("variant-*.npy")), 60)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+    finally:
+        parent.kill()  # SIGKILL: the parent can tell nobody
+        parent.wait()
+    try:
+        wait_until(lambda: not any(map(alive, workers)), 10)
+    finally:
+        for worker in filter(alive, workers):
+            worker.kill()
+
+
+def alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.05)

@@ -1,0 +1,393 @@
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kaggle_digits import bank, fits, store
+from kaggle_digits.config import Config
+from kaggle_digits.errors import UserError
+
+LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
+SPLIT = [np.arange(0, 20), np.arange(20, 40)]
+SETTINGS = {
+    "seed": 3,
+    "folds": {"count": 2},
+    "train": {"epochs": 4},
+    "members": {"a": {}, "b": {"train": {"epochs": 6}}},
+}
+
+
+@pytest.fixture
+def inputs(tiny_images):
+    return fits.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+
+
+@pytest.fixture
+def plan(inputs):
+    def plan(backend="tensorflow", split=SPLIT, inputs=inputs, **changes):
+        config = Config.model_validate(SETTINGS | changes)
+        return fits.plan(config, inputs, split, backend)
+
+    return plan
+
+
+def digests(specs):
+    return {(spec.member, spec.fold): spec.digest() for spec in specs}
+
+
+# Inputs
+
+
+def test_inputs_have_keys_of_their_content(tiny_images, inputs):
+    assert len(inputs.key) == len(inputs.images_key) == 32
+    same = fits.Inputs.of(tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy())
+    assert (same.key, same.images_key) == (inputs.key, inputs.images_key)
+    # Arrays need not be contiguous.
+    striped = np.repeat(tiny_images, 2, axis=0)[::2]
+    assert fits.Inputs.of(striped, LABELS, tiny_images[:5]).key == inputs.key
+    pixel, labels, test = tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy()
+    pixel[-1, 27, 27] ^= 1
+    labels[7] = 8
+    test[0, 0, 0] ^= 1
+    others = [
+        fits.Inputs.of(pixel, LABELS, tiny_images[:5]),
+        fits.Inputs.of(tiny_images, labels, tiny_images[:5]),
+        fits.Inputs.of(tiny_images, LABELS, test),
+    ]
+    assert len({other.key for other in others} | {inputs.key}) == 4
+    # The bank depends on the training images alone.
+    assert [other.images_key == inputs.images_key for other in others] == [False, True, True]
+
+
+def test_inputs_come_back_from_the_cache(tmp_path, inputs):
+    inputs.put_into(store.Cache(tmp_path))
+    back = fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
+    assert (back.key, back.images_key) == (inputs.key, inputs.images_key)
+    for name in fits.INPUT_ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(inputs, name))
+
+
+def test_missing_or_damaged_inputs_are_told(tmp_path, inputs):
+    message = f"^{tmp_path}: has no sound data with digest {inputs.key}; .*--cache"
+    with pytest.raises(UserError, match=message):
+        fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
+    inputs.put_into(store.Cache(tmp_path))
+    path = store.Cache(tmp_path).arrays_path(f"inputs-{inputs.key}")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=message):
+        fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
+
+
+# Planning
+
+
+def test_plan_lists_all_folds_of_one_member_after_the_other(plan):
+    specs = plan()
+    assert [(s.member, s.fold) for s in specs] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert [s.name for s in specs] == ["a fold 1", "a fold 2", "b fold 1", "b fold 2"]
+    assert {s.attempt for s in specs} == {1}
+    assert {s.seed for s in specs} == {3}
+    assert [s.heldout_rows for s in specs] == [tuple(range(20)), tuple(range(20, 40))] * 2
+    assert [s.settings.train.epochs for s in specs] == [4, 4, 6, 6]
+
+
+def test_without_a_number_there_is_a_variant_an_epoch(plan):
+    assert [s.settings.augment.variants for s in plan()] == [4, 4, 6, 6]
+    fixed = plan(augment={"variants": 3})
+    assert [s.settings.augment.variants for s in fixed] == [3, 3, 3, 3]
+
+
+def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
+    keys = [spec.bank_key for spec in plan()]
+    assert len(set(keys)) == 1
+    assert keys[0] == bank.bank_key(inputs.images_key, Config().augment, 3)
+    members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
+    assert len({spec.bank_key for spec in plan(members=members)}) == 2
+
+
+def test_specification_comes_back_from_json(plan):
+    for spec in plan():
+        text = json.dumps(spec.to_json())
+        back = fits.FitSpec.from_json(json.loads(text))
+        assert back == spec
+        assert back.digest() == spec.digest()
+
+
+# Identity and seeds
+
+
+def test_other_members_change_no_fit(plan):
+    before = digests(plan())
+    reordered = plan(members=dict(reversed(SETTINGS["members"].items())))
+    assert digests(reordered) == before
+    more = digests(plan(members={"z": {"train": {"epochs": 9}}} | SETTINGS["members"]))
+    assert before.items() < more.items()
+    assert len(set(more.values())) == 6
+    fewer = digests(plan(members={"b": SETTINGS["members"]["b"]}))
+    assert fewer.items() < before.items()
+
+
+def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
+    before = digests(plan())
+    assert digests(plan(ensemble={"method": "vote"})) == before
+    assert digests(plan(data={"path": "elsewhere"})) == before
+    # What is given in so many words is no change.
+    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.003})) == before
+    explicit = plan(members={"a": {"augment": {"variants": 4}}})
+    assert digests(explicit).items() < before.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": 4}, "seed"),
+        ({"train": {"epochs": 4, "threads": 1}}, "settings.train.threads"),
+        ({"train": {"epochs": 4, "batch_size": 64}}, "settings.train.batch_size"),
+        ({"model": {"dropout": 0.5}}, "settings.model.dropout"),
+        ({"model": {"stages": [{"width": 8}]}}, "settings.model.stages"),
+        ({"augment": {"elastic": {"p": 0.25}}}, "settings.augment.elastic.p"),
+        ({"augment": {"variants": 2}}, "settings.augment.variants"),
+        ({"split": SPLIT[::-1]}, "heldout_rows"),
+        ({"backend": "jax"}, "backend"),
+    ],
+)
+def test_identity_holds_what_the_fit_depends_on(plan, changes, key):
+    before, after = plan()[0], plan(**changes)[0]
+    assert after.digest() != before.digest()
+    differing = {k for k, value in before.identity().items() if after.identity()[k] != value}
+    assert differing - {"bank_key"} == {key}
+
+
+@pytest.mark.parametrize("array", fits.INPUT_ARRAYS)
+def test_identity_holds_every_pixel_and_label(plan, inputs, array):
+    arrays = {name: getattr(inputs, name).copy() for name in fits.INPUT_ARRAYS}
+    arrays[array].flat[0] ^= 1
+    after = plan(inputs=fits.Inputs.of(**arrays))[0]
+    differing = {k for k, v in plan()[0].identity().items() if after.identity()[k] != v}
+    expected = {"inputs_key", "bank_key"} if array == "train_images" else {"inputs_key"}
+    assert differing == expected
+
+
+def test_identity_holds_the_libraries_that_draw_the_bank(plan, monkeypatch):
+    before = plan()[0]
+    monkeypatch.setattr("cv2.__version__", "0.0.1")
+    assert plan()[0].digest() != before.digest()
+
+
+def test_seeds_follow_from_run_seed_member_fold_and_attempt_alone(plan):
+    spec = plan()[0]
+    seed = spec.seed_for("fit")
+    assert 0 <= seed < 2**31
+    unrelated = [
+        plan(members={"b": {}, "a": {"train": {"epochs": 7}}}, backend="jax")[2],
+        plan(model={"dropout": 0.5}, split=SPLIT[::-1])[0],
+    ]
+    assert [(s.member, s.fold) for s in unrelated] == [("a", 0), ("a", 0)]
+    assert {s.seed_for("fit") for s in unrelated} == {seed}
+    related = [
+        dataclasses.replace(spec, seed=4),
+        dataclasses.replace(spec, member="b"),
+        dataclasses.replace(spec, fold=1),
+        dataclasses.replace(spec, attempt=2),
+    ]
+    seeds = {s.seed_for("fit") for s in related} | {seed, spec.seed_for("variants")}
+    assert len(seeds) == 6
+    assert dataclasses.replace(spec, attempt=2).digest() != spec.digest()
+
+
+def test_seed_by_hand(plan):
+    # A change of this formula would make every finished fit a stranger to its own settings.
+    digest = hashlib.blake2b(b"3/a/0/1/fit", digest_size=4).hexdigest()
+    assert plan()[0].seed_for("fit") == int(digest, 16) // 2
+
+
+def test_epochs_go_through_all_variants_before_they_repeat_one(plan):
+    specs = plan(augment={"variants": 5}, train={"epochs": 12})
+    orders = {}
+    for spec in specs:
+        order = [spec.variant_of_epoch(epoch) for epoch in range(12)]
+        assert all(type(variant) is int for variant in order)
+        assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
+        assert len(set(order[10:])) == 2
+        orders[spec.name] = tuple(order)
+    assert len(set(orders.values())) == 4  # members and folds have orders of their own
+
+
+# A finished fit that is there already
+
+
+def identity_of(spec, **changes):
+    """The identity as `fit.json` has it."""
+    return json.loads(json.dumps(spec.identity() | changes))
+
+
+def test_own_fit_is_accepted(plan):
+    for spec in plan():
+        fits.check_identity(spec, identity_of(spec), "fits/a-fold1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings.train.epochs": 9}, "another train.epochs: 9 there, 4 here"),
+        ({"settings.augment.elastic.p": 0.1}, "another augment.elastic.p: 0.1 there, 0.5 here"),
+        ({"settings.train.threads": None}, "another train.threads: None there, 2 here"),
+        ({"seed": 8}, "another seed: 8 there, 3 here"),
+        ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
+        ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
+        ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
+        ({"bank_key": "x"}, "version of albumentations or OpenCV; give another --out"),
+        # A change of the settings changes the bank as well: the cause is named.
+        ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0, 0]"),
+    ],
+)
+def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message):
+    spec = plan()[0]
+    with pytest.raises(UserError) as caught:
+        fits.check_identity(spec, identity_of(spec, **changes), "out/fits/a-fold1")
+    assert str(caught.value).startswith("out/fits/a-fold1: this fit was made with")
+    assert message in str(caught.value)
+    assert "give another --out, or the settings and data of that run" in str(caught.value)
+
+
+# Saving
+
+
+class FakeNet:
+    """Stands for a `keras.Model`, so that no backend has to start."""
+
+    def save(self, path):
+        assert path.suffix == ".keras"
+        path.write_bytes(b"a net")
+
+
+def result(**changes):
+    generator = np.random.default_rng(1)
+    history = [
+        {"epoch": 1, "loss": 0.5, "accuracy": 0.25},
+        {"epoch": 2, "loss": 0.125, "accuracy": 0.75},
+    ]
+    values = {
+        "model": FakeNet(),
+        "heldout": generator.random((20, 10), np.float32),
+        "test": generator.random((5, 10), np.float32),
+        "history": history,
+        "train_seconds": 2.5,
+        "predict_seconds": 0.5,
+        "train_images": 80,
+    }
+    return fits.FitResult(**values | changes)
+
+
+def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
+    folder, spec, done = store.RunFolder(tmp_path), plan()[3], result()
+    fits.save_fit(folder, spec, done)
+    files = folder.fit_folder("b", 1)
+    assert files == tmp_path / "fits" / "b-fold2"
+    names = ["fit.json", "history.csv", "model.keras", "predictions.npz"]
+    assert sorted(path.name for path in files.iterdir()) == names
+    facts = folder.read_fit("b", 1)
+    fits.check_identity(spec, facts["identity"], "there")
+    assert facts["digest"] == spec.digest()
+    assert facts["seconds"] == {"train": 2.5, "predict": 0.5}
+    assert facts["train_images"] == 80
+    assert sorted(facts["checksums"]) == ["history.csv", "model.keras", "predictions.npz"]
+    arrays = folder.read_fit_arrays("b", 1)
+    np.testing.assert_array_equal(arrays["heldout"], done.heldout)
+    np.testing.assert_array_equal(arrays["test"], done.test)
+    with (files / "history.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["epoch", "loss", "accuracy"],
+            ["1", "0.5", "0.25"],
+            ["2", "0.125", "0.75"],
+        ]
+
+
+def test_nothing_is_left_of_a_fit_whose_net_cannot_be_saved(tmp_path, plan):
+    class Broken:
+        def save(self, path):
+            path.write_bytes(b"half")
+            raise OSError(28, os.strerror(28), str(path))
+
+    with pytest.raises(UserError, match=r"model\.keras: cannot be written \(No space left"):
+        fits.save_fit(store.RunFolder(tmp_path), plan()[0], result(model=Broken()))
+    assert list((tmp_path / "fits").iterdir()) == []
+
+
+def test_a_fit_refuses_inputs_that_are_not_its_own(tmp_path, plan, tiny_images):
+    # Importing the training module is all that this needs of a backend; `train` is never called.
+    other = fits.Inputs.of(tiny_images[::-1], LABELS, tiny_images[:5])
+    with pytest.raises(ValueError, match=f"made for inputs .*, given {other.key}"):
+        fits.run_fit(plan()[0], other, store.Cache(tmp_path))
+
+
+# One real fit, twice
+
+IN_THIS_PROCESS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from kaggle_digits import backend, bank, fits, folds, store
+from kaggle_digits.config import Config
+
+folder = Path(sys.argv[1])
+config = Config.model_validate({
+    "folds": {"count": 2},
+    "augment": {"elastic": {"p": 0}},
+    "model": {"stages": [{"width": 4, "pool": "first"}]},
+    "train": {"epochs": 2, "batch_size": 16, "warmup_epochs": 0.5, "ema_epochs": 1},
+})
+generator = np.random.default_rng(5)
+images = generator.integers(0, 256, (200, 28, 28), dtype=np.uint8)
+labels = np.arange(200, dtype=np.uint8) % 10
+images[np.arange(200), 2 * labels.astype(int)] = 255  # a bright line that tells the class
+inputs = fits.Inputs.of(images, labels, images[:50, ::-1])
+cache = store.Cache(folder / "cache")
+inputs.put_into(cache)
+spec = fits.plan(config, inputs, folds.stratified(labels, 2, config.seed), backend.name())[1]
+(folder / "spec.json").write_text(json.dumps(spec.to_json()))
+augment = spec.settings.augment
+bank.fill(cache, spec.bank_key, images, augment, spec.seed, augment.variants)
+backend.configure(spec.settings.train.threads)
+fits.save_fit(store.RunFolder(folder / "here"), spec, fits.run_fit(spec, inputs, cache))
+"""
+
+IN_A_FRESH_PROCESS = """
+import json, sys
+from pathlib import Path
+from kaggle_digits import backend, fits, store
+
+folder = Path(sys.argv[1])
+spec = fits.FitSpec.from_json(json.loads((folder / "spec.json").read_text()))
+cache = store.Cache(folder / "cache")
+inputs = fits.Inputs.from_cache(cache, spec.inputs_key)
+backend.configure(spec.settings.train.threads)
+fits.save_fit(store.RunFolder(folder / "fresh"), spec, fits.run_fit(spec, inputs, cache))
+"""
+
+
+def test_a_fresh_process_gets_the_same_bytes_from_the_specification_alone(tmp_path, process_env):
+    for script in (IN_THIS_PROCESS, IN_A_FRESH_PROCESS):
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        done = subprocess.run(command, env=process_env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    here, fresh = (store.RunFolder(tmp_path / name) for name in ("here", "fresh"))
+    path = here.fit_folder("cnn", 1) / "predictions.npz"
+    again = fresh.fit_folder("cnn", 1) / "predictions.npz"
+    assert path.read_bytes() == again.read_bytes()
+    arrays = here.read_fit_arrays("cnn", 1)
+    assert {name: (a.shape, a.dtype) for name, a in arrays.items()} == {
+        "heldout": ((100, 10), np.dtype(np.float32)),
+        "test": ((50, 10), np.dtype(np.float32)),
+    }
+    np.testing.assert_allclose(arrays["heldout"].sum(axis=1), 1, rtol=1e-5)
+    assert here.read_fit("cnn", 1)["identity"] == fresh.read_fit("cnn", 1)["identity"]
+    assert here.read_fit("cnn", 1)["train_images"] == 2 * 96  # 6 whole batches of 16 of 100 rows
+    with (fresh.fit_folder("cnn", 1) / "history.csv").open(newline="") as file:
+        assert [line["epoch"] for line in csv.DictReader(file)] == ["1", "2"]

@@ -1,0 +1,212 @@
+"""Who may import whom, and what a light start leaves alone."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kaggle_digits
+from kaggle_digits import store
+
+SOURCES = {path.stem: path for path in Path(kaggle_digits.__file__).parent.glob("*.py")}
+
+# Data flows one way: a module imports from the rows above its own at most. Every module may import
+# `config` and `errors`; those two stand below all others.
+BASE = {"config", "errors"}
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "sources": BASE,
+    "data": BASE | {"sources"},
+    "folds": BASE,
+    "augment": BASE,
+    "ensemble": BASE,
+    "submission": BASE,
+    "store": BASE,
+    "backend": BASE,
+    "machine": BASE,
+    "progress": BASE,
+    "models": BASE | {"backend"},
+    "bank": BASE | {"augment", "store"},
+    "train": BASE | {"models"},
+    "fits": BASE | {"bank", "train", "store"},
+    "results": BASE | {"data", "ensemble", "fits", "folds", "machine", "store", "submission"},
+}
+ALLOWED["pipeline"] = set(ALLOWED)
+ALLOWED["bench"] = set(ALLOWED)
+ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__init__"] = set()
+ALLOWED["__main__"] = {"cli"}
+
+HEAVY = {"tensorflow", "jax", "torch", "keras", "albumentations", "pandas", "sklearn", "matplotlib"}
+HEAVY |= {"cv2", "scipy"}
+
+
+def imports(name, top_level_only=False):
+    """Return (the package's own modules, other packages) that a module imports."""
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    own, others = set(), set()
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            # `from kaggle_digits import store` names a module after the import.
+            package = node.module == "kaggle_digits"
+            modules = [f"{node.module}.{a.name}" if package else node.module for a in node.names]
+        else:
+            continue
+        for module in modules:
+            package, *rest = module.split(".")
+            if package == "kaggle_digits":
+                own.update(rest[:1])
+            else:
+                others.add(package)
+    return own, others
+
+
+def test_the_table_names_every_module():
+    assert set(ALLOWED) == set(SOURCES)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_module_imports_only_what_its_layer_may(name):
+    own, _ = imports(name)
+    assert own <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_heavy_packages_wait_until_a_function_needs_them(name):
+    _, others = imports(name, top_level_only=True)
+    # Only these two are about nets throughout; nobody imports them at the top but each other.
+    assert others & HEAVY == ({"keras"} if name in ("models", "train") else set())
+    if name != "train":
+        assert not imports(name, top_level_only=True)[0] & {"models", "train"}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_only_the_backend_module_knows_the_backends(name):
+    _, others = imports(name)
+    if name != "backend":
+        assert not others & {"tensorflow", "jax", "torch"}
+
+
+def test_command_line_imports_nothing_but_errors_at_the_top():
+    assert imports("cli", top_level_only=True)[0] == {"errors"}
+
+
+def test_the_table_can_be_broken(tmp_path, monkeypatch):
+    path = tmp_path / "folds.py"
+    path.write_text(
+        "import os.path, kaggle_digits.bank\n"
+        "from kaggle_digits import store as s, fits\n"
+        "def f():\n    from kaggle_digits.train import train\n    import cv2\n"
+    )
+    monkeypatch.setitem(SOURCES, "folds", path)
+    assert imports("folds") == ({"bank", "store", "fits", "train"}, {"os", "cv2"})
+    assert imports("folds", top_level_only=True) == ({"bank", "store", "fits"}, {"os"})
+
+
+# The light start
+
+COMMAND = """
+import json, sys
+from kaggle_digits.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+
+
+@pytest.fixture
+def start(tmp_path, process_env):
+    """Run a command in an empty folder; return (status, output, error lines, loaded packages)."""
+
+    def start(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *arguments],
+            env=process_env | {"KAGGLE_DIGITS_CACHE": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        *output, loaded = done.stdout.splitlines()
+        return done.returncode, output, done.stderr.splitlines(), set(json.loads(loaded))
+
+    return start
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]])
+def test_help_is_light(start, arguments):
+    status, output, errors, loaded = start(*arguments)
+    assert (status, errors) == (0, [])
+    assert any("Usage: kaggle-digits" in line for line in output)
+    assert not loaded & HEAVY
+    assert "numpy" not in loaded
+
+
+HEADER = ",".join(["label", *(f"pixel{index}" for index in range(784))])
+
+
+def write_data(folder, labels=tuple(range(10)) * 2, cell="0"):
+    """Write train.csv and test.csv, every pixel as given."""
+    folder.mkdir()
+    row = ",".join([cell] * 784)
+    lines = [HEADER, *(f"{label},{row}" for label in labels)]
+    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+    (folder / "test.csv").write_text(f"{HEADER.removeprefix('label,')}\n{row}\n")
+
+
+REFUSED = {
+    "unknown key": (["run", "--set", "train.epoch=3"], "train.epoch: unknown key"),
+    "value that does not fit": (["run", "--set", "train.epochs=x"], "train.epochs: "),
+    "no value": (["run", "--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
+    "unknown config": (["run", "--config", "quik"], "quik: no such config"),
+    "absent data": (["run", "--data", "absent"], "--data absent: expected a folder or a zip"),
+    "bad cell": (["run", "--data", "bad"], "train.csv line 2"),
+    "too few rows": (
+        ["run", "--data", "few", "--set", "folds.count=3"],
+        "expected at least 3 rows of each class",
+    ),
+    "a file as --out": (
+        ["run", "--data", "good", "--out", "few/train.csv", "--set", "folds.count=2"],
+        "--out few/train.csv: expected a folder",
+    ),
+    "another run's fits": (
+        ["run", "--data", "good", "--out", "other", "--set", "folds.count=2"],
+        "cnn-fold1: this fit was made with another attempt: 7 there, 1 here",
+    ),
+    "unknown option": (["run", "--epochs", "3"], "No such option"),
+    "absent submission": (["check", "absent.csv"], "absent.csv"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_command_starts_no_backend_and_says_why_in_one_line(tmp_path, start, case):
+    write_data(tmp_path / "good")
+    write_data(tmp_path / "few", labels=[*range(10), *range(9)])
+    write_data(tmp_path / "bad", cell="3.0")
+    identity = {"identity": {"member": "cnn", "fold": 0, "attempt": 7}}
+    store.RunFolder(tmp_path / "other").write_fit("cnn", 0, {}, identity)
+    arguments, message = REFUSED[case]
+    status, _, errors, loaded = start(*arguments)
+    assert status == 2
+    assert len(errors) == 1, errors
+    assert errors[0].startswith("kaggle-digits: ")
+    assert message in errors[0]
+    assert not loaded & {"keras", "tensorflow", "jax", "torch"}
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_missing_test_file_is_refused(tmp_path, start):
+    write_data(tmp_path / "half")
+    (tmp_path / "half" / "test.csv").unlink()
+    status, output, errors, loaded = start("run", "--data", "half")
+    assert (status, output, len(errors)) == (2, [], 1)
+    assert "found no test.csv" in errors[0]
+    assert not loaded & HEAVY
