@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,12 +20,14 @@ from kaggle_digits.errors import UserError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
+Width = Annotated[int, Field(ge=1, le=8192)]
+SIDE = 28  # of an image, pixels
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -44,7 +47,7 @@ class Elastic(Section):
 
     p: Probability = Field(0.5, description="share of images that it is applied to")
     alpha: float = Field(30.0, gt=0, description="strength of the displacement")
-    sigma: float = Field(5.0, gt=0, description="smoothness of the displacement, pixels")
+    sigma: float = Field(5.0, ge=1, description="smoothness of the displacement, pixels")
 
 
 class Grid(Section):
@@ -108,8 +111,26 @@ class Model(Section):
     head: Literal["flatten", "average", "max"] = Field(
         "flatten", description="how the last map becomes a vector"
     )
-    dense: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
+    dense: tuple[Width, ...] = Field((), description="widths of hidden layers in the head")
     dropout: float = Field(0.3, ge=0, lt=1, description="share of inputs dropped before a dense")
+
+    @model_validator(mode="after")
+    def _leaves_a_map(self) -> Model:
+        side = SIDE
+        for number, stage in enumerate(self.stages):
+            for position in range(1, stage.depth + 1):
+                if stage.padding == "valid":
+                    side -= stage.kernel - 1
+                if position == 1:
+                    side = math.ceil(side / stage.stride)
+                if (stage.pool, position) in (("first", 1), ("last", stage.depth)):
+                    side //= 2
+                if side < 1:
+                    raise ValueError(
+                        f"stages.{number}: nothing is left of the image after convolution "
+                        f"{position}; pool less, or use padding: same"
+                    )
+        return self
 
 
 class Train(Section):
@@ -215,10 +236,17 @@ class Config(Section):
 
 
 def _merge(base: dict, changes: dict) -> dict:
+    """Lay changes over a base, section by section; a number as key means a place in a list."""
     merged = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, list | tuple):
+            places = {str(place): item for place, item in enumerate(below)}
+            if places.keys() >= value.keys():
+                value = list(_merge(places, value).values())
+        elif isinstance(value, dict) and isinstance(below, dict):
+            value = _merge(below, value)
+        merged[key] = value
     return merged
 
 
@@ -227,24 +255,28 @@ def _validate(model: type[Section], values: dict, where: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = where + ".".join(str(part) for part in first["loc"])
+        key = (where + ".".join(str(part) for part in first["loc"])).rstrip(".")
         if first["type"] == "extra_forbidden":
-            found = f"{key.rstrip('.')}: unknown key{_known_keys(model, first['loc'])}"
+            problem = f"unknown key, expected one of {_known_keys(model, first['loc'])}"
         else:
-            message = first["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(first["input"], dict | Section) else repr(first["input"])
-            found = f"{key.rstrip('.')}: {message}" + (f", found {value[:80]}" if value else "")
-        raise UserError(f"{found} (kaggle-digits run --help explains --config and --set)") from None
+            problem = first["msg"].removeprefix("Value error, ")
+            if not isinstance(first["input"], dict | Section):
+                problem += f", found {first['input']!r:.80}"
+        problem = f"{key}: {problem}" if key else problem
+        raise UserError(
+            f"{problem} (kaggle-digits run --help explains --config and --set)"
+        ) from None
 
 
 def _known_keys(model: type[Section], location: tuple) -> str:
-    """List the keys beside an unknown one, as far as they can be told from its place."""
+    """List the keys that may stand where an unknown one was found."""
     node: Any = model
     for part in location[:-1]:
-        field = getattr(node, "model_fields", {}).get(part)
-        node = getattr(field, "annotation", None)
-    fields = getattr(node, "model_fields", None)
-    return f", expected one of {', '.join(fields)}" if fields else ""
+        if isinstance(node, type) and issubclass(node, Section):
+            node = node.model_fields[part].annotation
+        else:  # tuple[Stage, ...] or dict[str, Member]: the part is a place or a name
+            node = next(item for item in reversed(get_args(node)) if item is not ...)
+    return ", ".join(node.model_fields)
 
 
 def shipped_folder() -> Path:
@@ -252,9 +284,10 @@ def shipped_folder() -> Path:
     checkout = Path(__file__).resolve().parent.parent / "configs"
     if (checkout / "quick.yaml").is_file():
         return checkout
-    for file in importlib.metadata.files("kaggle-digits") or ():
-        if file.match("configs/quick.yaml"):
-            return Path(str(file.locate())).resolve().parent
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("kaggle-digits") or ():
+            if file.match("configs/quick.yaml"):
+                return Path(str(file.locate())).resolve().parent
     raise UserError("the shipped configs are missing: install kaggle-digits again")
 
 

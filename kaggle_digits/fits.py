@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaggle_digits import bank, store
 from kaggle_digits.config import Config, MemberSettings
 from kaggle_digits.errors import UserError
+
+if TYPE_CHECKING:
+    from kaggle_digits import train  # at run time later: it brings the backend in
 
 INPUT_ARRAYS = ("train_images", "train_labels", "test_images")
 
@@ -209,9 +213,9 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
 
 # Identity keys that a person has never written, and what to call them instead.
 KEYS_FOR_PEOPLE = {
-    "inputs_key": "the data (pixels and labels of train.csv, pixels of test.csv)",
+    "inputs_key": "data (pixels and labels of train.csv, pixels of test.csv)",
     "heldout_rows": "folds.count (the rows that a fold holds out)",
-    "bank_key": "the version of albumentations or OpenCV",
+    "bank_key": "version of albumentations or OpenCV",
 }
 
 
@@ -244,6 +248,8 @@ def run_fit(
     inputs: Inputs,
     cache: store.Cache,
     listener: Callable[[float, dict | None], None] | None = None,
+    state: train.State | None = None,
+    keep: Callable[[train.State], None] | None = None,
 ) -> FitResult:
     """Train one fit and predict; needs nothing but the specification, its inputs and its bank.
 
@@ -252,11 +258,13 @@ def run_fit(
         inputs: the arrays whose key the specification names.
         cache: holds the bank.
         listener: see `train.train`.
+        state: see `train.train`.
+        keep: see `train.train`.
 
     Returns:
         The finished fit.
     """
-    from kaggle_digits import train  # brings the backend in, which the checks before do without
+    from kaggle_digits import train
 
     if inputs.key != spec.inputs_key:
         raise ValueError(f"{spec.name}: made for inputs {spec.inputs_key}, given {inputs.key}")
@@ -269,6 +277,8 @@ def run_fit(
         clean=inputs.train_images,
         seed=spec.seed_for("fit"),
         listener=listener,
+        state=state,
+        keep=keep,
     )
     start = time.monotonic()
     return FitResult(
@@ -280,6 +290,38 @@ def run_fit(
         predict_seconds=time.monotonic() - start,
         train_images=trained.images,
     )
+
+
+def save_state(folder: store.RunFolder, spec: FitSpec, state: train.State) -> None:
+    """Write what an unfinished fit goes on from, in place of what was there."""
+    facts = {"fit": spec.digest(), "epochs": state.epochs, "history": state.history}
+    arrays = {f"variable{number:04d}": array for number, array in enumerate(state.arrays)}
+    facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    folder.write_state(spec.member, spec.fold, arrays | {"facts": facts_array})
+
+
+def load_state(folder: store.RunFolder, spec: FitSpec) -> train.State | None:
+    """Read what an unfinished fit goes on from.
+
+    Args:
+        folder: the run's folder.
+        spec: the fit.
+
+    Returns:
+        The state, or None where there is none of this very fit.
+
+    Raises:
+        store.DamagedError: the file is not as it was written.
+    """
+    from kaggle_digits import train
+
+    arrays = folder.read_state(spec.member, spec.fold)
+    if arrays is None:
+        return None
+    facts = json.loads(arrays.pop("facts").tobytes())
+    if facts["fit"] != spec.digest():
+        return None
+    return train.State(facts["epochs"], [arrays[name] for name in sorted(arrays)], facts["history"])
 
 
 def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
@@ -311,3 +353,4 @@ def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
         "train_images": result.train_images,
     }
     folder.write_fit(spec.member, spec.fold, files, facts)
+    folder.remove_state(spec.member, spec.fold)

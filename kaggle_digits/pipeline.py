@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
@@ -18,6 +19,9 @@ from kaggle_digits.config import Config, dump
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
+
+if TYPE_CHECKING:
+    from kaggle_digits import train
 
 PRACTICE_WARNING = (
     "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
@@ -64,17 +68,35 @@ def run(request: Request, reporter: Reporter) -> store.RunFolder:
     """
     start = time.monotonic()
     config = request.config
+    backend_name = backend.name()
     source = data.find_source(request.data or config.data.path)
     if source.practice:
         reporter.say(PRACTICE_WARNING)
-    cache = store.Cache(request.cache)
+    cache = store.Cache(request.cache, notice=reporter.say)
     digits = data.load(source, cache.arrays)
     data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
     inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
     folder = _choose_folder(request, digits)
-    split = _read_or_make_split(folder, inputs, config)
-    specs = fits.plan(config, inputs, split, backend.name())
-    todo = [spec for spec in specs if not _is_finished(folder, spec)]
+    with folder.locked():
+        _run_in(folder, request, cache, digits, inputs, backend_name, start, reporter)
+    return folder
+
+
+def _run_in(
+    folder: store.RunFolder,
+    request: Request,
+    cache: store.Cache,
+    digits: data.Digits,
+    inputs: fits.Inputs,
+    backend_name: str,
+    start: float,
+    reporter: Reporter,
+) -> None:
+    """Do the job in a folder that no other process is at work in."""
+    config = request.config
+    split = _read_or_make_split(folder, inputs, config, reporter)
+    specs = fits.plan(config, inputs, split, backend_name)
+    todo = [spec for spec in specs if not _is_finished(folder, spec, reporter)]
 
     reporter.log_to(folder.log)
     reporter.say(
@@ -84,6 +106,10 @@ def run(request: Request, reporter: Reporter) -> store.RunFolder:
     reporter.say(f"run folder: {folder.folder}")
     if len(todo) < len(specs):
         reporter.say(f"reused: {len(specs) - len(todo)} of {len(specs)} fits, finished earlier")
+    for name in folder.changed_artefacts():
+        reporter.say(f"differs from its checksum in manifest.json: {name}; it is made again")
+    for spec in todo:
+        folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
     results = Results(folder, config, digits, specs, start)
     results.begin()
     if todo:
@@ -95,7 +121,6 @@ def run(request: Request, reporter: Reporter) -> store.RunFolder:
     reporter.show(_final_table(folder, metrics))
     if digits.practice:
         reporter.say(PRACTICE_WARNING)
-    return folder
 
 
 def _choose_folder(request: Request, digits: data.Digits) -> store.RunFolder:
@@ -117,11 +142,15 @@ def _choose_folder(request: Request, digits: data.Digits) -> store.RunFolder:
 
 
 def _read_or_make_split(
-    folder: store.RunFolder, inputs: fits.Inputs, config: Config
+    folder: store.RunFolder, inputs: fits.Inputs, config: Config, reporter: Reporter
 ) -> list[np.ndarray]:
     """Return the split that the run folder holds, if it is this run's, or make it."""
-    if folder.folds.is_file():
-        saved = store.read_arrays(folder.folds)
+    try:
+        saved = folder.read_folds()
+    except store.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
+        saved = None
+    if saved is not None:
         split = folds.from_assignment(saved["folds"])
         found = len(saved["folds"]), len(split), int(saved["seed"])
         if found == (len(inputs.train_labels), config.folds.count, config.seed):
@@ -129,12 +158,17 @@ def _read_or_make_split(
     return folds.stratified(inputs.train_labels, config.folds.count, config.seed)
 
 
-def _is_finished(folder: store.RunFolder, spec: fits.FitSpec) -> bool:
-    """Tell whether a fit is there; one that another config or other data made is an error."""
-    facts = folder.read_fit(spec.member, spec.fold)
-    if facts is None:
+def _is_finished(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter) -> bool:
+    """Tell whether a fit is there and sound; one of another config or other data is an error."""
+    try:
+        facts = folder.read_fit(spec.member, spec.fold)
+        if facts is None:
+            return False
+        fits.check_identity(spec, facts["identity"], str(folder.fit_folder(spec.member, spec.fold)))
+        folder.read_fit_arrays(spec.member, spec.fold)
+    except store.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return False
-    fits.check_identity(spec, facts["identity"], str(folder.fit_folder(spec.member, spec.fold)))
     return True
 
 
@@ -200,7 +234,12 @@ def _train_fits(
     for spec in specs:
         with reporter.bar(100) as show:
             result = fits.run_fit(
-                spec, inputs, cache, partial(_report, reporter, show, forecast, spec, so_far)
+                spec,
+                inputs,
+                cache,
+                partial(_report, reporter, show, forecast, spec, so_far),
+                state=_read_state(folder, spec, reporter),
+                keep=partial(fits.save_state, folder, spec),
             )
         fits.save_fit(folder, spec, result)
         metrics = results.update()
@@ -211,6 +250,20 @@ def _train_fits(
             f"{own['accuracy']:.5f}{so_far}"
         )
     return metrics
+
+
+def _read_state(
+    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter
+) -> train.State | None:
+    """Find out where a fit that was cut off goes on."""
+    try:
+        state = fits.load_state(folder, spec)
+    except store.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} starts over")
+        return None
+    if state:
+        reporter.say(f"{spec.name} goes on after epoch {state.epochs}, saved before it was cut off")
+    return state
 
 
 def _report(
@@ -238,10 +291,10 @@ class _Forecast:
     """Forecasts how long the fits still take from the images that they have still to see."""
 
     def __init__(self, specs: list[fits.FitSpec], rows: int) -> None:
-        self._start = time.monotonic()
         self._before: dict[str, float] = {}
         self._images: dict[str, float] = {}
         self._total = 0.0
+        self._first: tuple[float, float] | None = None
         for spec in specs:
             images = (rows - len(spec.heldout_rows)) * spec.settings.train.epochs
             self._before[spec.name], self._images[spec.name] = self._total, images
@@ -249,8 +302,11 @@ class _Forecast:
 
     def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float]:
         """Return (share of all work done, seconds left) when `share` of a fit is done."""
+        now = time.monotonic()
         done = (self._before[spec.name] + share * self._images[spec.name]) / self._total
-        return done, (time.monotonic() - self._start) * (1 - done) / done
+        # From the first call on: what an earlier process did took none of this one's time.
+        start, done_before = self._first = self._first or (now, done)
+        return done, (now - start) * (1 - done) / max(done - done_before, 1e-9)
 
 
 def _final_table(folder: store.RunFolder, metrics: dict) -> Table:

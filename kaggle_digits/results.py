@@ -48,9 +48,7 @@ class Results:
     def begin(self) -> None:
         """Say in the folder whose run it is, before anything expensive is made."""
         store.write_bytes(self._folder.config, dump(self._config).encode())
-        store.write_arrays(
-            self._folder.folds, {"folds": self._folds, "seed": np.int64(self._config.seed)}
-        )
+        self._folder.write_folds({"folds": self._folds, "seed": np.int64(self._config.seed)})
         self._write_manifest(complete=False)
 
     def update(self) -> dict:

@@ -5,6 +5,7 @@ The only owner of paths. What other modules compute comes here as bytes or array
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from kaggle_digits.errors import UserError
 
 Arrays = dict[str, np.ndarray]
+SEAL_BYTES = 16
 
 
 def digest(*parts: bytes | np.ndarray | str) -> str:
@@ -41,6 +43,21 @@ def checksum(path: Path) -> str:
     """Hash a file's content with BLAKE2b to 32 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class DamagedError(UserError):
+    """A file is not as it was written.
+
+    Where it can be made again that is done; else the message is for the user.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; repeat the command that made it")
+        self.path, self.reason = path, reason
 
 
 @contextmanager
@@ -70,7 +87,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             "another folder (--out, --cache), then repeat the command"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -86,15 +104,41 @@ def write_json(path: Path, values: Mapping) -> None:
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write an uncompressed `.npz` whole or not at all; equal arrays give equal bytes."""
+    write_bytes(path, _npz(arrays))
+
+
+def _npz(arrays: Arrays) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def read_arrays(path: Path) -> Arrays:
+def read_arrays(source: Path | io.BytesIO) -> Arrays:
     """Read all arrays of an `.npz`."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(source, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write content and its checksum as one file, whole or not at all.
+
+    A checksum in a file of its own could belong to another version after a kill between the two.
+    """
+    write_bytes(path, content + bytes.fromhex(digest(content)))
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read content that `write_sealed` wrote.
+
+    Raises:
+        DamagedError: content and checksum differ.
+        FileNotFoundError: there is no such file.
+    """
+    sealed = path.read_bytes()
+    content = sealed[:-SEAL_BYTES]
+    if bytes.fromhex(digest(content)) != sealed[-SEAL_BYTES:]:
+        raise DamagedError(path, "its checksum differs")
+    return content
 
 
 def default_cache() -> Path:
@@ -111,11 +155,12 @@ class Cache:
 
     Args:
         folder: made when the first entry is written.
+        notice: is called with a line of text when an entry is damaged and has to be made again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, notice: Callable[[str], None] | None = None) -> None:
         self.folder = folder
-        self._verified: set[Path] = set()
+        self._notice = notice or (lambda text: None)
 
     def arrays(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """Return the arrays stored under a key, or make and store them.
@@ -128,11 +173,11 @@ class Cache:
             The arrays by name.
         """
         path = self.arrays_path(key)
-        if path.is_file() and self._is_sound(path):
-            return read_arrays(path)
+        content = self._read(path)
+        if content is not None:
+            return read_arrays(io.BytesIO(content))
         arrays = make()
-        write_arrays(path, arrays)
-        self._write_sum(path)
+        write_sealed(path, _npz(arrays))
         return arrays
 
     def arrays_path(self, key: str) -> Path:
@@ -141,16 +186,13 @@ class Cache:
 
     def has_variant(self, bank: str, variant: int) -> bool:
         """Tell whether a variant of a bank is there and undamaged."""
-        path = self._variant_path(bank, variant)
-        return path.is_file() and self._is_sound(path)
+        return self._read(self._variant_path(bank, variant)) is not None
 
     def write_variant(self, bank: str, variant: int, images: np.ndarray) -> None:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
-        path = self._variant_path(bank, variant)
         buffer = io.BytesIO()
         np.save(buffer, images)
-        write_bytes(path, buffer.getvalue())
-        self._write_sum(path)
+        write_sealed(self._variant_path(bank, variant), buffer.getvalue())
 
     def read_variant(self, bank: str, variant: int) -> np.ndarray:
         """Open a variant as a read-only (n, 28, 28) uint8 map of its file."""
@@ -159,23 +201,14 @@ class Cache:
     def _variant_path(self, bank: str, variant: int) -> Path:
         return self.folder / "bank" / bank / f"variant-{variant:03d}.npy"
 
-    def _is_sound(self, path: Path) -> bool:
-        """Compare with the checksum beside the file, once a process."""
-        if path not in self._verified:
-            try:
-                if self._sum_path(path).read_text().strip() != checksum(path):
-                    return False
-            except OSError:
-                return False
-            self._verified.add(path)
-        return True
-
-    def _write_sum(self, path: Path) -> None:
-        write_bytes(self._sum_path(path), f"{checksum(path)}\n".encode())
-        self._verified.add(path)
-
-    def _sum_path(self, path: Path) -> Path:
-        return path.with_name(f"{path.name}.blake2b")
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            return read_sealed(path)
+        except OSError:  # whatever else than "not there" it is, writing will say it
+            return None
+        except DamagedError as damage:
+            self._notice(f"damaged: {path}: {damage.reason}; it is made again")
+            return None
 
 
 class RunFolder:
@@ -202,28 +235,34 @@ class RunFolder:
         return self.fits / f"{member}-fold{fold + 1}"
 
     def read_fit(self, member: str, fold: int) -> dict | None:
-        """Read a fit's `fit.json`, or None if the fit is not there."""
+        """Read a fit's `fit.json`, None if the fit is not there.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
         path = self.fit_folder(member, fold) / "fit.json"
         try:
-            return json.loads(path.read_text())
+            facts = json.loads(path.read_text())
+            if facts.pop("checksum") != digest_json(facts):
+                raise DamagedError(path, "its checksum differs")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: cannot be read ({error}); delete the folder {path.parent} and repeat the "
-                "command to train this fit again"
-            ) from None
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DamagedError(path, f"it cannot be read ({error})") from None
+        return facts
 
     def read_fit_arrays(self, member: str, fold: int) -> Arrays:
-        """Read a fit's `predictions.npz` after comparing all its files with their checksums."""
+        """Read a finished fit's `predictions.npz` after comparing all its files' checksums.
+
+        Raises:
+            DamagedError: a file is not as it was written, or missing.
+        """
         folder = self.fit_folder(member, fold)
-        for name, expected in (self.read_fit(member, fold) or {}).get("checksums", {}).items():
-            path = folder / name
-            if not path.is_file() or checksum(path) != expected:
-                raise UserError(
-                    f"{path}: differs from its checksum in fit.json; delete the folder {folder} "
-                    "and repeat the command to train this fit again"
-                )
+        for name, expected in self.read_fit(member, fold)["checksums"].items():
+            if not (folder / name).is_file():
+                raise DamagedError(folder / name, "it is missing")
+            if checksum(folder / name) != expected:
+                raise DamagedError(folder / name, "its checksum in fit.json differs")
         return read_arrays(folder / "predictions.npz")
 
     def write_fit(
@@ -244,20 +283,115 @@ class RunFolder:
             for name, write in files.items():
                 with whole_file(beside / name) as path:
                     write(path)
-            checksums = {name: checksum(beside / name) for name in files}
-            write_json(beside / "fit.json", facts | {"checksums": checksums})
+            facts = facts | {"checksums": {name: checksum(beside / name) for name in files}}
+            write_json(beside / "fit.json", facts | {"checksum": digest_json(facts)})
+            self.remove_fit(member, fold)  # remains of one that is not whole
             beside.replace(place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
+    def remove_fit(self, member: str, fold: int) -> None:
+        """Delete a fit that is not whole or not sound, if anything is there."""
+        shutil.rmtree(self.fit_folder(member, fold), ignore_errors=True)
+
+    def write_state(self, member: str, fold: int, arrays: Arrays) -> None:
+        """Write what an unfinished fit goes on from."""
+        write_sealed(self._state_path(member, fold), _npz(arrays))
+
+    def read_state(self, member: str, fold: int) -> Arrays | None:
+        """Read what an unfinished fit goes on from, None if there is nothing.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
+        try:
+            return read_arrays(io.BytesIO(read_sealed(self._state_path(member, fold))))
+        except FileNotFoundError:
+            return None
+
+    def remove_state(self, member: str, fold: int) -> None:
+        """Delete what a fit went on from, if anything."""
+        self._state_path(member, fold).unlink(missing_ok=True)
+
+    def _state_path(self, member: str, fold: int) -> Path:
+        place = self.fit_folder(member, fold)
+        return place.with_name(f"{place.name}.state")
+
+    def read_folds(self) -> Arrays | None:
+        """Read the saved split, None if there is none.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
+        try:
+            return read_arrays(io.BytesIO(read_sealed(self.folds)))
+        except FileNotFoundError:
+            return None
+
+    def write_folds(self, arrays: Arrays) -> None:
+        """Write the split."""
+        write_sealed(self.folds, _npz(arrays))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock ends with its process, however it ends.
+
+        What a killed owner had half written is cleared away.
+
+        Raises:
+            UserError: another process has the folder; names its id.
+        """
+        from filelock import FileLock, Timeout
+
+        owner = self.folder / ".owner"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            process = owner.read_text() if owner.is_file() else "unknown"
+            raise UserError(
+                f"{self.folder}: process {process} is at work in this run folder; wait for it, or "
+                "give another --out"
+            ) from None
+        try:
+            for remains in self.folder.rglob(".[0-9]*-*"):
+                if remains.is_dir():
+                    shutil.rmtree(remains, ignore_errors=True)
+                else:
+                    remains.unlink(missing_ok=True)
+            write_bytes(owner, str(os.getpid()).encode())
+            yield
+        finally:
+            lock.release()
+
+    def changed_artefacts(self) -> list[str]:
+        """Name the summary files that differ from the manifest, or lack.
+
+        A fit has checksums of its own; the log grows.
+        """
+        try:
+            artefacts = json.loads(self.manifest.read_text())["artefacts"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+        summary = [
+            (self.folder / name, expected) for name, expected in artefacts if "/" not in name
+        ]
+        return [
+            path.name
+            for path, expected in summary
+            if not path.is_file() or checksum(path) != expected
+        ]
+
     def checksums(self) -> dict[str, str]:
         """Hash every artefact but the manifest and the log, by its path within the folder."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        names = {path: path.relative_to(self.folder).as_posix() for path in files}
+        names = {path: path.relative_to(self.folder) for path in files}
         return {
-            name: checksum(path)
+            name.as_posix(): checksum(path)
             for path, name in names.items()
-            if path not in (self.manifest, self.log) and not path.name.startswith(".")
+            if path not in (self.manifest, self.log)
+            and not any(part.startswith(".") for part in name.parts)
         }
 
 
@@ -273,7 +407,7 @@ def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool])
         The newest folder that goes on, else the one with the next free number.
     """
     numbers = []
-    for path in root.glob(f"{name}-*"):
+    for path in root.glob(f"{glob.escape(name)}-*"):
         if match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name):
             numbers.append(int(match[1]))
     for number in sorted(numbers, reverse=True):
@@ -286,5 +420,5 @@ def expected_rows(submission: Path) -> int:
     """Say how many rows a submission must have: as its run's manifest, else Kaggle's 28,000."""
     try:
         return int(json.loads(RunFolder(submission.parent).manifest.read_text())["test_rows"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 28_000

@@ -40,6 +40,23 @@ class Trained:
     images: int
 
 
+@dataclass(frozen=True)
+class State:
+    """All that training goes on from after a whole epoch.
+
+    Attributes:
+        epochs: epochs done.
+        arrays: every variable of the net (Dropout's seeds among them), then of the optimizer (its
+            step count, moments and averages), in Keras's order. A saved model would not do: it
+            loses the seeds.
+        history: one dict for each epoch done.
+    """
+
+    epochs: int
+    arrays: list[np.ndarray]
+    history: list[dict[str, float]]
+
+
 class _Batches(keras.utils.PyDataset):
     """Serves shuffled batches of one epoch; `begin` moves it to the next."""
 
@@ -70,12 +87,18 @@ class _Batches(keras.utils.PyDataset):
 
 
 class _Progress(keras.callbacks.Callback):
-    """Moves the batches to each epoch, keeps the history and tells a listener about both."""
+    """Moves the batches to each epoch, keeps the history and hands on what was reached."""
 
-    def __init__(self, batches: _Batches, listener: Listener | None):
+    def __init__(
+        self,
+        batches: _Batches,
+        history: list[dict[str, float]],
+        listener: Listener | None,
+        keep: Callable[[State], None] | None,
+    ):
         super().__init__()
-        self._batches, self._listener = batches, listener
-        self.history: list[dict[str, float]] = []
+        self._batches, self._listener, self._keep = batches, listener, keep
+        self.history = list(history)
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self._epoch, self._start = epoch, time.monotonic()
@@ -96,8 +119,15 @@ class _Progress(keras.callbacks.Callback):
             "images_per_second": self._batches.images / seconds,
         }
         self.history.append(entry)
+        if self._keep:
+            arrays = [keras.ops.convert_to_numpy(value) for value in _variables(self.model)]
+            self._keep(State(epoch + 1, arrays, self.history))
         if self._listener:
             self._listener(epoch + 1.0, entry)
+
+
+def _variables(model: keras.Model) -> list:
+    return [*model.variables, *model.optimizer.variables]
 
 
 def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
@@ -144,6 +174,8 @@ def train(
     clean: np.ndarray,
     seed: int,
     listener: Listener | None = None,
+    state: State | None = None,
+    keep: Callable[[State], None] | None = None,
 ) -> Trained:
     """Train one net for a fixed number of epochs.
 
@@ -156,6 +188,9 @@ def train(
             training rows.
         seed: start of the weights, of Dropout and of the order of the rows.
         listener: is called after each step and each epoch.
+        state: where an earlier call with the same arguments was after an epoch; training goes on
+            there and ends with the same bytes as if it had never stopped.
+        keep: is called with the state after each epoch.
 
     Returns:
         The trained net, its history and its speed.
@@ -172,10 +207,21 @@ def train(
         ),
         metrics=["accuracy"],
     )
-    progress = _Progress(batches, listener)
-    start = time.monotonic()
-    model.fit(batches, epochs=config.epochs, shuffle=False, verbose=0, callbacks=[progress])
-    seconds = time.monotonic() - start
+    if state:
+        model.optimizer.build(model.trainable_variables)
+        for variable, array in zip(_variables(model), state.arrays, strict=True):
+            variable.assign(array)
+    progress = _Progress(batches, state.history if state else [], listener, keep)
+    # One call of fit for all epochs: at its end Keras replaces the weights by their average.
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        initial_epoch=state.epochs if state else 0,
+        shuffle=False,
+        verbose=0,
+        callbacks=[progress],
+    )
+    seconds = sum(entry["seconds"] for entry in progress.history)
     final = models.build(settings.model, seed)
     final.set_weights(model.get_weights())
     if config.ema_epochs:

@@ -36,6 +36,7 @@ ALLOWED = {
     "results": BASE | {"data", "ensemble", "fits", "folds", "machine", "store", "submission"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)
+ALLOWED["rivals"] = BASE | {"augment", "models", "train"}
 ALLOWED["bench"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__init__"] = set()

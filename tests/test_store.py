@@ -1,6 +1,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -196,10 +198,12 @@ def test_damaged_arrays_are_made_again(tmp_path, damage):
     if damage == "flipped byte":
         flip_last_byte(path)
     elif damage == "no checksum":
-        path.with_name(f"{path.name}.blake2b").unlink()
+        path.write_bytes(sound[: -store.SEAL_BYTES])
     else:
         path.write_bytes(sound[: 40 if damage == "cut" else 0])
-    again = store.Cache(tmp_path).arrays("key", make_counted(calls))
+    noticed = []
+    again = store.Cache(tmp_path, noticed.append).arrays("key", make_counted(calls))
+    assert noticed == [f"damaged: {path}: its checksum differs; it is made again"]
     assert again["a"].tolist() == [0, 1, 2, 3, 4]
     assert len(calls) == 2
     assert path.read_bytes() == sound
@@ -323,8 +327,18 @@ def test_damaged_fit_json_is_told(run, content):
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         run.read_fit("cnn", 2)
-    assert str(caught.value).startswith(f"{path}: cannot be read")
-    assert f"delete the folder {path.parent} and repeat" in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: it cannot be read")
+    assert str(caught.value).endswith("repeat the command that made it")
+    assert caught.value.path == path
+
+
+def test_changed_fact_in_fit_json_is_told(run):
+    run.write_fit("cnn", 2, FILES, {"train_images": 1234})
+    assert run.read_fit("cnn", 2)["train_images"] == 1234
+    path = run.fit_folder("cnn", 2) / "fit.json"
+    path.write_text(path.read_text().replace("1234", "1235"))
+    with pytest.raises(store.DamagedError, match=r"fit\.json: its checksum differs"):
+        run.read_fit("cnn", 2)
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -335,8 +349,88 @@ def test_damaged_file_of_a_fit_is_named(run, name, damage):
     damage(path)
     with pytest.raises(UserError) as caught:
         run.read_fit_arrays("cnn", 0)
-    assert str(caught.value).startswith(f"{path}: differs from its checksum in fit.json")
-    assert f"delete the folder {path.parent} and repeat" in str(caught.value)
+    reason = "its checksum in fit.json differs" if path.is_file() else "it is missing"
+    assert str(caught.value) == f"{path}: {reason}; repeat the command that made it"
+
+
+def test_state_of_an_unfinished_fit(run):
+    assert run.read_state("cnn", 1) is None
+    for value in (1.5, 2.5):
+        run.write_state("cnn", 1, {"a": np.array([value])})
+    assert run.read_state("cnn", 1)["a"].tolist() == [2.5]
+    assert run.read_state("cnn", 0) is None
+    path = run.fits / "cnn-fold2.state"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(store.DamagedError, match=r"cnn-fold2\.state: its checksum differs"):
+        run.read_state("cnn", 1)
+    run.remove_state("cnn", 1)
+    run.remove_state("cnn", 1)
+    assert run.read_state("cnn", 1) is None
+
+
+def test_folds_are_kept_and_damage_is_told(run):
+    assert run.read_folds() is None
+    run.write_folds({"folds": np.arange(3), "seed": np.int64(4)})
+    assert run.read_folds()["folds"].tolist() == [0, 1, 2]
+    assert np.load(run.folds)["seed"] == 4  # any reader of .npz can open it
+    content = bytearray(run.folds.read_bytes())
+    content[60] ^= 1
+    run.folds.write_bytes(content)
+    with pytest.raises(store.DamagedError, match=r"folds\.npz"):
+        run.read_folds()
+
+
+def test_one_process_a_folder(run, process_env):
+
+    script = f"""
+import sys
+from pathlib import Path
+from kaggle_digits.store import RunFolder
+with RunFolder(Path({str(run.folder)!r})).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=process_env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert owner.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match=f"process {owner.pid} is at work"), run.locked():
+        pass
+    owner.kill()  # SIGKILL: nothing of it can clean up
+    owner.wait()
+    with run.locked():
+        pass
+
+
+def test_lock_clears_away_what_a_killed_process_left(run):
+    half_fit = run.fits / ".77-cnn-fold1"
+    half_fit.mkdir(parents=True)
+    (half_fit / "model.keras").write_bytes(b"half")
+    half_file = run.folder / ".77-metrics.json"
+    half_file.write_bytes(b"half")
+    run.submission.write_bytes(b"whole")
+    with run.locked():
+        assert not half_fit.exists()
+        assert not half_file.exists()
+        assert run.submission.read_bytes() == b"whole"
+
+
+def test_changed_artefacts_are_named(run):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    assert run.changed_artefacts() == []
+    for path in (run.submission, run.config, run.metrics):
+        path.write_bytes(b"content")
+    store.write_json(run.manifest, {"artefacts": run.checksums()})
+    assert run.changed_artefacts() == []
+    flip_last_byte(run.submission)
+    run.metrics.unlink()
+    assert sorted(run.changed_artefacts()) == ["metrics.json", "submission.csv"]
+    run.manifest.write_text("[]")
+    assert run.changed_artefacts() == []
 
 
 def test_checksums_name_every_artefact_but_manifest_and_log(run):
