@@ -6,6 +6,7 @@ waits for augmentation, and folds, members and later runs share the work.
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -98,6 +99,7 @@ _worker_images: np.ndarray
 def _start_worker(images: np.ndarray) -> None:
     global _worker_images
     _worker_images = images
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent tells of it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

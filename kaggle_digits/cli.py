@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -121,15 +122,27 @@ def _cache_folder(option: str | None) -> Path:
     return Path(given).expanduser() if given else store.default_cache()
 
 
+class _Stopped(BaseException):
+    """A signal came; no exception that a library would take for its own (typer does)."""
+
+
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # the second one stops at once
+    raise _Stopped(number)
+
+
 def main() -> None:
     """Run the command line; what a user can cause ends in one line and status 2."""
     command = typer.main.get_command(app)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         status = command.main(prog_name="kaggle-digits", standalone_mode=False)
     except UserError as error:
         _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; repeat the command to go on", 130)
+    except _Stopped as stopped:
+        number = signal.Signals(stopped.args[0])
+        _fail(f"stopped by {number.name}; repeat the command to go on", 128 + number)
     except OSError as error:
         if error.filename is None:
             raise

@@ -277,18 +277,19 @@ def _report(
 ) -> None:
     """Tell of a step of a fit; `entry` is the history's line at the end of an epoch."""
     epochs = spec.settings.train.epochs
-    share, seconds_left = forecast.at(spec, epochs_done / epochs)
+    share, speed, seconds_left = forecast.at(spec, epochs_done / epochs)
     left = f"{duration(seconds_left)} left"
-    show(100 * share, f"{spec.name}, epoch {math.ceil(epochs_done)}/{epochs}{so_far}, {left}")
+    at = f"{spec.name}, epoch {math.ceil(epochs_done)}/{epochs}"
+    show(100 * share, f"{at}{so_far}, {speed:,.0f} images/s, {left}")
     if entry:
         reporter.say(
-            f"{spec.name}, epoch {entry['epoch']}/{epochs}: loss {entry['loss']:.4f}, training "
-            f"accuracy {entry['accuracy']:.4f}, {entry['images_per_second']:,.0f} images/s, {left}"
+            f"{at}: loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.4f}, "
+            f"{entry['images_per_second']:,.0f} images/s, {left}"
         )
 
 
 class _Forecast:
-    """Forecasts how long the fits still take from the images that they have still to see."""
+    """Forecasts how long the fits still take from the images that they have yet to see."""
 
     def __init__(self, specs: list[fits.FitSpec], rows: int) -> None:
         self._before: dict[str, float] = {}
@@ -300,13 +301,19 @@ class _Forecast:
             self._before[spec.name], self._images[spec.name] = self._total, images
             self._total += images
 
-    def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float]:
-        """Return (share of all work done, seconds left) when `share` of a fit is done."""
+    def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float, float]:
+        """Look ahead when `share` of a fit is done.
+
+        Returns:
+            (share of all work done, images a second with all that is not training, seconds left).
+        """
         now = time.monotonic()
-        done = (self._before[spec.name] + share * self._images[spec.name]) / self._total
+        images = self._before[spec.name] + share * self._images[spec.name]
         # From the first call on: what an earlier process did took none of this one's time.
-        start, done_before = self._first = self._first or (now, done)
-        return done, (now - start) * (1 - done) / max(done - done_before, 1e-9)
+        start, images_before = self._first = self._first or (now, images)
+        speed = (images - images_before) / max(now - start, 1e-9)
+        left = (self._total - images) / speed if speed else 0.0
+        return images / self._total, speed, left
 
 
 def _final_table(folder: store.RunFolder, metrics: dict) -> Table:

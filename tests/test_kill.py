@@ -1,5 +1,6 @@
 """Kill a real run with SIGKILL, repeat the command, and expect the bytes of an undisturbed run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,8 +8,9 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
-from kaggle_digits import store
+from kaggle_digits import store, submission
 
 SETTINGS = (
     "model.stages=[{width: 8, pool: first}, {width: 16, pool: last}]",
@@ -33,13 +35,19 @@ def run(folder, process_env):
     return done.stdout
 
 
-def kill_when(reached, folder, process_env):
+def stop_when(reached, with_signal, folder, process_env):
+    """Send a signal to the run and all its workers once a stage is reached.
+
+    Returns:
+        (exit status, what it wrote to standard error).
+    """
     process = subprocess.Popen(
         command(folder),
         env=process_env,
         cwd=folder,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
     deadline = time.monotonic() + PATIENCE
@@ -47,8 +55,9 @@ def kill_when(reached, folder, process_env):
         assert process.poll() is None, "the run ended before the stage was seen"
         assert time.monotonic() < deadline, "the stage was never reached"
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, with_signal)
+    _, error = process.communicate(timeout=30)
+    return process.returncode, error
 
 
 def result(folder):
@@ -65,7 +74,7 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, process_env):
         (folder / "fits" / "cnn-fold2.state").exists,
     ]
     for reached in stages:
-        kill_when(reached, tmp_path, process_env)
+        assert stop_when(reached, signal.SIGKILL, tmp_path, process_env)[0] == -signal.SIGKILL
     first_model = folder / "fits" / "cnn-fold1" / "model.keras"
     trained_at = first_model.stat().st_mtime_ns
     output = run(tmp_path, process_env)
@@ -85,3 +94,20 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, process_env):
         np.testing.assert_array_equal(arrays[name], expected, strict=True)
     assert not list(folder.glob("fits/*.state"))
     assert not list(folder.rglob(".[0-9]*-*"))
+
+
+@pytest.mark.parametrize(
+    ("with_signal", "status", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "SIGINT")],
+)
+def test_signal_ends_a_run_in_one_line_and_leaves_the_submission(
+    tmp_path, process_env, with_signal, status, name
+):
+    reached = (tmp_path / "run" / "fits" / "cnn-fold2.state").exists
+    found, error = stop_when(reached, with_signal, tmp_path, process_env)
+    assert found == status
+    assert error.strip() == f"kaggle-digits: stopped by {name}; repeat the command to go on"
+    # From the first finished fit on there is a submission.
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["complete"] is False
+    assert len(submission.check_file(tmp_path / "run" / "submission.csv", 397)) == 397
