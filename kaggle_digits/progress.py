@@ -31,9 +31,9 @@ class Reporter:
         """Append everything, also what was said before, to a file."""
         self._log = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines, self._before_log = self._before_log, []
-        for line in lines:
-            self._append(line)
+        earlier, self._before_log = self._before_log, []
+        if earlier:
+            self._write("".join(earlier))
 
     def say(self, text: str) -> None:
         """Write one line."""
@@ -51,10 +51,13 @@ class Reporter:
     def _append(self, text: str) -> None:
         stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         if self._log is None:
-            self._before_log.append(stamped.rstrip("\n"))
-            return
+            self._before_log.append(stamped)
+        else:
+            self._write(stamped)
+
+    def _write(self, text: str) -> None:
         with self._log.open("a", encoding="utf-8") as file:
-            file.write(stamped if text else "\n")
+            file.write(text)
 
     @contextmanager
     def bar(self, total: int) -> Iterator[Callable[[float, str], None]]:

@@ -121,7 +121,7 @@ class _Progress(keras.callbacks.Callback):
         self.history.append(entry)
         if self._keep:
             arrays = [keras.ops.convert_to_numpy(value) for value in _variables(self.model)]
-            self._keep(State(epoch + 1, arrays, self.history))
+            self._keep(State(epoch + 1, arrays, list(self.history)))
         if self._listener:
             self._listener(epoch + 1.0, entry)
 
