@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaggle_digits.errors import UserError
@@ -57,7 +57,7 @@ def configure(threads: int) -> None:
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")  # it warns of each fit's new predict function
-            if tf.config.threading.get_intra_op_parallelism_threads() == 0:  # not set yet
+            with suppress(RuntimeError):  # TensorFlow has run already
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.config.experimental.enable_op_determinism()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
 )
 
@@ -44,12 +43,16 @@ SetOption = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"kaggle-digits {version('kaggle-digits')}")
+        try:
+            typer.echo(f"kaggle-digits {version('kaggle-digits')}")
+        except PackageNotFoundError:
+            typer.echo("kaggle-digits, not installed")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     show_version: Annotated[
         bool,
         typer.Option(
@@ -57,7 +60,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()

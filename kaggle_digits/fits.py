@@ -263,6 +263,9 @@ def run_fit(
 
     Returns:
         The finished fit.
+
+    Raises:
+        UserError: training diverged.
     """
     from kaggle_digits import train
 
@@ -281,10 +284,17 @@ def run_fit(
         keep=keep,
     )
     start = time.monotonic()
+    heldout_probabilities = train.predict(trained.model, inputs.train_images[heldout])
+    test_probabilities = train.predict(trained.model, inputs.test_images)
+    if not (np.isfinite(heldout_probabilities).all() and np.isfinite(test_probabilities).all()):
+        raise UserError(
+            f"{spec.name}: training diverged, its predictions are not numbers; set "
+            f"train.learning_rate below {spec.settings.train.learning_rate}"
+        )
     return FitResult(
         model=trained.model,
-        heldout=train.predict(trained.model, inputs.train_images[heldout]),
-        test=train.predict(trained.model, inputs.test_images),
+        heldout=heldout_probabilities,
+        test=test_probabilities,
         history=trained.history,
         train_seconds=trained.seconds,
         predict_seconds=time.monotonic() - start,

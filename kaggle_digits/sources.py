@@ -241,7 +241,7 @@ def _damage_reported(where: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # DamagedError bytes make zipfile, gzip and zlib raise almost anything: BadZipFile, zlib.error,
+    # Damaged bytes make zipfile, gzip and zlib raise almost anything: BadZipFile, zlib.error,
     # EOFError, struct.error, NotImplementedError, UnicodeDecodeError, OSError, and more by version.
     except Exception as error:
         raise UserError(

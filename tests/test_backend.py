@@ -123,9 +123,13 @@ def test_start_is_quiet_when_it_succeeds(capfd):
 
 
 def test_start_that_fails_shows_everything(capfd):
-    with pytest.raises(ImportError), backend._quiet_start():
-        os.write(2, b"no driver found\n")
-        raise ImportError
+    def start():
+        with backend._quiet_start():
+            os.write(2, b"no driver found\n")
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        start()
     assert capfd.readouterr().err == "no driver found\n"
 
 

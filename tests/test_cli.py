@@ -1,0 +1,343 @@
+import configparser
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kaggle_digits import cli, submission
+
+OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+
+
+@pytest.fixture
+def _own_signals():
+    """Give pytest back the signals that a command has taken."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def kd(_own_signals, monkeypatch, capsys, tmp_path):
+    """Run a command line in this process, in an empty folder: (status, stdout, stderr)."""
+    for name in OF_THIS_MACHINE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["kaggle-digits", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        shown = capsys.readouterr()
+        return end.value.code, shown.out, shown.err
+
+    return call
+
+
+def run_python(*args, **variables):
+    path = os.pathsep.join(
+        filter(None, (str(Path(cli.__file__).parents[1]), os.environ.get("PYTHONPATH")))
+    )
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        env=os.environ | {"PYTHONPATH": path} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def refusal(found):
+    """The one line on standard error of a refused command."""
+    status, _, err = found
+    assert status == 2
+    assert err.startswith("kaggle-digits: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+def write_submission(path, labels):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(submission.to_csv(np.array(labels)))
+    return path
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("args", [(), ("--help",)])
+def test_help(kd, args):
+    _, out, err = kd(*args)
+    assert err == ""
+    assert out.startswith("Usage: kaggle-digits ")
+    lines = [line.split() for line in out.splitlines()]
+    assert {"run", "check", "bench"} <= {words[0] for words in lines if words}
+
+
+def test_help_asked_for_is_no_failure(kd):
+    assert kd("--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("run", ["--config", "--data", "--out", "--cache", "--set", "key=value"]),
+        ("check", ["file", "--rows"]),
+        ("bench", ["--config", "--data"]),
+    ],
+)
+def test_help_of_a_command(kd, command, words):
+    status, out, err = kd(command, "--help")
+    assert (status, err) == (0, "")
+    for word in words:
+        assert word in out.lower()
+
+
+def test_version(kd, monkeypatch):
+    monkeypatch.setattr(cli, "version", {"kaggle-digits": "1.2.3"}.__getitem__)
+    assert kd("--version") == (0, "kaggle-digits 1.2.3\n", "")
+
+
+def test_module_and_console_script_are_the_same(tmp_path):
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    script = setup["options.entry_points"]["console_scripts"].strip()
+    name, _, target = script.partition(" = ")
+    module, _, function = target.partition(":")
+    assert name == "kaggle-digits"
+    assert getattr(importlib.import_module(module), function) is cli.main
+    good = write_submission(tmp_path / "good.csv", [1, 2, 3])
+    for args in (["check", str(good), "--rows", "3"], ["check", str(good)], ["--help"]):
+        as_module = run_python("-m", "kaggle_digits", *args)
+        as_script = run_python("-c", f"from {module} import {function}; {function}()", *args)
+        assert vars(as_module) | {"args": 0} == vars(as_script) | {"args": 0}
+        assert as_module.returncode == (2 if len(args) == 2 else 0)
+
+
+# What a user can cause
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--nope"], "--nope"),
+        (["nope"], "'nope'"),
+        (["run", "--nope"], "--nope"),
+        (["run", "extra"], "extra"),
+        (["run", "--out"], "--out"),
+        (["check"], "file"),
+        (["check", "a.csv", "--rows", "many"], "--rows"),
+        (["check", "a.csv", "--rows", "0"], "--rows"),
+    ],
+)
+def test_wrong_usage_is_one_line(kd, args, named):
+    line = refusal(kd(*args))
+    assert named in line.lower()  # typer's versions write FILE and file
+    assert "--help" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--config", "nope"], "nope: no such config; give a path to a YAML file or one of best"),
+        (["--config", "no/such.yaml"], "no/such.yaml: no such config"),
+        (["--set", "train.epoch=5"], "train.epoch: unknown key"),
+        (["--set", "train.epochs=0"], "train.epochs"),
+        (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
+        (["--data", "missing"], "--data missing"),
+        (["--out", "file"], "--out file: expected a folder"),
+        (["--set", "augment.elastic.sigma=0.5"], "augment.elastic.sigma"),
+        (["--set", "augment.rotate=[5, -5]"], "rotate"),
+        # Five poolings leave nothing of 28 pixels.
+        (["--set", f"model.stages=[{', '.join(5 * ['{width: 1, pool: last}'])}]"], "model"),
+        (["--set", "folds.count=50", "--data", "tiny"], "expected at least 50 rows of each class"),
+    ],
+)
+def test_wrong_input_is_one_line(kd, tmp_path, args, named):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "tiny").mkdir()
+    pixels = [f"pixel{index}" for index in range(784)]
+    row = ",".join(["0"] * 784)
+    (tmp_path / "tiny" / "train.csv").write_text(f"label,{','.join(pixels)}\n1,{row}\n")
+    (tmp_path / "tiny" / "test.csv").write_text(f"{','.join(pixels)}\n{row}\n")
+    assert named in refusal(kd("run", "--cache", "cache", *args))
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_unknown_backend_is_one_line(kd, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    assert "KERAS_BACKEND" in refusal(kd("run"))
+
+
+LIGHT = """
+import sys
+from kaggle_digits import cli
+try:
+    cli.main()
+except SystemExit as end:
+    heavy = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+    print(end.code, sorted(heavy))
+"""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "--set", "train.epochs=x"],
+        ["run", "--data", "missing"],
+        ["run", "--cache", "cache", "--data", "half"],
+        ["check", "missing.csv"],
+    ],
+)
+def test_inputs_are_checked_before_a_backend_is_imported(tmp_path, args):
+    (tmp_path / "half").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "half" / f"{part}.csv").write_text("label,pixel0\n1,0\n")
+    done = run_python("-c", f"import os; os.chdir({str(tmp_path)!r})\n{LIGHT}", *args)
+    assert done.stdout == "2 []\n"
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "status"), [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143)]
+)
+def test_a_signal_is_one_line(kd, monkeypatch, number, name, status):
+    monkeypatch.setattr(submission, "check_file", lambda *args: signal.raise_signal(number))
+    line = f"kaggle-digits: stopped by {name}; repeat the command to go on\n"
+    assert kd("check", "x.csv") == (status, "", line)
+
+
+def test_an_error_of_the_system_is_one_line(kd, monkeypatch):
+    def fail(*args):
+        raise PermissionError(13, "Permission denied", "there.csv")
+
+    monkeypatch.setattr(submission, "check_file", fail)
+    assert "there.csv: Permission denied" in refusal(kd("check", "x.csv"))
+
+
+def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(submission, "check_file", fail)
+    with pytest.raises(ZeroDivisionError):
+        kd("check", "x.csv")
+
+
+# Options of run
+
+
+@pytest.fixture
+def request_of(kd, monkeypatch):
+    """The request that a command line makes; nothing is run."""
+    from kaggle_digits import pipeline
+
+    def call(*args):
+        requests = []
+        monkeypatch.setattr(
+            pipeline, "run", lambda request, reporter: requests.append(request) or None
+        )
+        assert kd("run", *args)[0] == 0
+        return requests[0]
+
+    return call
+
+
+def test_options_of_run(request_of):
+    given = request_of(
+        *("--config", "standard", "--data", "d.zip", "--out", "o", "--cache", "c"),
+        *("--set", "train.epochs=3", "--set", "seed=5", "--set", "train.epochs=4"),
+    )
+    assert (given.name, given.data, given.out, given.cache) == (
+        "standard",
+        "d.zip",
+        Path("o"),
+        Path("c"),
+    )
+    assert given.root == Path("submissions")
+    assert (given.config.train.epochs, given.config.seed) == (4, 5)
+
+
+def test_quick_is_the_default(request_of):
+    given = request_of()
+    assert (given.name, given.data, given.out) == ("quick", None, None)
+
+
+def test_config_by_path_gives_its_name(request_of, tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 3\n")
+    for value in ("mine.yaml", "./mine.yaml", tmp_path / "mine.yaml"):
+        given = request_of("--config", value)
+        assert (given.name, given.config.seed) == ("mine", 3)
+
+
+def test_cache_folder(request_of, monkeypatch):
+    from kaggle_digits import store
+
+    assert request_of().cache == store.default_cache()
+    monkeypatch.setenv("KAGGLE_DIGITS_CACHE", "from-environment")
+    assert request_of().cache == Path("from-environment")
+    assert request_of("--cache", "from-option").cache == Path("from-option")
+    monkeypatch.setenv("KAGGLE_DIGITS_CACHE", "~/cache")
+    assert request_of().cache == Path.home() / "cache"
+
+
+# check
+
+
+def test_check_of_a_valid_submission(kd, tmp_path):
+    good = write_submission(tmp_path / "good.csv", [3, 1, 4])
+    assert kd("check", good, "--rows", "3") == (0, f"{good}: a valid submission of 3 rows\n", "")
+
+
+def test_check_expects_the_competitions_rows(kd, tmp_path):
+    whole = write_submission(tmp_path / "whole.csv", np.arange(28_000) % 10)
+    assert kd("check", whole)[:2] == (0, f"{whole}: a valid submission of 28,000 rows\n")
+    short = write_submission(tmp_path / "short.csv", [3, 1, 4])
+    assert f"{short}, line 4: expected 28000 rows" in refusal(kd("check", short))
+
+
+def test_check_expects_the_rows_of_the_run(kd, tmp_path):
+    good = write_submission(tmp_path / "run" / "good.csv", [3, 1, 4])
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"test_rows": 3}))
+    assert kd("check", good)[0] == 0
+    assert "expected 2 rows" in refusal(kd("check", good, "--rows", "2"))
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"test_rows": 4}))
+    assert "line 4: expected 4 rows" in refusal(kd("check", good))
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", "{}", "\udcff", '{"test_rows": "x"}'])
+def test_check_beside_a_broken_manifest(kd, tmp_path, manifest):
+    good = write_submission(tmp_path / "run" / "good.csv", [3, 1, 4])
+    (tmp_path / "run" / "manifest.json").write_bytes(manifest.encode("utf-8", "surrogateescape"))
+    assert "expected 28000 rows" in refusal(kd("check", good))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("ImageId,Label\n1,3\n3,1\n", "line 3: expected ImageId 2, found '3'"),
+        ("ImageId,Label\n1,3\n2,10\n", "line 3: expected a Label 0..9, found '10'"),
+        ("id,label\n1,3\n2,1\n", "line 1: expected the header 'ImageId,Label'"),
+    ],
+)
+def test_check_names_the_line(kd, tmp_path, content, reason):
+    (tmp_path / "bad.csv").write_text(content)
+    assert f"bad.csv, {reason}" in refusal(kd("check", "bad.csv", "--rows", "2"))
+
+
+def test_check_of_labels_that_cannot_be_right(kd, tmp_path):
+    one_class = write_submission(tmp_path / "ones.csv", [1] * 1000)
+    line = refusal(kd("check", one_class, "--rows", "1000"))
+    assert "expected each class in 5 to 20 % of the rows, found class 0 in 0.00%" in line
+
+
+def test_check_of_a_missing_file(kd):
+    assert "nowhere.csv" in refusal(kd("check", "nowhere.csv"))

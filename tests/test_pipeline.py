@@ -1,0 +1,594 @@
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from kaggle_digits import backend, data, pipeline, store, submission
+from kaggle_digits import config as configs
+from kaggle_digits.errors import UserError
+from kaggle_digits.progress import Reporter
+
+# Every value that a test names stands here, so that the shipped config may change.
+TINY = (
+    "seed=2026",
+    "folds.count=2",
+    "augment.elastic.p=0.5",
+    "model.stages=[{width: 6, stride: 2, pool: first}]",
+    "model.dropout=0.3",
+    "train.epochs=2",
+    "train.batch_size=32",
+    "train.learning_rate=0.01",
+    "train.warmup_epochs=1",
+    "train.threads=2",
+)
+TRAIN_ROWS, TEST_ROWS = 1400, 397  # of the practice set
+OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+PACKAGE = Path(pipeline.__file__).parents[1]
+
+
+def command(*args, settings=TINY):
+    changes = [part for change in settings for part in ("--set", change)]
+    return [sys.executable, "-m", "kaggle_digits", "run", *map(str, args), *changes]
+
+
+def environment(**variables):
+    """The environment of a machine whose user has no data and no cache of the program."""
+    kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
+    path = os.pathsep.join(filter(None, (str(PACKAGE), kept.get("PYTHONPATH"))))
+    return kept | {"PYTHONPATH": path} | {name: str(value) for name, value in variables.items()}
+
+
+def run(folder, *args, settings=TINY, **variables):
+    return subprocess.run(
+        command(*args, settings=settings),
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def results_of(folder):
+    """All that a run computes, without times and paths."""
+    arrays = store.read_arrays(folder / "predictions.npz")
+    return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()} | {
+        "submission": (folder / "submission.csv").read_bytes()
+    }
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """One run from the command line on the practice set, with a folder and a cache of its own."""
+    folder = tmp_path_factory.mktemp("first")
+    done = run(folder, "--out", "run", "--cache", "cache")
+    return SimpleNamespace(folder=folder, run=folder / "run", cache=folder / "cache", done=done)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load(data.Source("practice set", practice=True))
+
+
+@pytest.fixture
+def copied(first, tmp_path):
+    """A copy of the first run, to go on with."""
+    shutil.copytree(first.run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def go_on(first, monkeypatch, tmp_path):
+    """Run in this process with the first run's cache; return what was said."""
+    for name in OF_THIS_MACHINE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def go(out, settings=TINY, source=None, cache=first.cache):
+        request = pipeline.Request(
+            config=configs.load("quick", settings),
+            name="quick",
+            data=source,
+            out=out,
+            root=tmp_path / "submissions",
+            cache=cache,
+        )
+        console = Console(file=io.StringIO(), soft_wrap=True)
+        pipeline.run(request, Reporter(console))
+        return console.file.getvalue()
+
+    return go
+
+
+# The run of the command line
+
+
+def test_it_succeeds_in_silence(first):
+    assert first.done.returncode == 0
+    assert first.done.stderr == ""
+
+
+def test_practice_data_are_no_secret(first):
+    lines = first.done.stdout.splitlines()
+    for line in (lines[0], lines[-1]):
+        assert "NOT for upload" in line
+        assert "https://www.kaggle.com/competitions/digit-recognizer/data" in line
+        assert "--data" in line
+    table = "\n".join(lines[lines.index("Result") :])
+    assert "PRACTICE DATA, NOT FOR UPLOAD" in table
+
+
+def test_progress_is_told_in_plain_lines(first):
+    out = first.done.stdout
+    assert "\x1b" not in out
+    assert "1,400 training rows, 397 test rows" in out
+    assert "augmentation bank: 2 variants, 2 drawn now" in out
+    for fold in (1, 2):
+        for epoch in (1, 2):
+            assert f"cnn fold {fold}, epoch {epoch}/2: loss " in out
+        assert f"cnn fold {fold} finished: " in out
+    assert "out-of-fold accuracy so far" in out
+    assert "images/s" in out
+    assert " left" in out
+    assert "run/submission.csv" in out
+
+
+def test_all_files_are_there_and_nothing_half_written(first):
+    found = set(files_of(first.run))
+    fit_files = ("model.keras", "predictions.npz", "history.csv", "fit.json")
+    assert found >= {
+        "submission.csv",
+        "metrics.json",
+        "config.yaml",
+        "manifest.json",
+        "predictions.npz",
+        "run.log",
+        "folds.npz",
+        "augmentation.png",
+        *(f"fits/cnn-fold{fold}/{name}" for fold in (1, 2) for name in fit_files),
+    }
+    assert list(first.folder.rglob(".[0-9]*")) == []
+    assert {path.name for path in (first.run / "fits").iterdir()} == {"cnn-fold1", "cnn-fold2"}
+
+
+def test_metrics(first):
+    metrics = json.loads((first.run / "metrics.json").read_text())
+    assert set(metrics) >= {
+        "oof_accuracy",
+        "oof_errors",
+        "oof_rows",
+        "oof_interval",
+        "expected_leaderboard",
+        "complete",
+        "members",
+        "images_per_second",
+        "wall_seconds",
+        "peak_memory_bytes",
+    }
+    assert metrics["complete"] is True
+    assert metrics["practice_data"] is True
+    low, high = metrics["oof_interval"]
+    assert low < metrics["oof_accuracy"] < high
+    low, high = metrics["expected_leaderboard"]
+    assert 0 <= low < high <= 1
+    assert list(metrics["members"]) == ["cnn"]
+    assert metrics["members"]["cnn"]["errors"] == metrics["oof_errors"]
+    fits = metrics["members"]["cnn"]["fits"]
+    assert sum(fit["errors"] for fit in fits.values()) == metrics["oof_errors"]
+    assert metrics["peak_memory_bytes"] > 100 * 2**20  # TensorFlow alone takes more
+
+
+def test_predictions(first, digits):
+    arrays = store.read_arrays(first.run / "predictions.npz")
+    assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == {
+        "oof": ((TRAIN_ROWS, 10), "float32"),
+        "oof_count": ((TRAIN_ROWS,), "int64"),
+        "test": ((TEST_ROWS, 10), "float32"),
+        "labels": ((TRAIN_ROWS,), "uint8"),
+        "folds": ((TRAIN_ROWS,), "int16"),
+    }
+    assert (arrays["oof_count"] == 1).all()
+    for name in ("oof", "test"):
+        np.testing.assert_allclose(arrays[name].sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(arrays["labels"], digits.train_labels)
+    for label in range(10):
+        one, other = np.bincount(arrays["folds"][arrays["labels"] == label], minlength=2)
+        assert abs(one - other) <= 1
+
+
+def test_out_of_fold_accuracy_by_hand(first):
+    arrays = store.read_arrays(first.run / "predictions.npz")
+    metrics = json.loads((first.run / "metrics.json").read_text())
+    right = arrays["oof"].argmax(axis=1) == arrays["labels"]
+    assert metrics["oof_accuracy"] == pytest.approx(right.mean())
+    assert (metrics["oof_errors"], metrics["oof_rows"]) == ((~right).sum(), TRAIN_ROWS)
+    assert metrics["oof_accuracy"] > 0.3  # even the tiny net has learnt something
+    for fold in (0, 1):
+        own = metrics["members"]["cnn"]["fits"][f"fold{fold + 1}"]
+        assert own["accuracy"] == pytest.approx(right[arrays["folds"] == fold].mean())
+
+
+def test_out_of_fold_and_test_probabilities_come_from_the_fits(first):
+    arrays = store.read_arrays(first.run / "predictions.npz")
+    of_fits = [
+        store.read_arrays(first.run / "fits" / f"cnn-fold{fold}" / "predictions.npz")
+        for fold in (1, 2)
+    ]
+    for fold, own in enumerate(of_fits):
+        assert np.array_equal(arrays["oof"][arrays["folds"] == fold], own["heldout"])
+    mean = (of_fits[0]["test"].astype(np.float64) + of_fits[1]["test"]) / 2
+    np.testing.assert_allclose(arrays["test"], mean, rtol=1e-6)
+
+
+def test_submission_is_the_most_probable_class(first):
+    answer = store.read_arrays(first.run / "predictions.npz")["test"].argmax(axis=1)
+    with (first.run / "submission.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["ImageId", "Label"]
+    assert rows == [[str(index), str(label)] for index, label in enumerate(answer, 1)]
+    submission.check_file(first.run / "submission.csv", TEST_ROWS)
+
+
+def test_saved_net_makes_the_saved_predictions(first, digits):
+    backend.configure(2)
+    import keras
+
+    from kaggle_digits import train
+
+    folder = first.run / "fits" / "cnn-fold2"
+    saved = store.read_arrays(folder / "predictions.npz")
+    folds = store.read_arrays(first.run / "predictions.npz")["folds"]
+    model = keras.saving.load_model(folder / "model.keras")
+    for name, images in (
+        ("heldout", digits.train_images[folds == 1]),
+        ("test", digits.test_images),
+    ):
+        np.testing.assert_allclose(train.predict(model, images), saved[name], atol=1e-5)
+
+
+def test_history_of_a_fit(first):
+    with (first.run / "fits" / "cnn-fold1" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch",
+        "loss",
+        "accuracy",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01, 0.0], abs=1e-8)
+
+
+def test_identity_of_a_fit(first):
+    facts = json.loads((first.run / "fits" / "cnn-fold1" / "fit.json").read_text())
+    identity = facts["identity"]
+    assert (identity["member"], identity["fold"], identity["seed"]) == ("cnn", 0, 2026)
+    assert identity["settings.train.epochs"] == 2
+    assert identity["settings.train.threads"] == 2
+    assert facts["checksums"] == {
+        name: store.checksum(first.run / "fits" / "cnn-fold1" / name)
+        for name in ("model.keras", "predictions.npz", "history.csv")
+    }
+    # 700 training rows fill 21 batches of 32, in each of two epochs.
+    assert facts["train_images"] == 2 * 21 * 32
+    assert set(facts["seconds"]) == {"train", "predict"}
+
+
+def test_manifest(first, digits):
+    manifest = json.loads((first.run / "manifest.json").read_text())
+    assert manifest["complete"] is True
+    assert manifest["data"] == digits.hashes
+    assert manifest["test_rows"] == TEST_ROWS
+    assert manifest["seed"] == 2026
+    assert manifest["packages"]["numpy"] == np.__version__
+    for name, expected in manifest["artefacts"].items():
+        assert store.checksum(first.run / name) == expected, name
+    assert {"submission.csv", "metrics.json", "fits/cnn-fold1/model.keras"} <= set(
+        manifest["artefacts"]
+    )
+
+
+def test_saved_config_is_the_resolved_one(first):
+    saved = configs.load(str(first.run / "config.yaml"))
+    assert saved == configs.load("quick", TINY)
+    assert yaml.safe_load((first.run / "config.yaml").read_text())["train"]["epochs"] == 2
+
+
+def test_log_has_what_was_said(first):
+    log = (first.run / "run.log").read_text(encoding="utf-8")
+    said = [line for line in first.done.stdout.splitlines() if "cnn fold" in line]
+    assert len(said) == 6
+    for line in (*said, *first.done.stdout.splitlines()[-12:]):
+        assert line in log
+    assert log.splitlines()[0].count("PRACTICE DATA") == 1
+
+
+# Repeated and changed
+
+
+def test_repeated_it_reuses_all_fits(first, copied):
+    before = files_of(copied)
+    models = sorted(copied.glob("fits/*/model.keras"))
+    times = [path.stat().st_mtime_ns for path in models]
+    done = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 2 of 2 fits" in done.stdout
+    assert "epoch" not in done.stdout
+    after = files_of(copied)
+    changing = {"metrics.json", "manifest.json", "run.log", ".owner"}
+    assert {name for name in before if before[name] != after.get(name)} <= changing
+    assert set(after) == set(before)
+    assert [path.stat().st_mtime_ns for path in models] == times
+    old, new = (json.loads(files["metrics.json"]) for files in (before, after))
+    assert new["wall_seconds"] > old["wall_seconds"]
+    kept = set(old) - {"wall_seconds"}
+    assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
+    assert after["run.log"].startswith(before["run.log"])
+
+
+def test_changed_fit_setting_is_refused_on_the_command_line(first, copied):
+    before = files_of(copied)
+    done = run(
+        copied.parent,
+        *("--out", "run", "--cache", first.cache),
+        settings=(*TINY, "train.learning_rate=0.5"),
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "train.learning_rate: 0.01 there, 0.5 here" in done.stderr
+    after = files_of(copied)
+    assert {name for name in after if after[name] != before.get(name)} <= {".owner", ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("seed=7", "seed: 2026 there, 7 here"),
+        ("folds.count=3", "folds.count"),
+        ("train.epochs=3", "train.epochs: 2 there, 3 here"),
+        ("train.threads=1", "train.threads: 2 there, 1 here"),
+        ("model.dropout=0.1", "model.dropout: 0.3 there, 0.1 here"),
+        ("model.stages=[{width: 7, stride: 2, pool: first}]", "model.stages"),
+        ("augment.rotate=[-5, 5]", "augment.rotate"),
+        ("augment.variants=1", "augment.variants: 2 there, 1 here"),
+        ("augment.elastic.p=0.25", "augment.elastic.p: 0.5 there, 0.25 here"),
+        ("members.cnn.train={batch_size: 64}", "train.batch_size: 32 there, 64 here"),
+    ],
+)
+def test_refusal_names_the_key(first, go_on, change, named):
+    with pytest.raises(UserError) as refusal:
+        go_on(first.run, (*TINY, change))
+    assert f"made with another {named}" in str(refusal.value)
+    assert "cnn-fold1" in str(refusal.value)
+
+
+def test_other_data_are_refused(first, go_on, tmp_path):
+    write_data(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"made with another .*data"):
+        go_on(first.run, source=str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ensemble.method=vote", "ensemble.method=geometric", "data.path=null"],
+)
+def test_what_no_fit_depends_on_is_not_refused(copied, go_on, change):
+    before = files_of(copied)
+    assert "reused: 2 of 2 fits" in go_on(copied, (*TINY, change))
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+
+
+def test_method_changes_the_answer(copied, go_on):
+    go_on(copied, (*TINY, "ensemble.method=geometric"))
+    of_fits = [
+        store.read_arrays(copied / "fits" / f"cnn-fold{fold}" / "predictions.npz")["test"]
+        for fold in (1, 2)
+    ]
+    product = np.sqrt(of_fits[0].astype(np.float64) * of_fits[1])
+    expected = product / product.sum(axis=1, keepdims=True)
+    found = store.read_arrays(copied / "predictions.npz")["test"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_another_member_joins_finished_ones(copied, go_on):
+    before = files_of(copied)
+    wider = "members={wide: {model: {stages: [{width: 8, stride: 2, pool: first}]}}, cnn: {}}"
+    said = go_on(copied, (*TINY, wider))
+    assert "reused: 2 of 4 fits" in said
+    assert "augmentation bank: 2 variants, 0 drawn now" in said  # the same bank
+    assert "wide fold 2 finished" in said
+    assert "cnn fold 1, epoch" not in said
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+    arrays = store.read_arrays(copied / "predictions.npz")
+    assert (arrays["oof_count"] == 2).all()
+    own = store.read_arrays(copied / "fits" / "cnn-fold1" / "predictions.npz")["heldout"]
+    wide = store.read_arrays(copied / "fits" / "wide-fold1" / "predictions.npz")["heldout"]
+    mean = (own.astype(np.float64) + wide) / 2
+    np.testing.assert_allclose(arrays["oof"][arrays["folds"] == 0], mean, rtol=1e-5)
+    metrics = json.loads((copied / "metrics.json").read_text())
+    assert set(metrics["members"]) == {"cnn", "wide"}
+    assert metrics["complete"] is True
+
+
+def test_bank_grows_with_the_epochs(first, go_on, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(first.cache, cache)
+    said = go_on(tmp_path / "longer", (*TINY, "train.epochs=3"), cache=cache)
+    assert "augmentation bank: 3 variants, 1 drawn now" in said
+    before, after = files_of(first.cache / "bank"), files_of(cache / "bank")
+    assert len(after) == len(before) + 1
+    assert {name: after[name] for name in before} == before
+
+
+# Without --out
+
+
+def test_numbers_kills_and_separate_caches(first, tmp_path):
+    """One story, since every chapter costs a start of TensorFlow."""
+    cache = tmp_path / "other-cache"
+    # The same config with a cache of its own, named by the environment: the same bytes.
+    done = run(tmp_path, KAGGLE_DIGITS_CACHE=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert results_of(tmp_path / "submissions" / "quick-1") == results_of(first.run)
+    assert len(list(cache.rglob("variant-*.npy"))) == 2
+    theirs = files_of(first.cache)
+    assert files_of(cache) == {name: theirs[name] for name in files_of(cache)}
+
+    # Finished, so the next one takes the next number. It is killed after its first fit.
+    process = subprocess.Popen(
+        command(),
+        cwd=tmp_path,
+        env=environment(KAGGLE_DIGITS_CACHE=cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        for line in process.stdout:
+            if line.startswith("cnn fold 1 finished"):
+                process.kill()
+    second = tmp_path / "submissions" / "quick-2"
+    assert process.returncode != 0
+    assert [path.name for path in sorted((second / "fits").glob("*-fold[0-9]"))] == ["cnn-fold1"]
+    submission.check_file(second / "submission.csv", TEST_ROWS)
+    metrics = json.loads((second / "metrics.json").read_text())
+    assert (metrics["complete"], metrics["oof_rows"]) == (False, TRAIN_ROWS / 2)
+
+    # The same command goes on there.
+    done = run(tmp_path, KAGGLE_DIGITS_CACHE=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 1 of 2 fits" in done.stdout
+    assert "cnn fold 1, epoch" not in done.stdout
+    assert results_of(second) == results_of(first.run)
+    assert json.loads((second / "metrics.json").read_text())["complete"] is True
+    assert {path.name for path in (tmp_path / "submissions").iterdir()} == {"quick-1", "quick-2"}
+
+
+def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
+    unfinished = tmp_path / "submissions" / "quick-4"
+    shutil.copytree(first.run, unfinished)
+    manifest = json.loads((unfinished / "manifest.json").read_text())
+    store.write_json(unfinished / "manifest.json", manifest | {"complete": False})
+    write_data(tmp_path / "mine")
+    mine = data.load(data.find_source(tmp_path / "mine"))
+
+    def chosen(digits, *changes):
+        request = pipeline.Request(
+            config=configs.load("quick", (*TINY, *changes)),
+            name="quick",
+            data=None,
+            out=None,
+            root=tmp_path / "submissions",
+            cache=first.cache,
+        )
+        return pipeline._choose_folder(request, digits).folder.name
+
+    assert chosen(digits) == "quick-4"
+    assert chosen(digits, "ensemble.method=vote") == "quick-5"
+    assert chosen(mine) == "quick-5"
+    (unfinished / "manifest.json").write_text("{")
+    assert chosen(digits) == "quick-5"
+
+
+# A config and data of one's own
+
+
+def write_data(folder):
+    """Sixty rows of the practice set as a user's own files; test.csv has 30, without labels."""
+    train, test = (content.splitlines(keepends=True) for content in data.practice_csv())
+    folder.mkdir()
+    (folder / "train.csv").write_bytes(b"".join(train[:61]))
+    (folder / "test.csv").write_bytes(b"".join(line.partition(b",")[2] for line in test[:31]))
+
+
+def test_own_config_and_own_data(tmp_path):
+    write_data(tmp_path / "mine")
+    settings = {
+        "folds": {"count": 2},
+        "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
+        "train": {"epochs": 1, "warmup_epochs": 0, "batch_size": 8},
+        "members": {"one": {}, "two": {"train": {"optimizer": "sgd"}, "model": {"head": "max"}}},
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "own.yaml").write_text(yaml.safe_dump(settings))
+    done = run(
+        tmp_path, "--config", "configs/own.yaml", "--data", "mine", "--cache", "c", settings=()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PRACTICE" not in done.stdout
+    assert "test accuracy" not in done.stdout
+    folder = tmp_path / "submissions" / "own-1"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["practice_data"], metrics["oof_rows"]) == (False, 60)
+    assert "test" not in metrics
+    assert {name: len(member["fits"]) for name, member in metrics["members"].items()} == {
+        "one": 2,
+        "two": 2,
+    }
+    assert (store.read_arrays(folder / "predictions.npz")["oof_count"] == 2).all()
+    submission.check_file(folder / "submission.csv", 30)
+
+
+# What goes wrong
+
+
+def test_out_that_is_a_file_is_refused(go_on, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--out .*file: expected a folder, found a file"):
+        go_on(tmp_path / "file")
+
+
+def test_fewer_rows_of_a_class_than_folds_are_refused(go_on, tmp_path):
+    write_data(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"expected at least 9 rows of each class"):
+        go_on(tmp_path / "run", (*TINY, "folds.count=9"), source=str(tmp_path / "mine"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_diverges_is_told(go_on, tmp_path):
+    # Numbers that are none must not pass for predictions, nor rows with them for rows not covered.
+    write_data(tmp_path / "mine")
+    diverging = ("train.optimizer=sgd", "train.learning_rate=1e38")
+    with pytest.raises(UserError, match="cnn"):
+        go_on(tmp_path / "run", (*TINY, *diverging), source=str(tmp_path / "mine"))
+
+
+def test_forecast_of_the_time_left(monkeypatch):
+    # Two fits of 80 rows and 2 epochs: 320 images.
+    now = [100.0]
+    monkeypatch.setattr(pipeline.time, "monotonic", lambda: now[0])
+    train = SimpleNamespace(epochs=2)
+    specs = [
+        SimpleNamespace(name=name, heldout_rows=range(20), settings=SimpleNamespace(train=train))
+        for name in ("first", "second")
+    ]
+    forecast = pipeline._Forecast(specs, rows=100)
+    forecast.at(specs[0], 0.0)
+    now[0] = 110.0
+    assert forecast.at(specs[0], 0.5) == pytest.approx((0.25, 8.0, 30.0))
+    now[0] = 130.0
+    assert forecast.at(specs[1], 0.5) == pytest.approx((0.75, 8.0, 10.0))
+    now[0] = 150.0
+    assert forecast.at(specs[1], 1.0) == pytest.approx((1.0, 6.4, 0.0))

@@ -1,0 +1,281 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from kaggle_digits import fits, results, store
+from kaggle_digits.config import Config
+from kaggle_digits.data import Digits
+from kaggle_digits.errors import UserError
+
+LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
+SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
+TEST_LABELS = np.uint8([3, 1, 4, 1, 5])
+CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}})
+
+
+def sure(labels, share=0.91):
+    """Probabilities: `share` for the given classes, the rest for the others alike."""
+    return np.where(np.eye(10)[labels] == 1, share, (1 - share) / 9).astype(np.float32)
+
+
+class Run:
+    """A run folder whose fits are written by hand; no net is trained."""
+
+    def __init__(self, path, config=CONFIG, test_labels=None, practice=False):
+        generator = np.random.default_rng(1)
+        images = generator.integers(0, 256, (25, 28, 28), np.uint8)
+        digits = Digits(
+            train_images=images[:20],
+            train_labels=LABELS,
+            test_images=images[20:],
+            test_labels=test_labels,
+            key="k",
+            hashes={"train.csv": "aa", "test.csv": "bb"},
+            source="somewhere",
+            practice=practice,
+            duplicates=2,
+        )
+        inputs = fits.Inputs.of(images[:20], LABELS, images[20:])
+        self.folder = store.RunFolder(path)
+        self.specs = fits.plan(config, inputs, SPLIT, "tensorflow")
+        self.results = results.Results(self.folder, config, digits, self.specs, start=1000.0)
+
+    def finish(self, member, fold, heldout=None, test=TEST_LABELS, seconds=2.0, images=300):
+        """Write a fit; it is right everywhere unless told otherwise."""
+        (spec,) = (s for s in self.specs if (s.member, s.fold) == (member, fold))
+        heldout = sure(LABELS[SPLIT[fold]]) if heldout is None else heldout
+        test = sure(test) if np.ndim(test) == 1 else test
+        self.folder.write_fit(
+            member,
+            fold,
+            {
+                "predictions.npz": lambda path: store.write_arrays(
+                    path, {"heldout": heldout, "test": test}
+                )
+            },
+            {
+                "identity": spec.identity(),
+                "train_images": images,
+                "seconds": {"train": seconds, "predict": 9.0},
+            },
+        )
+
+    def finish_all(self):
+        for member in ("a", "b"):
+            for fold in (0, 1):
+                self.finish(member, fold)
+
+    def update(self):
+        return self.results.update()
+
+    def manifest(self):
+        return json.loads(self.folder.manifest.read_text())
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """Fifty seconds after the start of the invocation, always."""
+    monkeypatch.setattr(results.time, "monotonic", lambda: 1050.0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run")
+
+
+def test_begin_says_whose_run_it_is(run):
+    run.results.begin()
+    assert Config.model_validate(yaml.safe_load(run.folder.config.read_text())) == CONFIG
+    saved = run.folder.read_folds()
+    assert saved["folds"].tolist() == [0, 1] * 10
+    assert saved["seed"] == 11
+    manifest = run.manifest()
+    assert manifest["complete"] is False
+    assert manifest["data"] == {"train.csv": "aa", "test.csv": "bb"}
+    assert {fit["finished"] for fit in manifest["fits"].values()} == {False}
+    assert not run.folder.submission.exists()
+
+
+def test_figures_by_hand(run):
+    # Member a takes row 0, a zero, for a five, but b is surer of the zero; both miss row 3.
+    even, odd = (sure(LABELS[rows]) for rows in SPLIT)
+    even[0] = sure([5], 0.55)[0]
+    odd[1] = sure([8])[0]
+    run.finish("a", 0, even)
+    run.finish("a", 1, odd)
+    run.finish("b", 0)
+    run.finish("b", 1, odd)
+    metrics = run.update()
+    assert metrics == json.loads(run.folder.metrics.read_text())
+    assert (metrics["oof_errors"], metrics["oof_rows"]) == (1, 20)
+    assert metrics["oof_accuracy"] == pytest.approx(19 / 20)
+    # Wilson: (p + z^2/40 -+ z sqrt(p(1-p)/20 + (z/40)^2)) / (1 + z^2/20), z = 1.96, p = 0.95.
+    assert metrics["oof_interval"] == pytest.approx([0.76387, 0.99112], abs=1e-5)
+    low, high = metrics["expected_leaderboard"]
+    assert 0 <= low < 0.95 < high <= 1
+    a, b = metrics["members"]["a"], metrics["members"]["b"]
+    assert (a["errors"], a["rows"], b["errors"], b["rows"]) == (2, 20, 1, 20)
+    assert a["accuracy"] == pytest.approx(0.9)
+    assert {name: (fit["errors"], fit["rows"]) for name, fit in a["fits"].items()} == {
+        "fold1": (1, 10),
+        "fold2": (1, 10),
+    }
+    assert b["fits"]["fold1"]["accuracy"] == 1.0
+    assert len(b["fits"]["fold1"]["interval"]) == 2
+    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (True, 4, 4)
+    assert metrics["practice_data"] is False
+    assert metrics["test_rows_also_in_train"] == 2
+    assert "test" not in metrics
+
+
+def test_predictions_by_hand(run):
+    for member, fold in (("a", 1), ("b", 0), ("b", 1)):
+        run.finish(member, fold)
+    heldout = sure(LABELS[SPLIT[0]])
+    heldout[0] = sure([5], 0.55)[0]
+    run.finish("a", 0, heldout)
+    run.update()
+    saved = store.read_arrays(run.folder.predictions)
+    assert {name: (array.shape, array.dtype.name) for name, array in saved.items()} == {
+        "oof": ((20, 10), "float32"),
+        "oof_count": ((20,), "int64"),
+        "test": ((5, 10), "float32"),
+        "labels": ((20,), "uint8"),
+        "folds": ((20,), "int16"),
+    }
+    # Row 0: a gives 0.55 to the five and 0.05 to the others, b 0.91 to the zero and 0.01.
+    expected = [0.48, *[0.03] * 4, 0.28, *[0.03] * 4]
+    np.testing.assert_allclose(saved["oof"][0], expected, rtol=1e-6)
+    np.testing.assert_allclose(saved["oof"][7], sure([7])[0], rtol=1e-6)
+    np.testing.assert_allclose(saved["test"], sure(TEST_LABELS), rtol=1e-6)
+    assert saved["oof_count"].tolist() == [2] * 20  # both members
+    assert saved["labels"].tolist() == LABELS.tolist()
+    assert saved["folds"].tolist() == [0, 1] * 10
+    assert run.folder.submission.read_text() == "ImageId,Label\n1,3\n2,1\n3,4\n4,1\n5,5\n"
+
+
+def test_from_the_first_fit_on_there_is_a_submission(run):
+    run.results.begin()
+    run.finish("a", 1)
+    metrics = run.update()
+    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (False, 1, 4)
+    assert metrics["oof_rows"] == 10
+    assert list(metrics["members"]) == ["a"]
+    assert list(metrics["members"]["a"]["fits"]) == ["fold2"]
+    saved = store.read_arrays(run.folder.predictions)
+    assert saved["oof_count"].tolist() == [0, 1] * 10
+    assert np.isnan(saved["oof"][::2]).all()
+    assert np.isfinite(saved["oof"][1::2]).all()
+    assert run.folder.submission.read_text().splitlines()[1:] == ["1,3", "2,1", "3,4", "4,1", "5,5"]
+    manifest = run.manifest()
+    assert manifest["complete"] is False
+    assert [name for name, fit in manifest["fits"].items() if fit["finished"]] == ["a-fold2"]
+
+
+def test_method_of_the_ensemble(tmp_path):
+    # Two nets lean to 2 by a hair, one is sure of 7: the mean says 7, the vote 2.
+    hair = sure([2], 0.2)
+    hair[0, 7] = 0.19
+    labels = {}
+    for method in ("arithmetic", "vote"):
+        config = CONFIG.model_copy(
+            update={
+                "members": dict.fromkeys(("a", "b", "c"), CONFIG.members["a"]),
+                "ensemble": CONFIG.ensemble.model_copy(update={"method": method}),
+            }
+        )
+        run = Run(tmp_path / method, config)
+        for member, one in (("a", hair), ("b", hair), ("c", sure([7]))):
+            for fold in (0, 1):
+                run.finish(member, fold, test=np.tile(one, (5, 1)))
+        run.update()
+        labels[method] = {
+            line.split(",")[1] for line in run.folder.submission.read_text().splitlines()[1:]
+        }
+    assert labels == {"arithmetic": {"7"}, "vote": {"2"}}
+
+
+def test_labelled_test_rows_are_scored(tmp_path):
+    run = Run(tmp_path / "run", test_labels=np.uint8([3, 1, 4, 1, 9]), practice=True)
+    run.finish_all()
+    metrics = run.update()
+    assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
+    assert metrics["test"]["accuracy"] == pytest.approx(0.8)
+    assert metrics["practice_data"] is True
+
+
+def test_costs_are_summed_over_invocations(tmp_path):
+    before = {"wall_seconds": 100.0, "peak_memory_bytes": 10**15}
+    store.write_json(tmp_path / "run" / "metrics.json", before)
+    run = Run(tmp_path / "run")
+    run.finish("a", 0, seconds=2.0, images=300)
+    run.finish("b", 1, seconds=3.0, images=500)
+    for _ in range(2):  # within an invocation nothing counts twice
+        metrics = run.update()
+        assert metrics["wall_seconds"] == 150.0
+        assert metrics["peak_memory_bytes"] == 10**15
+        assert metrics["images_per_second"] == 800 / 5
+
+
+def test_costs_without_an_invocation_before(run):
+    run.finish("a", 0)
+    metrics = run.update()
+    assert metrics["wall_seconds"] == 50.0
+    assert 2**20 < metrics["peak_memory_bytes"] < 2**40
+
+
+def test_manifest_has_a_hash_of_every_artefact(run):
+    run.results.begin()
+    run.finish_all()
+    run.update()
+    run.folder.log.write_text("grows on\n")
+    manifest = run.manifest()
+    expected = {
+        path.relative_to(run.folder.folder).as_posix(): hashlib.blake2b(
+            path.read_bytes(), digest_size=16
+        ).hexdigest()
+        for path in run.folder.folder.rglob("*")
+        if path.is_file() and path.name not in ("manifest.json", "run.log")
+    }
+    assert manifest["artefacts"] == expected
+    assert {"submission.csv", "metrics.json", "predictions.npz", "config.yaml"} < set(expected)
+    assert "fits/b-fold2/fit.json" in expected
+
+
+def test_manifest_names_data_seeds_and_machine(run):
+    run.finish_all()
+    run.update()
+    manifest = run.manifest()
+    assert manifest["complete"] is True
+    assert manifest["data_source"] == "somewhere"
+    assert (manifest["test_rows"], manifest["seed"]) == (5, 11)
+    assert manifest["folds"] == store.digest(np.int16([0, 1] * 10))
+    assert manifest["fits"]["b-fold2"] == {
+        "identity": run.specs[3].digest(),
+        "seed": run.specs[3].seed_for("fit"),
+        "finished": True,
+    }
+    assert len({fit["seed"] for fit in manifest["fits"].values()}) == 4
+    assert manifest["packages"]["numpy"] == np.__version__
+    assert manifest["hardware"]["cores"] >= 1
+
+
+def test_damaged_fit_is_refused(run):
+    run.finish_all()
+    path = run.folder.fit_folder("b", 0) / "predictions.npz"
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"b-fold1.predictions\.npz: .*checksum"):
+        run.update()
+
+
+def test_unreadable_metrics_of_before_count_as_none(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text("{")
+    run = Run(tmp_path / "run")
+    run.finish("a", 0)
+    assert run.update()["wall_seconds"] == 50.0
