@@ -44,7 +44,17 @@ def seconds_of(work: Callable[[], object]) -> float:
 def training_rivals(
     settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> dict[str, Measure]:
-    """Make the nets that ours is compared with."""
+    """Make the trainings that ours is compared with.
+
+    Args:
+        settings: of the member whose net is measured.
+        images: (n, 28, 28) uint8, an epoch.
+        labels: (n,) integers 0..9.
+        seed: start of the random numbers.
+
+    Returns:
+        Row of the table -> a measure of its training speed.
+    """
     import keras
 
     from kaggle_digits import models
@@ -139,7 +149,16 @@ def deotte_net() -> keras.Model:
 
 
 def predictors(settings: MemberSettings, images: np.ndarray, seed: int) -> dict[str, Measure]:
-    """Make the nets that predict and trace them."""
+    """Make the predictions that are compared, ours among them.
+
+    Args:
+        settings: of the member whose net is measured.
+        images: (n, 28, 28) uint8.
+        seed: start of the weights.
+
+    Returns:
+        Row of the table -> a measure of its prediction speed.
+    """
     from kaggle_digits import models, train
 
     ours, bare = models.build(settings.model, seed), models.build(settings.model, seed)
