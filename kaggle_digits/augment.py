@@ -16,6 +16,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the ne
 # Rows that share one random stream: a constant, so that a variant's bytes do not depend on how the
 # work is divided.
 CHUNK_ROWS = 1024
+PIPELINE_VERSION = 1  # raise it when the same settings make other images
 
 
 def build_transform(config: Augment):
@@ -79,7 +80,8 @@ def transform_key(config: Augment) -> dict:
     import cv2
 
     return {
-        "transform": config.model_dump(mode="json", exclude={"variants"}),
+        "pipeline": PIPELINE_VERSION,
+        "transform": config.canonical().model_dump(mode="json", exclude={"variants"}),
         "chunk_rows": CHUNK_ROWS,
         "albumentations": version("albumentations"),
         "opencv": cv2.__version__,

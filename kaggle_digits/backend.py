@@ -52,6 +52,11 @@ def configure(threads: int) -> None:
     with _quiet_start():
         import keras
 
+        # A person's keras.json may say otherwise, and results would depend on it.
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy("float32")
         backend = keras.backend.backend()
         if backend == "tensorflow":
             import tensorflow as tf

@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import connection
 
 import numpy as np
@@ -62,6 +63,7 @@ def fill(
     Returns:
         The number of variants that were drawn now.
     """
+    cache.clear_half_written(key)
     missing = [number for number in range(variants) if not cache.has_variant(key, number)]
     if processes is None:
         worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS
@@ -76,7 +78,8 @@ def fill(
     # spawn: a forked copy of a process in which a backend has started may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start_worker, (images,)) as executor:
-        futures = [executor.submit(_draw_in_worker, *job) for job in jobs]
+        with _interrupt_ignored():
+            futures = [executor.submit(_draw_in_worker, *job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -86,6 +89,22 @@ def fill(
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     return len(jobs)
+
+
+@contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Let processes that start here ignore Ctrl-C, which reaches them too; the parent tells of it.
+
+    They inherit it: setting it in them would come too late for a Ctrl-C while they import.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _draw(images: np.ndarray, folder, key: str, config: Augment, seed: int, number: int) -> None:
@@ -99,7 +118,6 @@ _worker_images: np.ndarray
 def _start_worker(images: np.ndarray) -> None:
     global _worker_images
     _worker_images = images
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent tells of it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

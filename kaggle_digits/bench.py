@@ -209,7 +209,7 @@ def measure_csv(source: data.Source, cache_folder: Path) -> tuple[float, float]:
     Returns:
         (seconds until train.csv was there, seconds until both files were there and compared).
     """
-    cache = store.Cache(cache_folder)  # a new one, since it verifies a checksum but once
+    cache = store.Cache(cache_folder)
     finished = []
 
     def cached(key: str, make: Callable[[], store.Arrays]) -> store.Arrays:
@@ -360,7 +360,8 @@ def estimate_table(measurements: Measurements) -> Table:
     train_rows, test_rows = measurements.rows
     table = Table(
         title=f"Estimated wall time here, {train_rows:,} training and {test_rows:,} test rows",
-        caption="From the speeds above and a short fit of each net; the cache is empty at first.",
+        caption="From the speeds above and a short fit of each net, with the measured config's "
+        "threads; the cache is empty at first.",
     )
     for heading in ("config", "data and bank", "training", "prediction", "other", "total"):
         table.add_column(heading, justify="left" if heading == "config" else "right")

@@ -69,7 +69,7 @@ def run(
     config: ConfigOption = "quick",
     data: DataOption = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Run folder. Without it: the newest unfinished one of the same config and data "
             "under submissions/, else a new one there."
@@ -83,11 +83,15 @@ def run(
     from kaggle_digits import pipeline
     from kaggle_digits.progress import Reporter
 
+    for name, value in (("--data", data), ("--out", out), ("--cache", cache)):
+        # An unset shell variable; a path of "" would be the working folder.
+        if value is not None and str(value).strip() == "":
+            raise UserError(f"{name}: expected a path, found nothing; leave it out, or give one")
     request = pipeline.Request(
         config=configs.load(config, set_ or ()),
         name=Path(config).stem,
         data=data,
-        out=out,
+        out=Path(out) if out else None,
         root=Path("submissions"),
         cache=_cache_folder(cache),
     )
@@ -106,7 +110,8 @@ def check(
     from kaggle_digits import store, submission
 
     labels = submission.check_file(file, rows or store.expected_rows(file))
-    typer.echo(f"{file}: a valid submission of {len(labels):,} rows")
+    practice = " of PRACTICE DATA, NOT FOR UPLOAD" if store.is_practice(file) else ""
+    typer.echo(f"{file}: a valid submission{practice} of {len(labels):,} rows")
 
 
 @app.command()
@@ -148,9 +153,8 @@ def main() -> None:
         number = signal.Signals(stopped.args[0])
         _fail(f"stopped by {number.name}; repeat the command to go on", 128 + number)
     except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}; mend that and repeat the command")
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; mend that and repeat the command")
     except Exception as error:
         # Usage errors (unknown option, missing value) have this method. They are not told by their
         # class, because typer may bring its own copy of click.

@@ -39,7 +39,7 @@ class Data(Section):
 class Folds(Section):
     """How the training rows are split for out-of-fold predictions."""
 
-    count: int = Field(5, ge=2, le=50, description="number of stratified folds")
+    count: int = Field(3, ge=2, le=50, description="number of stratified folds")
 
 
 class Elastic(Section):
@@ -72,6 +72,18 @@ class Augment(Section):
     elastic: Elastic = Elastic()
     grid: Grid = Grid()
 
+    def canonical(self) -> Augment:
+        """Return settings of the same images: a change that never happens has its defaults."""
+        changes: dict[str, Any] = {}
+        if self.elastic.p == 0:
+            changes["elastic"] = Elastic(p=0)
+        if self.grid.p == 0:
+            changes["grid"] = Grid(p=0)
+        if self.affine_p == 0:
+            for name in ("rotate", "scale", "translate", "shear"):
+                changes[name] = Augment.model_fields[name].default
+        return self.model_copy(update=changes)
+
     @model_validator(mode="after")
     def _ordered(self) -> Augment:
         for name in ("rotate", "scale", "translate", "shear"):
@@ -101,9 +113,9 @@ class Model(Section):
 
     stages: tuple[Stage, ...] = Field(
         (
-            Stage(width=32, pool="first"),
-            Stage(width=64, depth=2, pool="last"),
-            Stage(width=128, depth=2, pool="last"),
+            Stage(width=24, pool="first"),
+            Stage(width=48, depth=2, pool="last"),
+            Stage(width=96, depth=2, pool="last"),
         ),
         min_length=1,
         description="from the image to the head",
@@ -136,10 +148,10 @@ class Model(Section):
 class Train(Section):
     """How one net is trained."""
 
-    epochs: int = Field(10, ge=1, description="passes over the fold's training rows")
+    epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
     batch_size: int = Field(128, ge=2, description="images a step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
-    learning_rate: float = Field(3e-3, gt=0, description="at the top of the schedule")
+    learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
     warmup_epochs: float = Field(1.0, ge=0, description="linear rise before the cosine fall")
@@ -148,6 +160,12 @@ class Train(Section):
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
     )
     threads: int = Field(2, ge=1, description="CPU threads; results depend on the number")
+
+    def canonical(self) -> Train:
+        """Return settings of the same training: what the optimizer has not is at its default."""
+        if self.optimizer == "sgd":
+            return self
+        return self.model_copy(update={"momentum": Train.model_fields["momentum"].default})
 
     @model_validator(mode="after")
     def _spans_fit(self) -> Train:
@@ -186,7 +204,7 @@ MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 
 
 class Config(Section):
-    """All settings of a run."""
+    """All settings of a run; the defaults are those of the shipped config `quick`."""
 
     seed: int = Field(2026, ge=0, lt=2**31, description="start of every random number")
     data: Data = Data()
@@ -236,10 +254,16 @@ class Config(Section):
 
 
 def _merge(base: dict, changes: dict) -> dict:
-    """Lay changes over a base, section by section; a number as key means a place in a list."""
+    """Lay changes over a base, section by section.
+
+    A number as key means a place in a list, and null over a section or member takes it away.
+    """
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
+        if value is None and isinstance(below, dict):
+            del merged[key]
+            continue
         if isinstance(value, dict) and isinstance(below, list | tuple):
             places = {str(place): item for place, item in enumerate(below)}
             if places.keys() >= value.keys():
@@ -311,7 +335,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         raise UserError(f"{name}: no such config; give a path to a YAML file or one of {known}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no such date
         raise UserError(f"{path}: not a YAML file: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected sections (seed, train, ...), found {values!r}")
@@ -326,7 +350,7 @@ def _parse_override(override: str) -> dict:
         raise UserError(f"--set {override}: expected KEY=VALUE, for example train.epochs=5")
     try:
         value: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
     if isinstance(value, str):
         with contextlib.suppress(ValueError):

@@ -152,7 +152,7 @@ def check_class_counts(labels: np.ndarray, folds: int, source: str) -> None:
     """Refuse data in which a class has fewer rows than there are folds.
 
     Args:
-        labels: (n,) integers 0..9. A class without any row is not looked at.
+        labels: (n,) integers 0..9.
         folds: number of folds.
         source: where the labels come from, for the error message.
 
@@ -160,8 +160,7 @@ def check_class_counts(labels: np.ndarray, folds: int, source: str) -> None:
         UserError: names the smallest class, its rows, and what to set.
     """
     counts = np.bincount(labels, minlength=10)
-    present = np.flatnonzero(counts)
-    smallest = present[counts[present].argmin()]
+    smallest = counts.argmin()
     if counts[smallest] < folds:
         raise UserError(
             f"{source}: train.csv, column label: expected at least {folds} rows of each class, one "

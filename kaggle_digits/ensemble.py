@@ -234,9 +234,8 @@ def expected_leaderboard(
     - sampling of the n out-of-fold rows: the distance d from the accuracy to its Wilson limit;
     - sampling of the m test rows at that limit's error rate: d sqrt(n / m), since a Wilson limit L
       lies z sqrt(L (1 - L) / n) from the estimate;
-    - the gain: anything between none and twice the estimate, so plus or minus the gain itself. The
-      estimate was 0.8 to 1.4 times the true gain on nine ensembles of small nets and real digits,
-      and 0.7 to 1.5 times in simulations, in which the band held the score in 94 to 100 %.
+    - the gain: anything between none and twice the estimate, so plus or minus the gain itself, for
+      it is an estimate without test labels.
 
     Combining limits this way follows R. G. Newcombe (1998), Interval estimation for the difference
     between independent proportions, Statistics in Medicine 17, 873-890, method 10. It assumes that

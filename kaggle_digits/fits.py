@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits import bank, store
+from kaggle_digits import backend, bank, machine, store
 from kaggle_digits.config import Config, MemberSettings
 from kaggle_digits.errors import UserError
 
@@ -191,8 +191,10 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
     for member in config.members:
         settings = config.member(member)
         variants = settings.augment.variants or settings.train.epochs
+        # What changes no result shall change no identity either.
+        augment = settings.augment.canonical().model_copy(update={"variants": variants})
         settings = settings.model_copy(
-            update={"augment": settings.augment.model_copy(update={"variants": variants})}
+            update={"augment": augment, "train": settings.train.canonical()}
         )
         key = bank.bank_key(inputs.images_key, settings.augment, config.seed)
         for fold, heldout in enumerate(split):
@@ -267,10 +269,16 @@ def run_fit(
     Raises:
         UserError: training diverged.
     """
+    backend.configure(spec.settings.train.threads)
     from kaggle_digits import train
 
+    if backend.name() != spec.backend:
+        raise ValueError(f"{spec.name}: made for {spec.backend}, found {backend.name()}")
     if inputs.key != spec.inputs_key:
         raise ValueError(f"{spec.name}: made for inputs {spec.inputs_key}, given {inputs.key}")
+    augment = spec.settings.augment
+    # As a rule all variants are there already.
+    bank.fill(cache, spec.bank_key, inputs.train_images, augment, spec.seed, augment.variants)
     heldout = np.array(spec.heldout_rows, np.int64)
     trained = train.train(
         spec.settings,
@@ -361,6 +369,8 @@ def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
         "digest": spec.digest(),
         "seconds": {"train": result.train_seconds, "predict": result.predict_seconds},
         "train_images": result.train_images,
+        "packages": machine.package_versions(),
+        "hardware": machine.hardware(),
     }
     folder.write_fit(spec.member, spec.fold, files, facts)
     folder.remove_state(spec.member, spec.fold)

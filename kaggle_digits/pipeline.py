@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -69,14 +68,14 @@ def run(request: Request, reporter: Reporter) -> store.RunFolder:
     start = time.monotonic()
     config = request.config
     backend_name = backend.name()
-    source = data.find_source(request.data or config.data.path)
+    source = data.find_source(config.data.path if request.data is None else request.data)
     if source.practice:
         reporter.say(PRACTICE_WARNING)
     cache = store.Cache(request.cache, notice=reporter.say)
     digits = data.load(source, cache.arrays)
     data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
     inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
-    folder = _choose_folder(request, digits)
+    folder = _choose_folder(request, digits, backend_name)
     with folder.locked():
         _run_in(folder, request, cache, digits, inputs, backend_name, start, reporter)
     return folder
@@ -96,6 +95,7 @@ def _run_in(
     config = request.config
     split = _read_or_make_split(folder, inputs, config, reporter)
     specs = fits.plan(config, inputs, split, backend_name)
+    _refuse_other_fits(folder, specs)
     todo = [spec for spec in specs if not _is_finished(folder, spec, reporter)]
 
     reporter.log_to(folder.log)
@@ -112,33 +112,38 @@ def _run_in(
         folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
     results = Results(folder, config, digits, specs, start)
     results.begin()
+    metrics = {}
+    if len(todo) < len(specs):
+        metrics = results.update()  # whatever became of the summary files, they are true again
     if todo:
         inputs.put_into(cache)
         _fill_banks(folder, cache, inputs, todo, reporter)
-        metrics = _train_fits(folder, cache, inputs, todo, results, reporter)
-    else:
-        metrics = results.update()
+        metrics = _train_fits(folder, cache, inputs, todo, results, metrics, reporter)
     reporter.show(_final_table(folder, metrics))
     if digits.practice:
         reporter.say(PRACTICE_WARNING)
 
 
-def _choose_folder(request: Request, digits: data.Digits) -> store.RunFolder:
+def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> store.RunFolder:
     wanted = dump(request.config)
 
     def goes_on(folder: store.RunFolder) -> bool:
-        try:
-            manifest = json.loads(folder.manifest.read_text())
-            unfinished = not manifest["complete"] and manifest["data"] == digits.hashes
-            return unfinished and folder.config.read_text() == wanted
-        except (OSError, ValueError, KeyError):
-            return False
+        manifest = store.read_json(folder.manifest)
+        same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
+        unfinished = manifest.get("complete") is False
+        return unfinished and same and folder.config.read_text() == wanted
 
     if request.out is None:
         return store.next_run_folder(request.root, request.name, goes_on)
     if request.out.exists() and not request.out.is_dir():
         raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
-    return store.RunFolder(request.out)
+    folder = store.RunFolder(request.out)
+    if not folder.is_ours():
+        raise UserError(
+            f"--out {request.out}: expected a new or empty folder, or one of a run, found other "
+            "files, which a run might overwrite; give another path"
+        )
+    return folder
 
 
 def _read_or_make_split(
@@ -152,8 +157,8 @@ def _read_or_make_split(
         saved = None
     if saved is not None:
         split = folds.from_assignment(saved["folds"])
-        found = len(saved["folds"]), len(split), int(saved["seed"])
-        if found == (len(inputs.train_labels), config.folds.count, config.seed):
+        found = str(saved["labels"]), len(split), int(saved["seed"])
+        if found == (store.digest(inputs.train_labels), config.folds.count, config.seed):
             return split
     return folds.stratified(inputs.train_labels, config.folds.count, config.seed)
 
@@ -170,6 +175,17 @@ def _is_finished(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return False
     return True
+
+
+def _refuse_other_fits(folder: store.RunFolder, specs: list[fits.FitSpec]) -> None:
+    """Refuse a folder with finished fits that this run has no place for."""
+    planned = {folder.fit_folder(spec.member, spec.fold).name for spec in specs}
+    if others := [name for name in folder.finished_fits() if name not in planned]:
+        raise UserError(
+            f"{folder.fits / others[0]}: this fit belongs to another run, its member or fold is "
+            "not in this config (members, folds.count); give another --out, or the config of that "
+            "run"
+        )
 
 
 def _fill_banks(
@@ -225,13 +241,20 @@ def _train_fits(
     inputs: fits.Inputs,
     specs: list[fits.FitSpec],
     results: Results,
+    metrics: dict,
     reporter: Reporter,
 ) -> dict:
-    """Train the fits in order; return the metrics after the last."""
-    backend.configure(specs[0].settings.train.threads)
+    """Train the fits in order; return the metrics, which were `metrics`, after the last."""
+    backend.configure(specs[0].settings.train.threads)  # first of all, for its start is quiet
     forecast = _Forecast(specs, len(inputs.train_labels))
-    so_far = ""
     for spec in specs:
+        accuracy = metrics.get("oof_accuracy")
+        so_far = f", out-of-fold accuracy so far {accuracy:.5f}" if accuracy else ""
+
+        def keep(state: train.State, spec: fits.FitSpec = spec) -> None:
+            fits.save_state(folder, spec, state)
+            results.note_seconds()
+
         with reporter.bar(100) as show:
             result = fits.run_fit(
                 spec,
@@ -239,15 +262,14 @@ def _train_fits(
                 cache,
                 partial(_report, reporter, show, forecast, spec, so_far),
                 state=_read_state(folder, spec, reporter),
-                keep=partial(fits.save_state, folder, spec),
+                keep=keep,
             )
         fits.save_fit(folder, spec, result)
         metrics = results.update()
-        so_far = f", out-of-fold accuracy so far {metrics['oof_accuracy']:.5f}"
         own = metrics["members"][spec.member]["fits"][f"fold{spec.fold + 1}"]
         reporter.say(
             f"{spec.name} finished: {own['errors']} of {own['rows']} held-out rows wrong, accuracy "
-            f"{own['accuracy']:.5f}{so_far}"
+            f"{own['accuracy']:.5f}, out-of-fold accuracy so far {metrics['oof_accuracy']:.5f}"
         )
     return metrics
 
@@ -278,7 +300,7 @@ def _report(
     """Tell of a step of a fit; `entry` is the history's line at the end of an epoch."""
     epochs = spec.settings.train.epochs
     share, speed, seconds_left = forecast.at(spec, epochs_done / epochs)
-    left = f"{duration(seconds_left)} left"
+    left = f"{duration(seconds_left)} left" if speed else "time left not known yet"
     at = f"{spec.name}, epoch {math.ceil(epochs_done)}/{epochs}"
     show(100 * share, f"{at}{so_far}, {speed:,.0f} images/s, {left}")
     if entry:
@@ -332,7 +354,7 @@ def _final_table(folder: store.RunFolder, metrics: dict) -> Table:
     table.add_row("expected leaderboard", f"{low:.5f} to {high:.5f} (95 %)")
     table.add_row("training speed", f"{metrics['images_per_second']:,.0f} images/s")
     table.add_row("wall time, all invocations", duration(metrics["wall_seconds"]))
-    table.add_row("peak memory", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
+    table.add_row("peak memory, main process", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
     if metrics["practice_data"]:
         table.add_row("submission", "PRACTICE DATA, NOT FOR UPLOAD")
     table.add_row("submission file", str(folder.submission))

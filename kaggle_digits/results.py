@@ -5,7 +5,6 @@ Made anew after each fit, so that from the first one on there is a valid submiss
 
 from __future__ import annotations
 
-import json
 import time
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from kaggle_digits import ensemble, folds, machine, store, submission
 from kaggle_digits.config import Config, dump
 from kaggle_digits.data import Digits
+from kaggle_digits.errors import UserError
 from kaggle_digits.fits import FitSpec
 
 
@@ -39,17 +39,24 @@ class Results:
         self._specs, self._start = specs, start
         first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
         self._folds = folds.assignment(first, len(digits.train_labels))
-        try:
-            before = json.loads(folder.metrics.read_text())
-            self._before = float(before["wall_seconds"]), int(before["peak_memory_bytes"])
-        except (OSError, ValueError, KeyError):
-            self._before = 0.0, 0
+        self._seconds_before = folder.read_seconds()
+        self._peak_before = store.read_json(folder.metrics).get("peak_memory_bytes", 0)
+        labels = digits.train_labels
+        self._split = {
+            "folds": self._folds,
+            "seed": np.int64(config.seed),
+            "labels": np.array(store.digest(labels)),
+        }
 
     def begin(self) -> None:
         """Say in the folder whose run it is, before anything expensive is made."""
         store.write_bytes(self._folder.config, dump(self._config).encode())
-        self._folder.write_folds({"folds": self._folds, "seed": np.int64(self._config.seed)})
+        self._folder.write_folds(self._split)
         self._write_manifest(complete=False)
+
+    def note_seconds(self) -> None:
+        """Note the wall time of all invocations, so that a kill takes little of it away."""
+        self._folder.write_seconds(self._seconds_before + time.monotonic() - self._start)
 
     def update(self) -> dict:
         """Make the submission, the predictions and the figures from the finished fits.
@@ -72,8 +79,16 @@ class Results:
         oof, count = ensemble.out_of_fold(finished, len(labels), method)
         test = ensemble.test_probabilities(finished, method)
         answer = test.argmax(axis=1).astype(np.uint8)
-        store.write_bytes(folder.submission, submission.to_csv(answer))
-        submission.check_file(folder.submission, len(answer))
+        content = submission.to_csv(answer)
+        try:
+            submission.check_bytes(content, rows=len(answer), name=folder.submission.name)
+        except UserError:
+            # Nets that are still few may be too weak; the submission before stays.
+            if complete:
+                raise
+        else:
+            store.write_bytes(folder.submission, content)
+            submission.check_file(folder.submission, len(answer))
         arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
         store.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
         score = ensemble.accuracy(oof, labels)
@@ -133,11 +148,11 @@ class Results:
         facts = [self._folder.read_fit(spec.member, spec.fold) for spec in self._specs]
         images = sum(fact["train_images"] for fact in facts if fact)
         seconds = sum(fact["seconds"]["train"] for fact in facts if fact)
-        seconds_before, peak_before = self._before
+        self.note_seconds()
         return {
             "images_per_second": images / seconds,
-            "wall_seconds": seconds_before + time.monotonic() - self._start,
-            "peak_memory_bytes": max(peak_before, machine.peak_memory_bytes()),
+            "wall_seconds": self._folder.read_seconds(),
+            "peak_memory_bytes": max(self._peak_before, machine.peak_memory_bytes()),
         }
 
     def _write_manifest(self, complete: bool) -> None:
@@ -146,7 +161,9 @@ class Results:
             "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
             "data": self._digits.hashes,
             "data_source": self._digits.source,
+            "practice_data": self._digits.practice,
             "test_rows": len(self._digits.test_images),
+            "backend": self._specs[0].backend,
             "folds": store.digest(self._folds),
             "seed": self._config.seed,
             "fits": {

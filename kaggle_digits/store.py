@@ -22,6 +22,8 @@ from kaggle_digits.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 SEAL_BYTES = 16
+# How half-written files and folders are called, followed by the writer's process id.
+HALF = ".kaggle-digits-half-"
 
 
 def digest(*parts: bytes | np.ndarray | str) -> str:
@@ -74,7 +76,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written to.
     """
     # The ending stays last: Keras chooses a file's format by it.
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{HALF}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -89,6 +91,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object that only informs; {} where there is none that can be read."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -188,6 +199,15 @@ class Cache:
         """Tell whether a variant of a bank is there and undamaged."""
         return self._read(self._variant_path(bank, variant)) is not None
 
+    def clear_half_written(self, bank: str) -> None:
+        """Delete variants of a bank that killed processes have half written."""
+        import psutil
+
+        for path in (self.folder / "bank" / bank).glob(f"{HALF}*"):
+            writer = path.name.removeprefix(HALF).partition("-")[0]
+            if not psutil.pid_exists(int(writer)):
+                path.unlink(missing_ok=True)
+
     def write_variant(self, bank: str, variant: int, images: np.ndarray) -> None:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
         buffer = io.BytesIO()
@@ -229,6 +249,28 @@ class RunFolder:
         self.augmentation = folder / "augmentation.png"
         self.log = folder / "run.log"
         self.fits = folder / "fits"
+
+    def is_ours(self) -> bool:
+        """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
+        marks = (self.manifest, self.fits, self.folder / ".lock")
+        if not self.folder.exists() or any(mark.exists() for mark in marks):
+            return True
+        return not any(self.folder.iterdir())
+
+    def finished_fits(self) -> list[str]:
+        """Name the folders of all finished fits, sound or not."""
+        return sorted(path.parent.name for path in self.fits.glob("*/fit.json"))
+
+    def read_seconds(self) -> float:
+        """Read the wall time of all earlier invocations, as far as it was noted."""
+        try:
+            return float((self.folder / ".seconds").read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    def write_seconds(self, seconds: float) -> None:
+        """Note the wall time of all invocations so far."""
+        write_bytes(self.folder / ".seconds", repr(seconds).encode())
 
     def fit_folder(self, member: str, fold: int) -> Path:
         """Say where a fit lies; folds are counted from 1 in names that people see."""
@@ -277,7 +319,7 @@ class RunFolder:
             facts: for `fit.json`, which also gets every file's checksum.
         """
         place = self.fit_folder(member, fold)
-        beside = place.with_name(f".{os.getpid()}-{place.name}")
+        beside = place.with_name(f"{HALF}{os.getpid()}-{place.name}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, write in files.items():
@@ -355,11 +397,12 @@ class RunFolder:
                 "give another --out"
             ) from None
         try:
-            for remains in self.folder.rglob(".[0-9]*-*"):
-                if remains.is_dir():
-                    shutil.rmtree(remains, ignore_errors=True)
-                else:
-                    remains.unlink(missing_ok=True)
+            for place in (self.folder, self.fits):
+                for remains in place.glob(f"{HALF}*"):
+                    if remains.is_dir():
+                        shutil.rmtree(remains)
+                    else:
+                        remains.unlink()
             write_bytes(owner, str(os.getpid()).encode())
             yield
         finally:
@@ -370,10 +413,7 @@ class RunFolder:
 
         A fit has checksums of its own; the log grows.
         """
-        try:
-            artefacts = json.loads(self.manifest.read_text())["artefacts"].items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return []
+        artefacts = read_json(self.manifest).get("artefacts", {}).items()
         summary = [
             (self.folder / name, expected) for name, expected in artefacts if "/" not in name
         ]
@@ -418,7 +458,10 @@ def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool])
 
 def expected_rows(submission: Path) -> int:
     """Say how many rows a submission must have: as its run's manifest, else Kaggle's 28,000."""
-    try:
-        return int(json.loads(RunFolder(submission.parent).manifest.read_text())["test_rows"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 28_000
+    rows = read_json(RunFolder(submission.parent).manifest).get("test_rows")
+    return rows if isinstance(rows, int) else 28_000
+
+
+def is_practice(submission: Path) -> bool:
+    """Tell whether a submission lies in the folder of a run on the practice set."""
+    return read_json(RunFolder(submission.parent).manifest).get("practice_data") is True

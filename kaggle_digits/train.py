@@ -224,7 +224,7 @@ def train(
     seconds = sum(entry["seconds"] for entry in progress.history)
     final = models.build(settings.model, seed)
     final.set_weights(model.get_weights())
-    if config.ema_epochs:
+    if model.optimizer.use_ema:
         picked = np.random.default_rng([seed, config.epochs]).permutation(rows)[:STATISTICS_ROWS]
         estimate_statistics(final, clean[np.sort(picked)], config.batch_size)
     return Trained(final, progress.history, seconds, config.epochs * batches.images)

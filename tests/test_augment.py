@@ -126,11 +126,15 @@ def test_key_names_everything_but_the_number_of_variants(monkeypatch):
         "shear": (0, 0),
         "affine_p": 0.5,
         "elastic": Elastic(sigma=4),
-        "grid": Grid(limit=0.1),
+        "grid": Grid(p=0.2),
     }
     assert set(changes) | {"variants"} == set(Augment.model_fields)
     for name, value in changes.items():
         assert augment.transform_key(Augment(**{name: value})) != key, name
+    # Settings of a change that never happens change no image.
+    never = {"p": 0.0, "limit": 0.1, "steps": 3}
+    assert augment.transform_key(Augment(grid=Grid(**never))) == key
+    assert augment.transform_key(Augment(grid=Grid(**never | {"p": 0.2}))) != key
     assert key["albumentations"] == albumentations.__version__
     monkeypatch.setattr("cv2.__version__", "0.0.1")
     assert augment.transform_key(Augment()) == key | {"opencv": "0.0.1"}

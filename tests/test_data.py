@@ -459,8 +459,10 @@ def test_practice_set_goes_through_the_same_parser():
 
 
 def test_class_with_fewer_rows_than_folds():
-    labels = np.array([0, 0, 0, 4, 4, 9, 9, 9], np.uint8)
-    data.check_class_counts(labels, 2, "data")  # a class without rows is no class
+    labels = np.array([*range(10)] * 2 + [0, 1, 2, 3, 5, 6, 7, 8, 9], np.uint8)
+    data.check_class_counts(labels, 2, "data")
+    with pytest.raises(UserError, match="found 0 of class 9"):
+        data.check_class_counts(labels[labels < 9], 2, "data")
     message = r"^data: train\.csv, column label: .* at least 3 rows .* found 2 of class 4;"
     with pytest.raises(UserError, match=message):
         data.check_class_counts(labels, 3, "data")

@@ -138,7 +138,8 @@ def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
     assert digests(plan(ensemble={"method": "vote"})) == before
     assert digests(plan(data={"path": "elsewhere"})) == before
     # What is given in so many words is no change.
-    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.003})) == before
+    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.008})) == before
+    assert digests(plan(train={"epochs": 4, "momentum": 0.5})) == before  # AdamW has none
     explicit = plan(members={"a": {"augment": {"variants": 4}}})
     assert digests(explicit).items() < before.items()
 

@@ -93,7 +93,7 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, process_env):
     for name, expected in expected_arrays.items():
         np.testing.assert_array_equal(arrays[name], expected, strict=True)
     assert not list(folder.glob("fits/*.state"))
-    assert not list(folder.rglob(".[0-9]*-*"))
+    assert not list(folder.rglob(f"{store.HALF}*"))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ ALLOWED = {
     "models": BASE | {"backend"},
     "bank": BASE | {"augment", "store"},
     "train": BASE | {"models"},
-    "fits": BASE | {"bank", "train", "store"},
+    "fits": BASE | {"backend", "bank", "machine", "train", "store"},
     "results": BASE | {"data", "ensemble", "fits", "folds", "machine", "store", "submission"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)

@@ -335,7 +335,7 @@ def test_repeated_it_reuses_all_fits(first, copied):
     assert "reused: 2 of 2 fits" in done.stdout
     assert "epoch" not in done.stdout
     after = files_of(copied)
-    changing = {"metrics.json", "manifest.json", "run.log", ".owner"}
+    changing = {"metrics.json", "manifest.json", "run.log", ".owner", ".seconds"}
     assert {name for name in before if before[name] != after.get(name)} <= changing
     assert set(after) == set(before)
     assert [path.stat().st_mtime_ns for path in models] == times
@@ -494,7 +494,7 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     write_data(tmp_path / "mine")
     mine = data.load(data.find_source(tmp_path / "mine"))
 
-    def chosen(digits, *changes):
+    def chosen(digits, *changes, backend_name="tensorflow"):
         request = pipeline.Request(
             config=configs.load("quick", (*TINY, *changes)),
             name="quick",
@@ -503,10 +503,11 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
             root=tmp_path / "submissions",
             cache=first.cache,
         )
-        return pipeline._choose_folder(request, digits).folder.name
+        return pipeline._choose_folder(request, digits, backend_name).folder.name
 
     assert chosen(digits) == "quick-4"
     assert chosen(digits, "ensemble.method=vote") == "quick-5"
+    assert chosen(digits, backend_name="jax") == "quick-5"
     assert chosen(mine) == "quick-5"
     (unfinished / "manifest.json").write_text("{")
     assert chosen(digits) == "quick-5"
@@ -592,3 +593,45 @@ def test_forecast_of_the_time_left(monkeypatch):
     assert forecast.at(specs[1], 0.5) == pytest.approx((0.75, 8.0, 10.0))
     now[0] = 150.0
     assert forecast.at(specs[1], 1.0) == pytest.approx((1.0, 6.4, 0.0))
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    done = run(tmp_path, "--out", "thesis", "--cache", "cache")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kaggle-digits: --out thesis: expected a new or empty folder")
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+@pytest.mark.parametrize("option", ["--data", "--out", "--cache"])
+def test_empty_path_is_refused(tmp_path, option):
+    done = run(tmp_path, option, "")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"kaggle-digits: {option}: expected a path, found nothing")
+
+
+def test_run_with_other_members_is_refused(first, copied):
+    before = (copied / "submission.csv").read_bytes()
+    done = run(copied.parent, "--out", "run", settings=(*TINY, "members={other: {}, cnn: null}"))
+    assert done.returncode == 2
+    assert "fits/cnn-fold1: this fit belongs to another run" in done.stderr
+    assert (copied / "submission.csv").read_bytes() == before
+
+
+def test_damaged_summary_is_made_again_before_anything_else(first, copied):
+    sound = (copied / "submission.csv").read_bytes()
+    (copied / "submission.csv").write_bytes(sound[:100])
+    done = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert "differs from its checksum in manifest.json: submission.csv" in done.stdout
+    assert (copied / "submission.csv").read_bytes() == sound
+
+
+def test_keras_settings_of_a_person_change_nothing(first, tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float64", "image_data_format": "channels_first", "backend": "tensorflow"}'
+    )
+    done = run(tmp_path, "--out", "run", "--cache", first.cache, KERAS_HOME=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = (first.run / "submission.csv").read_bytes()
+    assert (tmp_path / "run" / "submission.csv").read_bytes() == expected

@@ -407,16 +407,35 @@ with RunFolder(Path({str(run.folder)!r})).locked():
 
 
 def test_lock_clears_away_what_a_killed_process_left(run):
-    half_fit = run.fits / ".77-cnn-fold1"
+    half_fit = run.fits / f"{store.HALF}77-cnn-fold1"
     half_fit.mkdir(parents=True)
     (half_fit / "model.keras").write_bytes(b"half")
-    half_file = run.folder / ".77-metrics.json"
+    half_file = run.folder / f"{store.HALF}77-metrics.json"
     half_file.write_bytes(b"half")
     run.submission.write_bytes(b"whole")
     with run.locked():
         assert not half_fit.exists()
         assert not half_file.exists()
         assert run.submission.read_bytes() == b"whole"
+
+
+def test_lock_leaves_other_hidden_files_alone(run):
+    note = run.folder / ".2024-notes" / "important.txt"
+    note.parent.mkdir(parents=True)
+    note.write_text("mine")
+    assert not run.is_ours()
+    with run.locked():
+        assert note.read_text() == "mine"
+
+
+def test_new_empty_and_run_folders_are_ours(run):
+    assert run.is_ours()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    assert run.is_ours()
+    (run.folder / "thesis.tex").write_text("mine")
+    assert not run.is_ours()
+    run.manifest.write_text("{}")
+    assert run.is_ours()
 
 
 def test_changed_artefacts_are_named(run):
@@ -435,7 +454,12 @@ def test_changed_artefacts_are_named(run):
 
 def test_checksums_name_every_artefact_but_manifest_and_log(run):
     run.write_fit("cnn", 0, FILES, {})
-    for path in (run.submission, run.manifest, run.log, run.folder / ".77-metrics.json"):
+    for path in (
+        run.submission,
+        run.manifest,
+        run.log,
+        run.folder / f"{store.HALF}77-metrics.json",
+    ):
         path.write_text(path.name)
     sums = run.checksums()
     assert list(sums) == [
@@ -448,7 +472,7 @@ def test_checksums_name_every_artefact_but_manifest_and_log(run):
 
 
 def test_checksums_leave_out_what_a_killed_process_left(run):
-    left = run.fits / ".77-cnn-fold1"
+    left = run.fits / f"{store.HALF}77-cnn-fold1"
     left.mkdir(parents=True)
     (left / "model.keras").write_bytes(b"half")
     assert run.checksums() == {}

@@ -30,7 +30,14 @@ def make_pixels(seed=1):
 
 
 def settings(net=NET, **changes):
-    values = {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.0} | changes
+    values = {
+        "epochs": 2,
+        "batch_size": 10,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+        "warmup_epochs": 0.5,
+        "ema_epochs": 0.0,
+    } | changes
     return MemberSettings(model=net, train=Train(**values), augment=Augment())
 
 
