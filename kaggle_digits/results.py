@@ -41,17 +41,16 @@ class Results:
         self._folds = folds.assignment(first, len(digits.train_labels))
         self._seconds_before = folder.read_seconds()
         self._peak_before = store.read_json(folder.metrics).get("peak_memory_bytes", 0)
-        labels = digits.train_labels
-        self._split = {
-            "folds": self._folds,
-            "seed": np.int64(config.seed),
-            "labels": np.array(store.digest(labels)),
-        }
 
     def begin(self) -> None:
         """Say in the folder whose run it is, before anything expensive is made."""
         store.write_bytes(self._folder.config, dump(self._config).encode())
-        self._folder.write_folds(self._split)
+        split = {
+            "folds": self._folds,
+            "seed": np.int64(self._config.seed),
+            "labels": np.array(store.digest(self._digits.train_labels)),
+        }
+        self._folder.write_folds(split)
         self._write_manifest(complete=False)
 
     def note_seconds(self) -> None:
@@ -67,11 +66,8 @@ class Results:
         Raises:
             UserError: a fit's files are damaged, or the disk is full.
         """
-        folder, labels, method = (
-            self._folder,
-            self._digits.train_labels,
-            self._config.ensemble.method,
-        )
+        folder, labels = self._folder, self._digits.train_labels
+        method = self._config.ensemble.method
         finished = self._finished()
         complete = len(finished) == len(self._specs)
         if complete:
