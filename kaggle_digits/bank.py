@@ -15,7 +15,7 @@ from multiprocessing import connection
 
 import numpy as np
 
-from kaggle_digits import augment, store
+from kaggle_digits import augment, disk, store
 from kaggle_digits.config import Augment
 
 # A new process takes seconds to import OpenCV and albumentations; below this many images the one
@@ -34,7 +34,7 @@ def bank_key(images_key: str, config: Augment, seed: int) -> str:
     Returns:
         32 hex digits.
     """
-    return store.digest_json({"images": images_key, "seed": seed} | augment.transform_key(config))
+    return disk.digest_json({"images": images_key, "seed": seed} | augment.transform_key(config))
 
 
 def fill(

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from rich.table import Table
 
-from kaggle_digits import backend, bank, data, machine, rivals, store
+from kaggle_digits import backend, bank, data, disk, machine, rivals, store
 from kaggle_digits import config as configs
 from kaggle_digits.config import Augment, Config, MemberSettings
 from kaggle_digits.progress import Reporter, duration
@@ -172,7 +172,7 @@ def _measure_rounds(
     settings, seed = config.member(next(iter(config.members))), config.seed
     images, labels = digits.train_images, digits.train_labels
     bank_images = images[: sizes.bank_rows]
-    bank_key = bank.bank_key(store.digest(bank_images), settings.augment, seed)
+    bank_key = bank.bank_key(disk.digest(bank_images), settings.augment, seed)
     variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
     # Spread over the bank, as the rows of a fit are.
     rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
@@ -212,7 +212,7 @@ def measure_csv(source: data.Source, cache_folder: Path) -> tuple[float, float]:
     cache = store.Cache(cache_folder)
     finished = []
 
-    def cached(key: str, make: Callable[[], store.Arrays]) -> store.Arrays:
+    def cached(key: str, make: Callable[[], disk.Arrays]) -> disk.Arrays:
         arrays = cache.arrays(key, make)
         finished.append(time.monotonic())
         return arrays

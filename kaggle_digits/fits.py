@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits import backend, bank, machine, store
+from kaggle_digits import backend, bank, disk, machine, store
 from kaggle_digits.config import Config, MemberSettings
 from kaggle_digits.errors import UserError
 
@@ -49,7 +49,7 @@ class Inputs:
     def of(cls, train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray):
         """Put arrays together with their digests."""
         arrays = tuple(map(np.ascontiguousarray, (train_images, train_labels, test_images)))
-        return cls(*arrays, key=store.digest(*arrays), images_key=store.digest(arrays[0]))
+        return cls(*arrays, key=disk.digest(*arrays), images_key=disk.digest(arrays[0]))
 
     def put_into(self, cache: store.Cache) -> None:
         """Store the arrays, for `from_cache` in another process."""
@@ -60,7 +60,7 @@ class Inputs:
     def from_cache(cls, cache: store.Cache, key: str) -> Inputs:
         """Load the arrays that have a digest; the specification of a fit names it."""
 
-        def missing() -> store.Arrays:
+        def missing() -> disk.Arrays:
             raise UserError(
                 f"{cache.folder}: has no sound data with digest {key}; repeat the run that made "
                 "this fit's specification, with this --cache"
@@ -117,12 +117,12 @@ class FitSpec:
     def identity(self) -> dict[str, Any]:
         """Return everything the fit depends on by dotted key, the held-out rows as a digest."""
         values = self.to_json()
-        values["heldout_rows"] = store.digest_json(values["heldout_rows"])
+        values["heldout_rows"] = disk.digest_json(values["heldout_rows"])
         return _flat(values)
 
     def digest(self) -> str:
         """Return the identity as 32 hex digits."""
-        return store.digest_json(self.identity())
+        return disk.digest_json(self.identity())
 
     def seed_for(self, purpose: str) -> int:
         """Draw the seed of one purpose from (run seed, member, fold, attempt).
@@ -234,7 +234,7 @@ def check_identity(spec: FitSpec, found: dict[str, Any], where: str) -> None:
     """
     for key, wanted in spec.identity().items():
         # Through JSON lists and tuples are alike.
-        if store.digest_json(found.get(key)) != store.digest_json(wanted):
+        if disk.digest_json(found.get(key)) != disk.digest_json(wanted):
             found_value = (
                 "" if key in KEYS_FOR_PEOPLE else f": {found.get(key)} there, {wanted} here"
             )
@@ -329,7 +329,7 @@ def load_state(folder: store.RunFolder, spec: FitSpec) -> train.State | None:
         The state, or None where there is none of this very fit.
 
     Raises:
-        store.DamagedError: the file is not as it was written.
+        disk.DamagedError: the file is not as it was written.
     """
     from kaggle_digits import train
 
@@ -359,7 +359,7 @@ def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
 
     files = {
         "model.keras": result.model.save,
-        "predictions.npz": lambda path: store.write_arrays(
+        "predictions.npz": lambda path: disk.write_arrays(
             path, {"heldout": result.heldout, "test": result.test}
         ),
         "history.csv": write_history,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from kaggle_digits import backend, bank, data, fits, folds, store
+from kaggle_digits import backend, bank, data, disk, fits, folds, store
 from kaggle_digits.config import Config, dump
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter, duration
@@ -128,7 +128,7 @@ def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> 
     wanted = dump(request.config)
 
     def goes_on(folder: store.RunFolder) -> bool:
-        manifest = store.read_json(folder.manifest)
+        manifest = disk.read_json(folder.manifest)
         same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
         unfinished = manifest.get("complete") is False
         return unfinished and same and folder.config.read_text() == wanted
@@ -152,13 +152,13 @@ def _read_or_make_split(
     """Return the split that the run folder holds, if it is this run's, or make it."""
     try:
         saved = folder.read_folds()
-    except store.DamagedError as damage:
+    except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
         saved = None
     if saved is not None:
         split = folds.from_assignment(saved["folds"])
         found = str(saved["labels"]), len(split), int(saved["seed"])
-        if found == (store.digest(inputs.train_labels), config.folds.count, config.seed):
+        if found == (disk.digest(inputs.train_labels), config.folds.count, config.seed):
             return split
     return folds.stratified(inputs.train_labels, config.folds.count, config.seed)
 
@@ -171,7 +171,7 @@ def _is_finished(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter
             return False
         fits.check_identity(spec, facts["identity"], str(folder.fit_folder(spec.member, spec.fold)))
         folder.read_fit_arrays(spec.member, spec.fold)
-    except store.DamagedError as damage:
+    except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return False
     return True
@@ -232,7 +232,7 @@ def _draw_samples(folder: store.RunFolder, inputs: fits.Inputs, variants: list[n
     columns = [images[np.concatenate(rows)] for images in (inputs.train_images, *variants)]
     picture = 255 - np.concatenate(columns, axis=2).reshape(-1, 28 * len(columns))
     enlarged = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    store.write_bytes(folder.augmentation, cv2.imencode(".png", enlarged)[1].tobytes())
+    disk.write_bytes(folder.augmentation, cv2.imencode(".png", enlarged)[1].tobytes())
 
 
 def _train_fits(
@@ -280,7 +280,7 @@ def _read_state(
     """Find out where a fit that was cut off goes on."""
     try:
         state = fits.load_state(folder, spec)
-    except store.DamagedError as damage:
+    except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} starts over")
         return None
     if state:

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from kaggle_digits import ensemble, folds, machine, store, submission
+from kaggle_digits import disk, ensemble, folds, machine, store, submission
 from kaggle_digits.config import Config, dump
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
@@ -40,15 +40,15 @@ class Results:
         first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
         self._folds = folds.assignment(first, len(digits.train_labels))
         self._seconds_before = folder.read_seconds()
-        self._peak_before = store.read_json(folder.metrics).get("peak_memory_bytes", 0)
+        self._peak_before = disk.read_json(folder.metrics).get("peak_memory_bytes", 0)
 
     def begin(self) -> None:
         """Say in the folder whose run it is, before anything expensive is made."""
-        store.write_bytes(self._folder.config, dump(self._config).encode())
+        disk.write_bytes(self._folder.config, dump(self._config).encode())
         split = {
             "folds": self._folds,
             "seed": np.int64(self._config.seed),
-            "labels": np.array(store.digest(self._digits.train_labels)),
+            "labels": np.array(disk.digest(self._digits.train_labels)),
         }
         self._folder.write_folds(split)
         self._write_manifest(complete=False)
@@ -83,10 +83,10 @@ class Results:
             if complete:
                 raise
         else:
-            store.write_bytes(folder.submission, content)
+            disk.write_bytes(folder.submission, content)
             submission.check_file(folder.submission, len(answer))
         arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
-        store.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
+        disk.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
         score = ensemble.accuracy(oof, labels)
         band = ensemble.expected_leaderboard(finished, score, method)
         metrics = {
@@ -105,7 +105,7 @@ class Results:
         if self._digits.test_labels is not None:
             metrics["test"] = _score(ensemble.accuracy(test, self._digits.test_labels))
         metrics |= self._costs()
-        store.write_json(folder.metrics, metrics)
+        disk.write_json(folder.metrics, metrics)
         self._write_manifest(complete)
         return metrics
 
@@ -160,7 +160,7 @@ class Results:
             "practice_data": self._digits.practice,
             "test_rows": len(self._digits.test_images),
             "backend": self._specs[0].backend,
-            "folds": store.digest(self._folds),
+            "folds": disk.digest(self._folds),
             "seed": self._config.seed,
             "fits": {
                 self._folder.fit_folder(spec.member, spec.fold).name: {
@@ -174,7 +174,7 @@ class Results:
             "packages": machine.package_versions(),
             "hardware": machine.hardware(),
         }
-        store.write_json(self._folder.manifest, manifest)
+        disk.write_json(self._folder.manifest, manifest)
 
 
 def _score(score: ensemble.Score) -> dict:

@@ -1,4 +1,4 @@
-"""Artefacts on disk: the cache, the run folder, and how a file appears whole or not at all.
+"""Where artefacts lie: the cache and the run folder.
 
 The only owner of paths. What other modules compute comes here as bytes or arrays.
 """
@@ -6,150 +6,19 @@ The only owner of paths. What other modules compute comes here as bytes or array
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from kaggle_digits import disk
 from kaggle_digits.errors import UserError
-
-Arrays = dict[str, np.ndarray]
-SEAL_BYTES = 16
-# How half-written files and folders are called, followed by the writer's process id.
-HALF = ".kaggle-digits-half-"
-
-
-def digest(*parts: bytes | np.ndarray | str) -> str:
-    """Hash parts in order with BLAKE2b to 32 hex digits; each part's length counts too."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else memoryview(part).cast("B")
-        hasher.update(len(content).to_bytes(8, "little"))
-        hasher.update(content)
-    return hasher.hexdigest()
-
-
-def digest_json(values: object) -> str:
-    """Hash a JSON-ready value; the order of keys does not count."""
-    return digest(json.dumps(values, sort_keys=True, separators=(",", ":")))
-
-
-def checksum(path: Path) -> str:
-    """Hash a file's content with BLAKE2b to 32 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-class DamagedError(UserError):
-    """A file is not as it was written.
-
-    Where it can be made again that is done; else the message is for the user.
-
-    Args:
-        path: the file.
-        reason: what is wrong with it.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; repeat the command that made it")
-        self.path, self.reason = path, reason
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place, then flush it and move it there.
-
-    Args:
-        path: where the file shall appear; its folder is made.
-
-    Yields:
-        The path to write to. If the block fails, nothing is left behind.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written to.
-    """
-    # The ending stays last: Keras chooses a file's format by it.
-    beside = path.with_name(f"{HALF}{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or path}: cannot be written ({error.strerror}); make space or choose "
-            "another folder (--out, --cache), then repeat the command"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object that only informs; {} where there is none that can be read."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with whole_file(path) as beside:
-        beside.write_bytes(content)
-
-
-def write_json(path: Path, values: Mapping) -> None:
-    """Write a JSON file whole or not at all, for people to read."""
-    write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
-
-
-def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write an uncompressed `.npz` whole or not at all; equal arrays give equal bytes."""
-    write_bytes(path, _npz(arrays))
-
-
-def _npz(arrays: Arrays) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def read_arrays(source: Path | io.BytesIO) -> Arrays:
-    """Read all arrays of an `.npz`."""
-    with np.load(source, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def write_sealed(path: Path, content: bytes) -> None:
-    """Write content and its checksum as one file, whole or not at all.
-
-    A checksum in a file of its own could belong to another version after a kill between the two.
-    """
-    write_bytes(path, content + bytes.fromhex(digest(content)))
-
-
-def read_sealed(path: Path) -> bytes:
-    """Read content that `write_sealed` wrote.
-
-    Raises:
-        DamagedError: content and checksum differ.
-        FileNotFoundError: there is no such file.
-    """
-    sealed = path.read_bytes()
-    content = sealed[:-SEAL_BYTES]
-    if bytes.fromhex(digest(content)) != sealed[-SEAL_BYTES:]:
-        raise DamagedError(path, "its checksum differs")
-    return content
 
 
 def default_cache() -> Path:
@@ -173,7 +42,7 @@ class Cache:
         self.folder = folder
         self._notice = notice or (lambda text: None)
 
-    def arrays(self, key: str, make: Callable[[], Arrays]) -> Arrays:
+    def arrays(self, key: str, make: Callable[[], disk.Arrays]) -> disk.Arrays:
         """Return the arrays stored under a key, or make and store them.
 
         Args:
@@ -186,9 +55,9 @@ class Cache:
         path = self.arrays_path(key)
         content = self._read(path)
         if content is not None:
-            return read_arrays(io.BytesIO(content))
+            return disk.read_arrays(io.BytesIO(content))
         arrays = make()
-        write_sealed(path, _npz(arrays))
+        disk.write_sealed(path, disk.npz(arrays))
         return arrays
 
     def arrays_path(self, key: str) -> Path:
@@ -203,8 +72,8 @@ class Cache:
         """Delete variants of a bank that killed processes have half written."""
         import psutil
 
-        for path in (self.folder / "bank" / bank).glob(f"{HALF}*"):
-            writer = path.name.removeprefix(HALF).partition("-")[0]
+        for path in (self.folder / "bank" / bank).glob(f"{disk.HALF}*"):
+            writer = path.name.removeprefix(disk.HALF).partition("-")[0]
             if not psutil.pid_exists(int(writer)):
                 path.unlink(missing_ok=True)
 
@@ -212,7 +81,7 @@ class Cache:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
         buffer = io.BytesIO()
         np.save(buffer, images)
-        write_sealed(self._variant_path(bank, variant), buffer.getvalue())
+        disk.write_sealed(self._variant_path(bank, variant), buffer.getvalue())
 
     def read_variant(self, bank: str, variant: int) -> np.ndarray:
         """Open a variant as a read-only (n, 28, 28) uint8 map of its file."""
@@ -223,10 +92,10 @@ class Cache:
 
     def _read(self, path: Path) -> bytes | None:
         try:
-            return read_sealed(path)
+            return disk.read_sealed(path)
         except OSError:  # whatever else than "not there" it is, writing will say it
             return None
-        except DamagedError as damage:
+        except disk.DamagedError as damage:
             self._notice(f"damaged: {path}: {damage.reason}; it is made again")
             return None
 
@@ -270,7 +139,7 @@ class RunFolder:
 
     def write_seconds(self, seconds: float) -> None:
         """Note the wall time of all invocations so far."""
-        write_bytes(self.folder / ".seconds", repr(seconds).encode())
+        disk.write_bytes(self.folder / ".seconds", repr(seconds).encode())
 
     def fit_folder(self, member: str, fold: int) -> Path:
         """Say where a fit lies; folds are counted from 1 in names that people see."""
@@ -280,32 +149,32 @@ class RunFolder:
         """Read a fit's `fit.json`, None if the fit is not there.
 
         Raises:
-            DamagedError: the file is not as it was written.
+            disk.DamagedError: the file is not as it was written.
         """
         path = self.fit_folder(member, fold) / "fit.json"
         try:
             facts = json.loads(path.read_text())
-            if facts.pop("checksum") != digest_json(facts):
-                raise DamagedError(path, "its checksum differs")
+            if facts.pop("checksum") != disk.digest_json(facts):
+                raise disk.DamagedError(path, "its checksum differs")
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DamagedError(path, f"it cannot be read ({error})") from None
+            raise disk.DamagedError(path, f"it cannot be read ({error})") from None
         return facts
 
-    def read_fit_arrays(self, member: str, fold: int) -> Arrays:
+    def read_fit_arrays(self, member: str, fold: int) -> disk.Arrays:
         """Read a finished fit's `predictions.npz` after comparing all its files' checksums.
 
         Raises:
-            DamagedError: a file is not as it was written, or missing.
+            disk.DamagedError: a file is not as it was written, or missing.
         """
         folder = self.fit_folder(member, fold)
         for name, expected in self.read_fit(member, fold)["checksums"].items():
             if not (folder / name).is_file():
-                raise DamagedError(folder / name, "it is missing")
-            if checksum(folder / name) != expected:
-                raise DamagedError(folder / name, "its checksum in fit.json differs")
-        return read_arrays(folder / "predictions.npz")
+                raise disk.DamagedError(folder / name, "it is missing")
+            if disk.checksum(folder / name) != expected:
+                raise disk.DamagedError(folder / name, "its checksum in fit.json differs")
+        return disk.read_arrays(folder / "predictions.npz")
 
     def write_fit(
         self, member: str, fold: int, files: Mapping[str, Callable[[Path], None]], facts: dict
@@ -319,16 +188,16 @@ class RunFolder:
             facts: for `fit.json`, which also gets every file's checksum.
         """
         place = self.fit_folder(member, fold)
-        beside = place.with_name(f"{HALF}{os.getpid()}-{place.name}")
+        beside = place.with_name(f"{disk.HALF}{os.getpid()}-{place.name}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, write in files.items():
-                with whole_file(beside / name) as path:
+                with disk.whole_file(beside / name) as path:
                     write(path)
-            facts = facts | {"checksums": {name: checksum(beside / name) for name in files}}
-            write_json(beside / "fit.json", facts | {"checksum": digest_json(facts)})
+            facts = facts | {"checksums": {name: disk.checksum(beside / name) for name in files}}
+            disk.write_json(beside / "fit.json", facts | {"checksum": disk.digest_json(facts)})
             self.remove_fit(member, fold)  # remains of one that is not whole
-            beside.replace(place)
+            disk.move(beside, place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -336,18 +205,18 @@ class RunFolder:
         """Delete a fit that is not whole or not sound, if anything is there."""
         shutil.rmtree(self.fit_folder(member, fold), ignore_errors=True)
 
-    def write_state(self, member: str, fold: int, arrays: Arrays) -> None:
+    def write_state(self, member: str, fold: int, arrays: disk.Arrays) -> None:
         """Write what an unfinished fit goes on from."""
-        write_sealed(self._state_path(member, fold), _npz(arrays))
+        disk.write_sealed(self._state_path(member, fold), disk.npz(arrays))
 
-    def read_state(self, member: str, fold: int) -> Arrays | None:
+    def read_state(self, member: str, fold: int) -> disk.Arrays | None:
         """Read what an unfinished fit goes on from, None if there is nothing.
 
         Raises:
-            DamagedError: the file is not as it was written.
+            disk.DamagedError: the file is not as it was written.
         """
         try:
-            return read_arrays(io.BytesIO(read_sealed(self._state_path(member, fold))))
+            return disk.read_arrays(io.BytesIO(disk.read_sealed(self._state_path(member, fold))))
         except FileNotFoundError:
             return None
 
@@ -359,20 +228,20 @@ class RunFolder:
         place = self.fit_folder(member, fold)
         return place.with_name(f"{place.name}.state")
 
-    def read_folds(self) -> Arrays | None:
+    def read_folds(self) -> disk.Arrays | None:
         """Read the saved split, None if there is none.
 
         Raises:
-            DamagedError: the file is not as it was written.
+            disk.DamagedError: the file is not as it was written.
         """
         try:
-            return read_arrays(io.BytesIO(read_sealed(self.folds)))
+            return disk.read_arrays(io.BytesIO(disk.read_sealed(self.folds)))
         except FileNotFoundError:
             return None
 
-    def write_folds(self, arrays: Arrays) -> None:
+    def write_folds(self, arrays: disk.Arrays) -> None:
         """Write the split."""
-        write_sealed(self.folds, _npz(arrays))
+        disk.write_sealed(self.folds, disk.npz(arrays))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -398,12 +267,12 @@ class RunFolder:
             ) from None
         try:
             for place in (self.folder, self.fits):
-                for remains in place.glob(f"{HALF}*"):
+                for remains in place.glob(f"{disk.HALF}*"):
                     if remains.is_dir():
                         shutil.rmtree(remains)
                     else:
                         remains.unlink()
-            write_bytes(owner, str(os.getpid()).encode())
+            disk.write_bytes(owner, str(os.getpid()).encode())
             yield
         finally:
             lock.release()
@@ -413,14 +282,14 @@ class RunFolder:
 
         A fit has checksums of its own; the log grows.
         """
-        artefacts = read_json(self.manifest).get("artefacts", {}).items()
+        artefacts = disk.read_json(self.manifest).get("artefacts", {}).items()
         summary = [
             (self.folder / name, expected) for name, expected in artefacts if "/" not in name
         ]
         return [
             path.name
             for path, expected in summary
-            if not path.is_file() or checksum(path) != expected
+            if not path.is_file() or disk.checksum(path) != expected
         ]
 
     def checksums(self) -> dict[str, str]:
@@ -428,7 +297,7 @@ class RunFolder:
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path: path.relative_to(self.folder) for path in files}
         return {
-            name.as_posix(): checksum(path)
+            name.as_posix(): disk.checksum(path)
             for path, name in names.items()
             if path not in (self.manifest, self.log)
             and not any(part.startswith(".") for part in name.parts)
@@ -458,10 +327,10 @@ def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool])
 
 def expected_rows(submission: Path) -> int:
     """Say how many rows a submission must have: as its run's manifest, else Kaggle's 28,000."""
-    rows = read_json(RunFolder(submission.parent).manifest).get("test_rows")
+    rows = disk.read_json(RunFolder(submission.parent).manifest).get("test_rows")
     return rows if isinstance(rows, int) else 28_000
 
 
 def is_practice(submission: Path) -> bool:
     """Tell whether a submission lies in the folder of a run on the practice set."""
-    return read_json(RunFolder(submission.parent).manifest).get("practice_data") is True
+    return disk.read_json(RunFolder(submission.parent).manifest).get("practice_data") is True

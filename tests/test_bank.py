@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from kaggle_digits import augment, bank, store
+from kaggle_digits import augment, bank, disk, store
 from kaggle_digits.config import Augment, Elastic
 from kaggle_digits.errors import UserError
 
@@ -87,7 +87,7 @@ def test_a_damaged_variant_is_noticed_and_drawn_again(tmp_path, tiny_images, dam
     elif damage == "cut":
         path.write_bytes(content[:-1])
     else:
-        path.write_bytes(content[: -store.SEAL_BYTES])
+        path.write_bytes(content[: -disk.SEAL_BYTES])
     steps = []
     assert fill(tmp_path, tiny_images, 3, listener=lambda *step: steps.append(step)) == 1
     assert steps == [(1, 1)]

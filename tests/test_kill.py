@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from kaggle_digits import store, submission
+from kaggle_digits import disk, submission
 
 SETTINGS = (
     "model.stages=[{width: 8, pool: first}, {width: 16, pool: last}]",
@@ -61,7 +61,7 @@ def stop_when(reached, with_signal, folder, process_env):
 
 
 def result(folder):
-    arrays = store.read_arrays(folder / "run" / "predictions.npz")
+    arrays = disk.read_arrays(folder / "run" / "predictions.npz")
     return (folder / "run" / "submission.csv").read_bytes(), arrays
 
 
@@ -93,7 +93,7 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, process_env):
     for name, expected in expected_arrays.items():
         np.testing.assert_array_equal(arrays[name], expected, strict=True)
     assert not list(folder.glob("fits/*.state"))
-    assert not list(folder.rglob(f"{store.HALF}*"))
+    assert not list(folder.rglob(f"{disk.HALF}*"))
 
 
 @pytest.mark.parametrize(

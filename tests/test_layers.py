@@ -25,15 +25,17 @@ ALLOWED = {
     "augment": BASE,
     "ensemble": BASE,
     "submission": BASE,
-    "store": BASE,
+    "disk": BASE,
+    "store": BASE | {"disk"},
     "backend": BASE,
     "machine": BASE,
     "progress": BASE,
     "models": BASE | {"backend"},
-    "bank": BASE | {"augment", "store"},
+    "bank": BASE | {"augment", "disk", "store"},
     "train": BASE | {"models"},
-    "fits": BASE | {"backend", "bank", "machine", "train", "store"},
-    "results": BASE | {"data", "ensemble", "fits", "folds", "machine", "store", "submission"},
+    "fits": BASE | {"backend", "bank", "disk", "machine", "train", "store"},
+    "results": BASE
+    | {"data", "disk", "ensemble", "fits", "folds", "machine", "store", "submission"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["rivals"] = BASE | {"augment", "models", "train"}

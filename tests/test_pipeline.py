@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from kaggle_digits import backend, data, pipeline, store, submission
+from kaggle_digits import backend, data, disk, pipeline, submission
 from kaggle_digits import config as configs
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
@@ -69,7 +69,7 @@ def files_of(folder):
 
 def results_of(folder):
     """All that a run computes, without times and paths."""
-    arrays = store.read_arrays(folder / "predictions.npz")
+    arrays = disk.read_arrays(folder / "predictions.npz")
     return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()} | {
         "submission": (folder / "submission.csv").read_bytes()
     }
@@ -197,7 +197,7 @@ def test_metrics(first):
 
 
 def test_predictions(first, digits):
-    arrays = store.read_arrays(first.run / "predictions.npz")
+    arrays = disk.read_arrays(first.run / "predictions.npz")
     assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == {
         "oof": ((TRAIN_ROWS, 10), "float32"),
         "oof_count": ((TRAIN_ROWS,), "int64"),
@@ -215,7 +215,7 @@ def test_predictions(first, digits):
 
 
 def test_out_of_fold_accuracy_by_hand(first):
-    arrays = store.read_arrays(first.run / "predictions.npz")
+    arrays = disk.read_arrays(first.run / "predictions.npz")
     metrics = json.loads((first.run / "metrics.json").read_text())
     right = arrays["oof"].argmax(axis=1) == arrays["labels"]
     assert metrics["oof_accuracy"] == pytest.approx(right.mean())
@@ -227,9 +227,9 @@ def test_out_of_fold_accuracy_by_hand(first):
 
 
 def test_out_of_fold_and_test_probabilities_come_from_the_fits(first):
-    arrays = store.read_arrays(first.run / "predictions.npz")
+    arrays = disk.read_arrays(first.run / "predictions.npz")
     of_fits = [
-        store.read_arrays(first.run / "fits" / f"cnn-fold{fold}" / "predictions.npz")
+        disk.read_arrays(first.run / "fits" / f"cnn-fold{fold}" / "predictions.npz")
         for fold in (1, 2)
     ]
     for fold, own in enumerate(of_fits):
@@ -239,7 +239,7 @@ def test_out_of_fold_and_test_probabilities_come_from_the_fits(first):
 
 
 def test_submission_is_the_most_probable_class(first):
-    answer = store.read_arrays(first.run / "predictions.npz")["test"].argmax(axis=1)
+    answer = disk.read_arrays(first.run / "predictions.npz")["test"].argmax(axis=1)
     with (first.run / "submission.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["ImageId", "Label"]
@@ -254,8 +254,8 @@ def test_saved_net_makes_the_saved_predictions(first, digits):
     from kaggle_digits import train
 
     folder = first.run / "fits" / "cnn-fold2"
-    saved = store.read_arrays(folder / "predictions.npz")
-    folds = store.read_arrays(first.run / "predictions.npz")["folds"]
+    saved = disk.read_arrays(folder / "predictions.npz")
+    folds = disk.read_arrays(first.run / "predictions.npz")["folds"]
     model = keras.saving.load_model(folder / "model.keras")
     for name, images in (
         ("heldout", digits.train_images[folds == 1]),
@@ -286,7 +286,7 @@ def test_identity_of_a_fit(first):
     assert identity["settings.train.epochs"] == 2
     assert identity["settings.train.threads"] == 2
     assert facts["checksums"] == {
-        name: store.checksum(first.run / "fits" / "cnn-fold1" / name)
+        name: disk.checksum(first.run / "fits" / "cnn-fold1" / name)
         for name in ("model.keras", "predictions.npz", "history.csv")
     }
     # 700 training rows fill 21 batches of 32, in each of two epochs.
@@ -302,7 +302,7 @@ def test_manifest(first, digits):
     assert manifest["seed"] == 2026
     assert manifest["packages"]["numpy"] == np.__version__
     for name, expected in manifest["artefacts"].items():
-        assert store.checksum(first.run / name) == expected, name
+        assert disk.checksum(first.run / name) == expected, name
     assert {"submission.csv", "metrics.json", "fits/cnn-fold1/model.keras"} <= set(
         manifest["artefacts"]
     )
@@ -402,12 +402,12 @@ def test_what_no_fit_depends_on_is_not_refused(copied, go_on, change):
 def test_method_changes_the_answer(copied, go_on):
     go_on(copied, (*TINY, "ensemble.method=geometric"))
     of_fits = [
-        store.read_arrays(copied / "fits" / f"cnn-fold{fold}" / "predictions.npz")["test"]
+        disk.read_arrays(copied / "fits" / f"cnn-fold{fold}" / "predictions.npz")["test"]
         for fold in (1, 2)
     ]
     product = np.sqrt(of_fits[0].astype(np.float64) * of_fits[1])
     expected = product / product.sum(axis=1, keepdims=True)
-    found = store.read_arrays(copied / "predictions.npz")["test"]
+    found = disk.read_arrays(copied / "predictions.npz")["test"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -421,10 +421,10 @@ def test_another_member_joins_finished_ones(copied, go_on):
     assert "cnn fold 1, epoch" not in said
     after = files_of(copied)
     assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
-    arrays = store.read_arrays(copied / "predictions.npz")
+    arrays = disk.read_arrays(copied / "predictions.npz")
     assert (arrays["oof_count"] == 2).all()
-    own = store.read_arrays(copied / "fits" / "cnn-fold1" / "predictions.npz")["heldout"]
-    wide = store.read_arrays(copied / "fits" / "wide-fold1" / "predictions.npz")["heldout"]
+    own = disk.read_arrays(copied / "fits" / "cnn-fold1" / "predictions.npz")["heldout"]
+    wide = disk.read_arrays(copied / "fits" / "wide-fold1" / "predictions.npz")["heldout"]
     mean = (own.astype(np.float64) + wide) / 2
     np.testing.assert_allclose(arrays["oof"][arrays["folds"] == 0], mean, rtol=1e-5)
     metrics = json.loads((copied / "metrics.json").read_text())
@@ -490,7 +490,7 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     unfinished = tmp_path / "submissions" / "quick-4"
     shutil.copytree(first.run, unfinished)
     manifest = json.loads((unfinished / "manifest.json").read_text())
-    store.write_json(unfinished / "manifest.json", manifest | {"complete": False})
+    disk.write_json(unfinished / "manifest.json", manifest | {"complete": False})
     write_data(tmp_path / "mine")
     mine = data.load(data.find_source(tmp_path / "mine"))
 
@@ -548,7 +548,7 @@ def test_own_config_and_own_data(tmp_path):
         "one": 2,
         "two": 2,
     }
-    assert (store.read_arrays(folder / "predictions.npz")["oof_count"] == 2).all()
+    assert (disk.read_arrays(folder / "predictions.npz")["oof_count"] == 2).all()
     submission.check_file(folder / "submission.csv", 30)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kaggle_digits import fits, results, store
+from kaggle_digits import disk, fits, results, store
 from kaggle_digits.config import Config
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
@@ -52,7 +52,7 @@ class Run:
             member,
             fold,
             {
-                "predictions.npz": lambda path: store.write_arrays(
+                "predictions.npz": lambda path: disk.write_arrays(
                     path, {"heldout": heldout, "test": test}
                 )
             },
@@ -138,7 +138,7 @@ def test_predictions_by_hand(run):
     heldout[0] = sure([5], 0.55)[0]
     run.finish("a", 0, heldout)
     run.update()
-    saved = store.read_arrays(run.folder.predictions)
+    saved = disk.read_arrays(run.folder.predictions)
     assert {name: (array.shape, array.dtype.name) for name, array in saved.items()} == {
         "oof": ((20, 10), "float32"),
         "oof_count": ((20,), "int64"),
@@ -165,7 +165,7 @@ def test_from_the_first_fit_on_there_is_a_submission(run):
     assert metrics["oof_rows"] == 10
     assert list(metrics["members"]) == ["a"]
     assert list(metrics["members"]["a"]["fits"]) == ["fold2"]
-    saved = store.read_arrays(run.folder.predictions)
+    saved = disk.read_arrays(run.folder.predictions)
     assert saved["oof_count"].tolist() == [0, 1] * 10
     assert np.isnan(saved["oof"][::2]).all()
     assert np.isfinite(saved["oof"][1::2]).all()
@@ -208,7 +208,7 @@ def test_labelled_test_rows_are_scored(tmp_path):
 
 
 def test_costs_are_summed_over_invocations(tmp_path):
-    store.write_json(tmp_path / "run" / "metrics.json", {"peak_memory_bytes": 10**15})
+    disk.write_json(tmp_path / "run" / "metrics.json", {"peak_memory_bytes": 10**15})
     store.RunFolder(tmp_path / "run").write_seconds(100.0)
     run = Run(tmp_path / "run")
     run.finish("a", 0, seconds=2.0, images=300)
@@ -252,7 +252,7 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert manifest["complete"] is True
     assert manifest["data_source"] == "somewhere"
     assert (manifest["test_rows"], manifest["seed"]) == (5, 11)
-    assert manifest["folds"] == store.digest(np.int16([0, 1] * 10))
+    assert manifest["folds"] == disk.digest(np.int16([0, 1] * 10))
     assert manifest["fits"]["b-fold2"] == {
         "identity": run.specs[3].digest(),
         "seed": run.specs[3].seed_for("fit"),

@@ -1,14 +1,10 @@
-import errno
-import hashlib
-import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from kaggle_digits import store
+from kaggle_digits import disk, store
 from kaggle_digits.errors import UserError
 
 
@@ -20,151 +16,6 @@ def flip_last_byte(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-
-
-# Digests
-
-
-def test_digest_by_hand():
-    parts = (2).to_bytes(8, "little") + b"ab" + (3).to_bytes(8, "little") + b"cde"
-    expected = hashlib.blake2b(parts, digest_size=16).hexdigest()
-    assert store.digest("ab", "cde") == store.digest(b"ab", b"cde") == expected
-    assert len(expected) == 32
-
-
-def test_digest_tells_where_parts_end():
-    digests = [
-        store.digest("abc"),
-        store.digest("ab", "c"),
-        store.digest("a", "bc"),
-        store.digest("a", "b", "c"),
-        store.digest("", "abc"),
-        store.digest("abc", ""),
-        store.digest("c", "ab"),
-        store.digest(),
-    ]
-    assert len(set(digests)) == len(digests)
-
-
-def test_digest_of_arrays_sees_every_element(tiny_images):
-    changed = tiny_images.copy()
-    changed[-1, -1, -1] ^= 1
-    assert store.digest(tiny_images) == store.digest(tiny_images.tobytes())
-    assert store.digest(changed) != store.digest(tiny_images)
-
-
-def test_digest_json_ignores_the_order_of_keys_only():
-    assert store.digest_json({"a": 1, "b": [1, 2]}) == store.digest_json({"b": (1, 2), "a": 1})
-    assert store.digest_json({"a": [1, 2]}) != store.digest_json({"a": [2, 1]})
-    assert store.digest_json({"a": 1}) != store.digest_json({"a": "1"})
-
-
-def test_checksum_by_hand(tmp_path):
-    (tmp_path / "file").write_bytes(b"content")
-    expected = hashlib.blake2b(b"content", digest_size=16).hexdigest()
-    assert store.checksum(tmp_path / "file") == expected
-
-
-# Whole or not at all
-
-
-def test_whole_file_appears_at_the_end_of_the_block(tmp_path):
-    path = tmp_path / "new" / "folder" / "model.keras"
-    with store.whole_file(path) as beside:
-        assert beside.suffix == ".keras"
-        beside.write_text("content")
-        assert not path.exists()
-    assert path.read_text() == "content"
-    assert names(path.parent) == ["model.keras"]
-
-
-def test_whole_file_leaves_nothing_of_a_failed_block(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("before")
-
-    def write_half():
-        with store.whole_file(path) as beside:
-            beside.write_text("half")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        write_half()
-    assert path.read_text() == "before"
-    assert names(tmp_path) == ["file.txt"]
-
-
-def test_full_disk_is_told_and_keeps_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / "file.txt"
-    path.write_text("before")
-
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(UserError) as caught:
-        store.write_bytes(path, b"after")
-    assert str(caught.value).startswith(f"{path}: cannot be written (No space left on device)")
-    assert "make space or choose another folder (--out, --cache)" in str(caught.value)
-    assert path.read_text() == "before"
-    assert names(tmp_path) == ["file.txt"]
-
-
-@pytest.mark.parametrize("place", ["file/x.json", "file/folder/x.json"])
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, place):
-    (tmp_path / "file").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"file.*: cannot be written \((File exists|Not a dir)"):
-        store.write_json(tmp_path / place, {})
-    assert names(tmp_path) == ["file"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
-def test_a_read_only_folder_is_told(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(UserError, match=r"x\.json: cannot be written \(Permission denied\)"):
-            store.write_json(tmp_path / "x.json", {})
-    finally:
-        tmp_path.chmod(0o700)
-
-
-def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    path = tmp_path / "file.txt"
-    flushed = []
-
-    def fsync(descriptor):
-        flushed.append(os.fstat(descriptor).st_ino)
-        assert not path.exists()
-
-    monkeypatch.setattr(store.os, "fsync", fsync)
-    store.write_bytes(path, b"content")
-    assert flushed == [path.stat().st_ino]
-
-
-def test_write_json_is_for_people(tmp_path):
-    store.write_json(tmp_path / "x.json", {"b": [1], "a": "c"})
-    assert (tmp_path / "x.json").read_text() == '{\n  "b": [\n    1\n  ],\n  "a": "c"\n}\n'
-
-
-def test_arrays_come_back_and_equal_arrays_give_equal_bytes(tmp_path, monkeypatch):
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.uint8([7])}
-    store.write_arrays(tmp_path / "1.npz", arrays)
-    with monkeypatch.context() as later:
-        year_on = time.time() + 365 * 86400
-        later.setattr(time, "time", lambda: year_on)
-        later.setattr(time, "localtime", lambda *seconds: time.gmtime(year_on))
-        store.write_arrays(tmp_path / "2.npz", {name: a.copy() for name, a in arrays.items()})
-    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
-    back = store.read_arrays(tmp_path / "1.npz")
-    assert list(back) == ["a", "b"]
-    for name, array in arrays.items():
-        assert back[name].dtype == array.dtype
-        np.testing.assert_array_equal(back[name], array)
-
-
-def test_read_arrays_runs_no_code(tmp_path):
-    np.savez(tmp_path / "x.npz", a=np.array([{"an": "object"}]))
-    with pytest.raises(ValueError, match="allow_pickle"):
-        store.read_arrays(tmp_path / "x.npz")
 
 
 # The cache
@@ -198,7 +49,7 @@ def test_damaged_arrays_are_made_again(tmp_path, damage):
     if damage == "flipped byte":
         flip_last_byte(path)
     elif damage == "no checksum":
-        path.write_bytes(sound[: -store.SEAL_BYTES])
+        path.write_bytes(sound[: -disk.SEAL_BYTES])
     else:
         path.write_bytes(sound[: 40 if damage == "cut" else 0])
     noticed = []
@@ -269,7 +120,7 @@ def test_next_run_folder_takes_a_config_name_as_it_is(tmp_path):
 
 FILES = {
     "model.keras": lambda path: path.write_bytes(b"a net"),
-    "predictions.npz": lambda path: store.write_arrays(path, {"test": np.arange(4)}),
+    "predictions.npz": lambda path: disk.write_arrays(path, {"test": np.arange(4)}),
 }
 
 
@@ -290,7 +141,7 @@ def test_fit_is_written_with_checksums_and_read_back(run):
     facts = run.read_fit("cnn", 0)
     assert facts == {
         "digest": "d",
-        "checksums": {name: store.checksum(folder / name) for name in FILES},
+        "checksums": {name: disk.checksum(folder / name) for name in FILES},
     }
     assert run.read_fit_arrays("cnn", 0)["test"].tolist() == [0, 1, 2, 3]
     assert run.read_fit("cnn", 1) is None
@@ -337,7 +188,7 @@ def test_changed_fact_in_fit_json_is_told(run):
     assert run.read_fit("cnn", 2)["train_images"] == 1234
     path = run.fit_folder("cnn", 2) / "fit.json"
     path.write_text(path.read_text().replace("1234", "1235"))
-    with pytest.raises(store.DamagedError, match=r"fit\.json: its checksum differs"):
+    with pytest.raises(disk.DamagedError, match=r"fit\.json: its checksum differs"):
         run.read_fit("cnn", 2)
 
 
@@ -361,7 +212,7 @@ def test_state_of_an_unfinished_fit(run):
     assert run.read_state("cnn", 0) is None
     path = run.fits / "cnn-fold2.state"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(store.DamagedError, match=r"cnn-fold2\.state: its checksum differs"):
+    with pytest.raises(disk.DamagedError, match=r"cnn-fold2\.state: its checksum differs"):
         run.read_state("cnn", 1)
     run.remove_state("cnn", 1)
     run.remove_state("cnn", 1)
@@ -376,7 +227,7 @@ def test_folds_are_kept_and_damage_is_told(run):
     content = bytearray(run.folds.read_bytes())
     content[60] ^= 1
     run.folds.write_bytes(content)
-    with pytest.raises(store.DamagedError, match=r"folds\.npz"):
+    with pytest.raises(disk.DamagedError, match=r"folds\.npz"):
         run.read_folds()
 
 
@@ -407,10 +258,10 @@ with RunFolder(Path({str(run.folder)!r})).locked():
 
 
 def test_lock_clears_away_what_a_killed_process_left(run):
-    half_fit = run.fits / f"{store.HALF}77-cnn-fold1"
+    half_fit = run.fits / f"{disk.HALF}77-cnn-fold1"
     half_fit.mkdir(parents=True)
     (half_fit / "model.keras").write_bytes(b"half")
-    half_file = run.folder / f"{store.HALF}77-metrics.json"
+    half_file = run.folder / f"{disk.HALF}77-metrics.json"
     half_file.write_bytes(b"half")
     run.submission.write_bytes(b"whole")
     with run.locked():
@@ -443,7 +294,7 @@ def test_changed_artefacts_are_named(run):
     assert run.changed_artefacts() == []
     for path in (run.submission, run.config, run.metrics):
         path.write_bytes(b"content")
-    store.write_json(run.manifest, {"artefacts": run.checksums()})
+    disk.write_json(run.manifest, {"artefacts": run.checksums()})
     assert run.changed_artefacts() == []
     flip_last_byte(run.submission)
     run.metrics.unlink()
@@ -458,7 +309,7 @@ def test_checksums_name_every_artefact_but_manifest_and_log(run):
         run.submission,
         run.manifest,
         run.log,
-        run.folder / f"{store.HALF}77-metrics.json",
+        run.folder / f"{disk.HALF}77-metrics.json",
     ):
         path.write_text(path.name)
     sums = run.checksums()
@@ -468,11 +319,11 @@ def test_checksums_name_every_artefact_but_manifest_and_log(run):
         "fits/cnn-fold1/predictions.npz",
         "submission.csv",
     ]
-    assert sums["submission.csv"] == store.checksum(run.submission)
+    assert sums["submission.csv"] == disk.checksum(run.submission)
 
 
 def test_checksums_leave_out_what_a_killed_process_left(run):
-    left = run.fits / f"{store.HALF}77-cnn-fold1"
+    left = run.fits / f"{disk.HALF}77-cnn-fold1"
     left.mkdir(parents=True)
     (left / "model.keras").write_bytes(b"half")
     assert run.checksums() == {}
@@ -480,7 +331,7 @@ def test_checksums_leave_out_what_a_killed_process_left(run):
 
 def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
     assert store.expected_rows(run.submission) == 28_000
-    store.write_json(run.manifest, {"test_rows": 540})
+    disk.write_json(run.manifest, {"test_rows": 540})
     assert store.expected_rows(run.submission) == 540
     assert store.expected_rows(run.folder / "other.csv") == 540
 
