@@ -74,6 +74,15 @@ def configure(threads: int) -> None:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception of any backend, or of Python itself, means "not enough memory"."""
+    # The classes differ by backend and by version (ResourceExhaustedError, XlaRuntimeError,
+    # OutOfMemoryError, MemoryError, RuntimeError); these words of theirs do not.
+    text = f"{type(error).__name__}: {error}"
+    signs = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "MemoryError", "allocate")
+    return any(sign in text for sign in signs)
+
+
 @contextmanager
 def _quiet_start() -> Iterator[None]:
     """Hold back what a backend's native code writes to standard error while it starts.

@@ -8,15 +8,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from itertools import islice
 from multiprocessing import connection
 
 import numpy as np
 
 from kaggle_digits import augment, disk, store
 from kaggle_digits.config import Augment
+from kaggle_digits.errors import UserError
 
 # A new process takes seconds to import OpenCV and albumentations; below this many images the one
 # that runs already is faster.
@@ -43,9 +46,10 @@ def fill(
     images: np.ndarray,
     config: Augment,
     seed: int,
-    variants: int,
+    variants: Iterable[int],
     processes: int | None = None,
     listener: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Draw the variants that are not in the bank yet.
 
@@ -55,56 +59,92 @@ def fill(
         images: (n, 28, 28) uint8.
         config: the `augment` section.
         seed: the run's seed.
-        variants: how many variants the bank shall have.
+        variants: numbers of the wanted variants, most urgent first.
         processes: how many draw at a time; None: one a core, fewer for little work. The bytes do
             not depend on it.
         listener: is called with (variants done, variants to draw).
+        stop: is asked now and then whether to leave it at what is drawn.
 
     Returns:
         The number of variants that were drawn now.
+
+    Raises:
+        UserError: the disk is full, or a drawing process was killed.
     """
     cache.clear_half_written(key)
-    missing = [number for number in range(variants) if not cache.has_variant(key, number)]
+    missing = [number for number in variants if not cache.has_variant(key, number)]
     if processes is None:
         worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS
         processes = min(os.cpu_count() or 1, worth, len(missing))
     jobs = [(cache.folder, key, config, seed, number) for number in missing]
-    if processes <= 1:
-        for done, job in enumerate(jobs, 1):
-            _draw(images, *job)
+    if processes > 1:
+        drawn = _draw_at_once(images, jobs, processes, stop)
+    else:
+        drawn = _draw_in_turn(images, jobs, stop)
+    done = 0
+    with closing(drawn):  # whatever happens, the processes end now
+        for done in drawn:
             if listener:
                 listener(done, len(jobs))
-        return len(jobs)
+    return done
+
+
+def _draw_in_turn(images: np.ndarray, jobs: list[tuple], stop: Callable[[], bool]) -> Iterator[int]:
+    for done, job in enumerate(jobs, 1):
+        if stop():
+            return
+        _draw(images, *job)
+        yield done
+
+
+def _draw_at_once(
+    images: np.ndarray, jobs: list[tuple], processes: int, stop: Callable[[], bool]
+) -> Iterator[int]:
+    """Draw in several processes, which end at once when this one stops or dies."""
     # spawn: a forked copy of a process in which a backend has started may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_worker, (images,)) as executor:
-        with _interrupt_ignored():
-            futures = [executor.submit(_draw_in_worker, *job) for job in jobs]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
+    reader, writer = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(processes, context, _start_worker, (images, reader))
+    waiting, running, done = iter(jobs), set(), 0
+    try:
+        while not stop():
+            # No more than can be at work: what is handed over cannot be taken back.
+            for job in islice(waiting, processes - len(running)):
+                with _signals_held():
+                    running.add(executor.submit(_draw_in_worker, *job))
+            if not running:
+                executor.shutdown()
+                return
+            finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in finished:
                 future.result()
-                if listener:
-                    listener(done, len(jobs))
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-    return len(jobs)
+                done += 1
+                yield done
+    except BrokenProcessPool:
+        raise UserError(
+            "augmentation: a drawing process was killed, perhaps for want of memory; close other "
+            "programs and repeat the command, what is drawn is kept"
+        ) from None
+    finally:
+        writer.close()
+        executor.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _interrupt_ignored() -> Iterator[None]:
-    """Let processes that start here ignore Ctrl-C, which reaches them too; the parent tells of it.
+def _signals_held() -> Iterator[None]:
+    """Have processes that start here pass over Ctrl-C and SIGTERM, which may reach them too.
 
-    They inherit it: setting it in them would come too late for a Ctrl-C while they import.
+    Their parent tells of it and ends them. They inherit the mask: setting it in them would come too
+    late for a signal while they import. Here a signal is only put off to the end of the block.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _draw(images: np.ndarray, folder, key: str, config: Augment, seed: int, number: int) -> None:
@@ -115,15 +155,15 @@ def _draw(images: np.ndarray, folder, key: str, config: Augment, seed: int, numb
 _worker_images: np.ndarray
 
 
-def _start_worker(images: np.ndarray) -> None:
+def _start_worker(images: np.ndarray, parent: connection.Connection) -> None:
     global _worker_images
     _worker_images = images
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """Leave at once when the parent dies; the pool's own pipes would not tell."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+def _end_with_parent(parent: connection.Connection) -> None:
+    """Leave at once when the parent dies or closes its end; the pool's own pipes would not tell."""
+    connection.wait([parent, multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 

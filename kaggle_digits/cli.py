@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from kaggle_digits.errors import UserError
+from kaggle_digits.stopping import Stop, Stopped, parse_limit
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -40,6 +41,22 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: train.epochs=5."),
 ]
 
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="End within this time, counted from the start of the command, with a valid "
+        "submission: 8h30m, 45m, 90s. The same command goes on later.",
+    ),
+]
+VersionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changed-versions",
+        help="Go on in a run folder that other package versions have begun.",
+    ),
+]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -66,6 +83,7 @@ def _options(
 
 @app.command()
 def run(
+    context: typer.Context,
     config: ConfigOption = "quick",
     data: DataOption = None,
     out: Annotated[
@@ -77,6 +95,11 @@ def run(
     ] = None,
     cache: CacheOption = None,
     set_: SetOption = None,
+    time_limit: TimeLimitOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete what the run folder holds and start over.")
+    ] = False,
+    allow_changed_versions: VersionsOption = False,
 ) -> None:
     """Train the ensemble and write a checked submission.csv; repeated, it goes on."""
     from kaggle_digits import config as configs
@@ -94,8 +117,17 @@ def run(
         out=Path(out) if out else None,
         root=Path("submissions"),
         cache=_cache_folder(cache),
+        restart=restart,
+        allow_changed_versions=allow_changed_versions,
     )
-    pipeline.run(request, Reporter())
+    pipeline.run(request, Reporter(), _limited(context, time_limit))
+
+
+def _limited(context: typer.Context, time_limit: str | None) -> Stop:
+    stop: Stop = context.obj
+    if time_limit is not None:
+        stop.limit = parse_limit(time_limit)
+    return stop
 
 
 @app.command()
@@ -131,26 +163,17 @@ def _cache_folder(option: str | None) -> Path:
     return Path(given).expanduser() if given else store.default_cache()
 
 
-class _Stopped(BaseException):
-    """A signal came; no exception that a library would take for its own (typer does)."""
-
-
-def _stop(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_DFL)  # the second one stops at once
-    raise _Stopped(number)
-
-
 def main() -> None:
     """Run the command line; what a user can cause ends in one line and status 2."""
+    stop = Stop()
+    stop.watch()
     command = typer.main.get_command(app)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
     try:
-        status = command.main(prog_name="kaggle-digits", standalone_mode=False)
+        status = command.main(prog_name="kaggle-digits", standalone_mode=False, obj=stop)
     except UserError as error:
         _fail(str(error))
-    except _Stopped as stopped:
-        number = signal.Signals(stopped.args[0])
+    except Stopped as stopped:
+        number = signal.Signals(stopped.number)
         _fail(f"stopped by {number.name}; repeat the command to go on", 128 + number)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

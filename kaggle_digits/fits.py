@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +125,14 @@ class FitSpec:
     def digest(self) -> str:
         """Return the identity as 32 hex digits."""
         return disk.digest_json(self.identity())
+
+    def again(self) -> FitSpec:
+        """Return the next attempt: other random numbers and half the learning rate."""
+        halved = {"learning_rate": self.settings.train.learning_rate / 2}
+        settings = self.settings.model_copy(
+            update={"train": self.settings.train.model_copy(update=halved)}
+        )
+        return replace(self, attempt=self.attempt + 1, settings=settings)
 
     def seed_for(self, purpose: str) -> int:
         """Draw the seed of one purpose from (run seed, member, fold, attempt).
@@ -245,29 +255,31 @@ def check_identity(spec: FitSpec, found: dict[str, Any], where: str) -> None:
             )
 
 
-def run_fit(
+def train_fit(
     spec: FitSpec,
     inputs: Inputs,
     cache: store.Cache,
-    listener: Callable[[float, dict | None], None] | None = None,
+    listener: train.Listener | None = None,
     state: train.State | None = None,
     keep: Callable[[train.State], None] | None = None,
-) -> FitResult:
-    """Train one fit and predict; needs nothing but the specification, its inputs and its bank.
+    stop: train.Stop | None = None,
+) -> train.Trained:
+    """Train one fit; needs nothing but the specification, its inputs and the cache.
 
     Args:
         spec: the fit.
         inputs: the arrays whose key the specification names.
-        cache: holds the bank.
+        cache: holds the bank; a variant that is not there is drawn.
         listener: see `train.train`.
         state: see `train.train`.
         keep: see `train.train`.
+        stop: see `train.train`.
 
     Returns:
-        The finished fit.
+        The trained net, not complete if it was stopped.
 
     Raises:
-        UserError: training diverged.
+        UserError: memory does not suffice.
     """
     backend.configure(spec.settings.train.threads)
     from kaggle_digits import train
@@ -276,33 +288,60 @@ def run_fit(
         raise ValueError(f"{spec.name}: made for {spec.backend}, found {backend.name()}")
     if inputs.key != spec.inputs_key:
         raise ValueError(f"{spec.name}: made for inputs {spec.inputs_key}, given {inputs.key}")
-    augment = spec.settings.augment
-    # As a rule all variants are there already.
-    bank.fill(cache, spec.bank_key, inputs.train_images, augment, spec.seed, augment.variants)
+    augment, epochs = spec.settings.augment, spec.settings.train.epochs
+
+    def images(epoch: int) -> np.ndarray:
+        wanted = spec.variant_of_epoch(epoch)
+        # As a rule it is there already; else the next ones are drawn with it, one a core.
+        if not cache.has_variant(spec.bank_key, wanted):
+            soon = range(epoch, min(epoch + (os.cpu_count() or 1), epochs))
+            wanted_soon = dict.fromkeys(map(spec.variant_of_epoch, soon))
+            bank.fill(cache, spec.bank_key, inputs.train_images, augment, spec.seed, wanted_soon)
+        return cache.read_variant(spec.bank_key, wanted)
+
     heldout = np.array(spec.heldout_rows, np.int64)
-    trained = train.train(
-        spec.settings,
-        images=lambda epoch: cache.read_variant(spec.bank_key, spec.variant_of_epoch(epoch)),
-        labels=inputs.train_labels,
-        rows=np.setdiff1d(np.arange(len(inputs.train_labels)), heldout),
-        clean=inputs.train_images,
-        seed=spec.seed_for("fit"),
-        listener=listener,
-        state=state,
-        keep=keep,
-    )
-    start = time.monotonic()
-    heldout_probabilities = train.predict(trained.model, inputs.train_images[heldout])
-    test_probabilities = train.predict(trained.model, inputs.test_images)
-    if not (np.isfinite(heldout_probabilities).all() and np.isfinite(test_probabilities).all()):
-        raise UserError(
-            f"{spec.name}: training diverged, its predictions are not numbers; set "
-            f"train.learning_rate below {spec.settings.train.learning_rate}"
+    try:
+        return train.train(
+            spec.settings,
+            images=images,
+            labels=inputs.train_labels,
+            rows=np.setdiff1d(np.arange(len(inputs.train_labels)), heldout),
+            clean=inputs.train_images,
+            seed=spec.seed_for("fit"),
+            listener=listener,
+            state=state,
+            keep=keep,
+            stop=stop,
         )
+    except Exception as error:
+        if not backend.is_out_of_memory(error):
+            raise
+        size = spec.settings.train.batch_size
+        raise UserError(
+            f"{spec.name}: the memory does not suffice for train.batch_size={size}; repeat with "
+            f"--set train.batch_size={max(2, size // 2)} and another --out"
+        ) from error
+
+
+def finish_fit(spec: FitSpec, inputs: Inputs, trained: train.Trained) -> FitResult:
+    """Predict with a trained net.
+
+    Args:
+        spec: the fit.
+        inputs: the arrays whose key the specification names.
+        trained: what `train_fit` returned.
+
+    Returns:
+        The finished fit.
+    """
+    from kaggle_digits import train
+
+    start = time.monotonic()
+    heldout = np.array(spec.heldout_rows, np.int64)
     return FitResult(
         model=trained.model,
-        heldout=heldout_probabilities,
-        test=test_probabilities,
+        heldout=train.predict(trained.model, inputs.train_images[heldout]),
+        test=train.predict(trained.model, inputs.test_images),
         history=trained.history,
         train_seconds=trained.seconds,
         predict_seconds=time.monotonic() - start,
@@ -310,12 +349,73 @@ def run_fit(
     )
 
 
+# A fit is sick if it trained this many steps and still gets fewer than this share of its own
+# training images right: chance is 0.1, and any net that learns at all is far above.
+SICK_STEPS = 1000
+SICK_ACCURACY = 0.2
+ATTEMPTS = 2
+
+
+def sickness(trained: train.Trained) -> str | None:
+    """Tell why a fit is not fit for an ensemble, by its training alone; None if it is."""
+    last = trained.history[-1] if trained.history else None
+    if last and not math.isfinite(last["loss"]):
+        return f"the loss was {last['loss']} in epoch {last['epoch']}"
+    if trained.complete and trained.steps >= SICK_STEPS and last["accuracy"] < SICK_ACCURACY:
+        return f"its training accuracy was {last['accuracy']:.3f} after {trained.steps} steps"
+    return None
+
+
+def note_sick(folder: store.RunFolder, spec: FitSpec, reason: str) -> None:
+    """Note that an attempt was sick, so that it is never repeated."""
+    attempts = folder.read_sick(spec.member, spec.fold) or []
+    attempts = [entry for entry in attempts if entry["attempt"] < spec.attempt]
+    attempts.append({"attempt": spec.attempt, "fit": spec.digest(), "reason": reason})
+    folder.write_sick(spec.member, spec.fold, attempts)
+    folder.remove_state(spec.member, spec.fold)
+
+
+def sick_attempts(folder: store.RunFolder, spec: FitSpec) -> list[str]:
+    """Return why earlier attempts of a planned fit (attempt 1) were sick, in their order.
+
+    Raises:
+        disk.DamagedError: the note is not as it was written.
+    """
+    reasons = []
+    for entry in folder.read_sick(spec.member, spec.fold) or []:
+        if entry["fit"] != spec.digest():
+            break  # of other settings
+        reasons.append(entry["reason"])
+        spec = spec.again()
+    return reasons
+
+
+@disk.counted()
 def save_state(folder: store.RunFolder, spec: FitSpec, state: train.State) -> None:
     """Write what an unfinished fit goes on from, in place of what was there."""
-    facts = {"fit": spec.digest(), "epochs": state.epochs, "history": state.history}
+    facts = {
+        "fit": spec.digest(),
+        "epochs": state.epochs,
+        "history": state.history,
+        "packages": machine.package_versions(),
+        "hardware": machine.hardware(),
+    }
     arrays = {f"variable{number:04d}": array for number, array in enumerate(state.arrays)}
     facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     folder.write_state(spec.member, spec.fold, arrays | {"facts": facts_array})
+
+
+def state_facts(folder: store.RunFolder, spec: FitSpec) -> dict | None:
+    """Read the facts on what an unfinished fit goes on from, None where it starts from nothing.
+
+    Raises:
+        disk.DamagedError: the file is not as it was written.
+    """
+    arrays = folder.read_state(spec.member, spec.fold)
+    if arrays is None:
+        return None
+    facts = json.loads(arrays["facts"].tobytes())
+    return facts if facts["fit"] == spec.digest() else None
 
 
 def load_state(folder: store.RunFolder, spec: FitSpec) -> train.State | None:
@@ -333,15 +433,15 @@ def load_state(folder: store.RunFolder, spec: FitSpec) -> train.State | None:
     """
     from kaggle_digits import train
 
+    facts = state_facts(folder, spec)
+    if facts is None:
+        return None
     arrays = folder.read_state(spec.member, spec.fold)
-    if arrays is None:
-        return None
-    facts = json.loads(arrays.pop("facts").tobytes())
-    if facts["fit"] != spec.digest():
-        return None
-    return train.State(facts["epochs"], [arrays[name] for name in sorted(arrays)], facts["history"])
+    variables = [arrays[name] for name in sorted(arrays) if name != "facts"]
+    return train.State(facts["epochs"], variables, facts["history"])
 
 
+@disk.counted()
 def save_fit(folder: store.RunFolder, spec: FitSpec, result: FitResult) -> None:
     """Write a finished fit's folder, whole or not at all.
 

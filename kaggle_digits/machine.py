@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ PACKAGES = (
 )
 
 
+@cache  # no process changes them, and each look costs milliseconds
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that results depend on."""
     versions = {"python": platform.python_version()}
@@ -43,6 +45,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def hardware() -> dict[str, object]:
     """Return processor, cores, memory in bytes and system."""
     import psutil

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
 
-from kaggle_digits import backend, bank, data, disk, fits, folds, store
+from kaggle_digits import backend, bank, data, disk, fits, planning, store
 from kaggle_digits.config import Config, dump
 from kaggle_digits.errors import UserError
+from kaggle_digits.fitting import EXIT_SECONDS, START_SECONDS, Fitting
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
-
-if TYPE_CHECKING:
-    from kaggle_digits import train
+from kaggle_digits.stopping import Stop
 
 PRACTICE_WARNING = (
     "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
@@ -29,6 +25,9 @@ PRACTICE_WARNING = (
     "--data."
 )
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
+# Of a time limit's rest, the part that drawing may take before training begins; the variants that
+# are missing then are drawn when an epoch needs them.
+BANK_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Request:
         out: the run folder, or None: choose one under `root`.
         root: where run folders are made.
         cache: the cache folder.
+        restart: delete what the run folder holds of an earlier run.
+        allow_changed_versions: go on with other package versions.
     """
 
     config: Config
@@ -50,22 +51,25 @@ class Request:
     out: Path | None
     root: Path
     cache: Path
+    restart: bool = False
+    allow_changed_versions: bool = False
 
 
-def run(request: Request, reporter: Reporter) -> store.RunFolder:
+def run(request: Request, reporter: Reporter, stop: Stop) -> store.RunFolder:
     """Do the whole job; repeated, it reuses what is finished.
 
     Args:
         request: what was asked for.
         reporter: where progress goes.
+        stop: the time there is.
 
     Returns:
         The run's folder with a checked `submission.csv`.
 
     Raises:
+        Stopped: a signal came; nothing finished is lost.
         UserError: anything a person can mend; nothing finished is lost.
     """
-    start = time.monotonic()
     config = request.config
     backend_name = backend.name()
     source = data.find_source(config.data.path if request.data is None else request.data)
@@ -77,7 +81,9 @@ def run(request: Request, reporter: Reporter) -> store.RunFolder:
     inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
     folder = _choose_folder(request, digits, backend_name)
     with folder.locked():
-        _run_in(folder, request, cache, digits, inputs, backend_name, start, reporter)
+        if request.restart:
+            folder.clear()
+        _run_in(folder, request, cache, digits, inputs, backend_name, stop, reporter)
     return folder
 
 
@@ -88,15 +94,18 @@ def _run_in(
     digits: data.Digits,
     inputs: fits.Inputs,
     backend_name: str,
-    start: float,
+    stop: Stop,
     reporter: Reporter,
 ) -> None:
     """Do the job in a folder that no other process is at work in."""
     config = request.config
-    split = _read_or_make_split(folder, inputs, config, reporter)
-    specs = fits.plan(config, inputs, split, backend_name)
-    _refuse_other_fits(folder, specs)
-    todo = [spec for spec in specs if not _is_finished(folder, spec, reporter)]
+    split = planning.read_or_make_split(folder, inputs.train_labels, config, reporter)
+    planned = fits.plan(config, inputs, split, backend_name)
+    standings = planning.survey(folder, planned, reporter)
+    planning.check_makers(folder, standings, request.allow_changed_versions, reporter)
+    todo = [standing.spec for standing in standings if standing.to_do]
+    finished = sum(standing.finished for standing in standings)
+    left_out = {each.spec.name: each.left_out for each in standings if each.left_out}
 
     reporter.log_to(folder.log)
     reporter.say(
@@ -104,24 +113,58 @@ def _run_in(
         f"{len(inputs.test_images):,} test rows, of which {digits.duplicates} also stand in train"
     )
     reporter.say(f"run folder: {folder.folder}")
-    if len(todo) < len(specs):
-        reporter.say(f"reused: {len(specs) - len(todo)} of {len(specs)} fits, finished earlier")
+    if finished:
+        reporter.say(f"reused: {finished} of {len(planned)} fits, finished earlier")
+    for name, reason in left_out.items():
+        reporter.say(f"WARNING: {name} is left out: {reason}, in its last attempt too")
     for name in folder.changed_artefacts():
         reporter.say(f"differs from its checksum in manifest.json: {name}; it is made again")
     for spec in todo:
         folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
-    results = Results(folder, config, digits, specs, start)
+    results = Results(folder, config, digits, [each.spec for each in standings], left_out, stop)
     results.begin()
     metrics = {}
-    if len(todo) < len(specs):
+    if finished or not todo:
         metrics = results.update()  # whatever became of the summary files, they are true again
     if todo:
         inputs.put_into(cache)
-        _fill_banks(folder, cache, inputs, todo, reporter)
-        metrics = _train_fits(folder, cache, inputs, todo, results, metrics, reporter)
+        draw_seconds = _fill_banks(folder, cache, inputs, todo, stop, reporter)
+        _check_time_to_train(metrics, stop)
+        fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
+        todo = fitting.run(todo)
+        metrics = fitting.metrics
+        if not metrics and not todo:
+            results.update()  # says that all fits were sick
+    if not metrics:
+        raise _too_short(stop)
+    if todo:
+        reporter.say(_what_is_left(todo, folder, stop))
     reporter.show(_final_table(folder, metrics))
     if digits.practice:
         reporter.say(PRACTICE_WARNING)
+
+
+def _check_time_to_train(metrics: dict, stop: Stop) -> None:
+    """Refuse to begin what cannot lead to a submission in time; what is drawn is kept."""
+    if not metrics and stop.seconds_left() < EXIT_SECONDS + START_SECONDS:
+        raise _too_short(stop)
+
+
+def _too_short(stop: Stop) -> UserError:
+    return UserError(
+        f"--time-limit: {duration(stop.limit)} are too short for a first submission; what is done "
+        "is kept, repeat the command with more time"
+    )
+
+
+def _what_is_left(todo: list[fits.FitSpec], folder: store.RunFolder, stop: Stop) -> str:
+    state = fits.state_facts(folder, todo[0])
+    saved = f" ({state['epochs']} of {todo[0].settings.train.epochs} epochs saved)" if state else ""
+    names = ", ".join([todo[0].name + saved, *(spec.name for spec in todo[1:])])
+    return (
+        f"time limit of {duration(stop.limit)}: ended after {duration(stop.seconds())}; left out "
+        f"for now: {names}; repeat the command to go on"
+    )
 
 
 def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> store.RunFolder:
@@ -146,64 +189,31 @@ def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> 
     return folder
 
 
-def _read_or_make_split(
-    folder: store.RunFolder, inputs: fits.Inputs, config: Config, reporter: Reporter
-) -> list[np.ndarray]:
-    """Return the split that the run folder holds, if it is this run's, or make it."""
-    try:
-        saved = folder.read_folds()
-    except disk.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
-        saved = None
-    if saved is not None:
-        split = folds.from_assignment(saved["folds"])
-        found = str(saved["labels"]), len(split), int(saved["seed"])
-        if found == (disk.digest(inputs.train_labels), config.folds.count, config.seed):
-            return split
-    return folds.stratified(inputs.train_labels, config.folds.count, config.seed)
-
-
-def _is_finished(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter) -> bool:
-    """Tell whether a fit is there and sound; one of another config or other data is an error."""
-    try:
-        facts = folder.read_fit(spec.member, spec.fold)
-        if facts is None:
-            return False
-        fits.check_identity(spec, facts["identity"], str(folder.fit_folder(spec.member, spec.fold)))
-        folder.read_fit_arrays(spec.member, spec.fold)
-    except disk.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
-        return False
-    return True
-
-
-def _refuse_other_fits(folder: store.RunFolder, specs: list[fits.FitSpec]) -> None:
-    """Refuse a folder with finished fits that this run has no place for."""
-    planned = {folder.fit_folder(spec.member, spec.fold).name for spec in specs}
-    if others := [name for name in folder.finished_fits() if name not in planned]:
-        raise UserError(
-            f"{folder.fits / others[0]}: this fit belongs to another run, its member or fold is "
-            "not in this config (members, folds.count); give another --out, or the config of that "
-            "run"
-        )
-
-
 def _fill_banks(
     folder: store.RunFolder,
     cache: store.Cache,
     inputs: fits.Inputs,
     specs: list[fits.FitSpec],
+    stop: Stop,
     reporter: Reporter,
-) -> None:
-    """Draw what the fits will read; members with the same augmentation share a bank."""
+) -> float:
+    """Draw what the fits will read; members with the same augmentation share a bank.
+
+    Returns:
+        What drawing the next variants would take at most, if some are missing yet, seconds.
+    """
     by_bank: dict[str, list[fits.FitSpec]] = {}
     for spec in specs:
         by_bank.setdefault(spec.bank_key, []).append(spec)
+    keep_free = BANK_SHARE * stop.seconds_left()
+    one_round = START_SECONDS
     for key, sharing in by_bank.items():
         start = time.monotonic()
         first = sharing[0]
-        variants = max(spec.settings.augment.variants for spec in sharing)
-        with reporter.bar(variants) as show:
+        # Those first that are needed first.
+        epochs = [(spec, epoch) for spec in sharing for epoch in range(spec.settings.train.epochs)]
+        variants = list(dict.fromkeys(spec.variant_of_epoch(epoch) for spec, epoch in epochs))
+        with reporter.bar(len(variants)) as show:
             drawn = bank.fill(
                 cache,
                 key,
@@ -212,16 +222,22 @@ def _fill_banks(
                 first.seed,
                 variants,
                 listener=lambda done, total, show=show: show(done, f"augmentation {done}/{total}"),
+                stop=lambda: stop.limit is not None and stop.seconds_left() < keep_free,
             )
         seconds = time.monotonic() - start
         speed = f" at {drawn * len(inputs.train_labels) / seconds:,.0f} images/s" if drawn else ""
+        missing = sum(not cache.has_variant(key, number) for number in variants)
+        later = f", {missing} left for when they are needed" if missing else ""
         reporter.say(
-            f"augmentation bank: {variants} variants, {drawn} drawn now in {duration(seconds)}"
-            f"{speed}"
+            f"augmentation bank: {len(variants)} variants, {drawn} drawn now in "
+            f"{duration(seconds)}{speed}{later}"
         )
-        if not folder.augmentation.is_file():
-            shown = range(min(SAMPLED_VARIANTS, variants))
+        if drawn:
+            one_round = max(one_round, seconds / drawn * (os.cpu_count() or 1))
+        shown = [number for number in variants[:SAMPLED_VARIANTS] if cache.has_variant(key, number)]
+        if shown and not folder.augmentation.is_file():
             _draw_samples(folder, inputs, [cache.read_variant(key, number) for number in shown])
+    return one_round
 
 
 def _draw_samples(folder: store.RunFolder, inputs: fits.Inputs, variants: list[np.ndarray]) -> None:
@@ -235,125 +251,41 @@ def _draw_samples(folder: store.RunFolder, inputs: fits.Inputs, variants: list[n
     disk.write_bytes(folder.augmentation, cv2.imencode(".png", enlarged)[1].tobytes())
 
 
-def _train_fits(
-    folder: store.RunFolder,
-    cache: store.Cache,
-    inputs: fits.Inputs,
-    specs: list[fits.FitSpec],
-    results: Results,
-    metrics: dict,
-    reporter: Reporter,
-) -> dict:
-    """Train the fits in order; return the metrics, which were `metrics`, after the last."""
-    backend.configure(specs[0].settings.train.threads)  # first of all, for its start is quiet
-    forecast = _Forecast(specs, len(inputs.train_labels))
-    for spec in specs:
-        accuracy = metrics.get("oof_accuracy")
-        so_far = f", out-of-fold accuracy so far {accuracy:.5f}" if accuracy else ""
-
-        def keep(state: train.State, spec: fits.FitSpec = spec) -> None:
-            fits.save_state(folder, spec, state)
-            results.note_seconds()
-
-        with reporter.bar(100) as show:
-            result = fits.run_fit(
-                spec,
-                inputs,
-                cache,
-                partial(_report, reporter, show, forecast, spec, so_far),
-                state=_read_state(folder, spec, reporter),
-                keep=keep,
-            )
-        fits.save_fit(folder, spec, result)
-        metrics = results.update()
-        own = metrics["members"][spec.member]["fits"][f"fold{spec.fold + 1}"]
-        reporter.say(
-            f"{spec.name} finished: {own['errors']} of {own['rows']} held-out rows wrong, accuracy "
-            f"{own['accuracy']:.5f}, out-of-fold accuracy so far {metrics['oof_accuracy']:.5f}"
-        )
-    return metrics
-
-
-def _read_state(
-    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter
-) -> train.State | None:
-    """Find out where a fit that was cut off goes on."""
-    try:
-        state = fits.load_state(folder, spec)
-    except disk.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} starts over")
-        return None
-    if state:
-        reporter.say(f"{spec.name} goes on after epoch {state.epochs}, saved before it was cut off")
-    return state
-
-
-def _report(
-    reporter: Reporter,
-    show: Callable[[float, str], None],
-    forecast: _Forecast,
-    spec: fits.FitSpec,
-    so_far: str,
-    epochs_done: float,
-    entry: dict | None,
-) -> None:
-    """Tell of a step of a fit; `entry` is the history's line at the end of an epoch."""
-    epochs = spec.settings.train.epochs
-    share, speed, seconds_left = forecast.at(spec, epochs_done / epochs)
-    left = f"{duration(seconds_left)} left" if speed else "time left not known yet"
-    at = f"{spec.name}, epoch {math.ceil(epochs_done)}/{epochs}"
-    show(100 * share, f"{at}{so_far}, {speed:,.0f} images/s, {left}")
-    if entry:
-        reporter.say(
-            f"{at}: loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.4f}, "
-            f"{entry['images_per_second']:,.0f} images/s, {left}"
-        )
-
-
-class _Forecast:
-    """Forecasts how long the fits still take from the images that they have yet to see."""
-
-    def __init__(self, specs: list[fits.FitSpec], rows: int) -> None:
-        self._before: dict[str, float] = {}
-        self._images: dict[str, float] = {}
-        self._total = 0.0
-        self._first: tuple[float, float] | None = None
-        for spec in specs:
-            images = (rows - len(spec.heldout_rows)) * spec.settings.train.epochs
-            self._before[spec.name], self._images[spec.name] = self._total, images
-            self._total += images
-
-    def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float, float]:
-        """Look ahead when `share` of a fit is done.
-
-        Returns:
-            (share of all work done, images a second with all that is not training, seconds left).
-        """
-        now = time.monotonic()
-        images = self._before[spec.name] + share * self._images[spec.name]
-        # From the first call on: what an earlier process did took none of this one's time.
-        start, images_before = self._first = self._first or (now, images)
-        speed = (images - images_before) / max(now - start, 1e-9)
-        left = (self._total - images) / speed if speed else 0.0
-        return images / self._total, speed, left
-
-
 def _final_table(folder: store.RunFolder, metrics: dict) -> Table:
     table = Table(title="Result", show_header=False)
-    low, high = metrics["oof_interval"]
-    table.add_row(
-        "out-of-fold accuracy",
-        f"{metrics['oof_accuracy']:.5f} ({metrics['oof_errors']} of {metrics['oof_rows']:,} wrong; "
-        f"95 % interval {low:.5f} to {high:.5f})",
-    )
-    for name, member in metrics["members"].items():
-        table.add_row(f"member {name}", f"{member['accuracy']:.5f} ({len(member['fits'])} fits)")
+    if metrics["provisional"]:
+        table.add_row(
+            "PROVISIONAL",
+            f"from {metrics['provisional_fit']}, which is not finished; no out-of-fold figure yet",
+        )
+    else:
+        low, high = metrics["oof_interval"]
+        table.add_row(
+            "out-of-fold accuracy",
+            f"{metrics['oof_accuracy']:.5f} ({metrics['oof_errors']} of {metrics['oof_rows']:,} "
+            f"wrong; 95 % interval {low:.5f} to {high:.5f})",
+        )
+        for name, member in metrics["members"].items():
+            table.add_row(
+                f"member {name}", f"{member['accuracy']:.5f} ({len(member['fits'])} fits)"
+            )
     if test := metrics.get("test"):
         table.add_row("test accuracy", f"{test['accuracy']:.5f} ({test['errors']} wrong)")
-    low, high = metrics["expected_leaderboard"]
-    table.add_row("expected leaderboard", f"{low:.5f} to {high:.5f} (95 %)")
-    table.add_row("training speed", f"{metrics['images_per_second']:,.0f} images/s")
+    if not metrics["provisional"]:
+        low, high = metrics["expected_leaderboard"]
+        table.add_row("expected leaderboard", f"{low:.5f} to {high:.5f} (95 %)")
+        table.add_row("training speed", f"{metrics['images_per_second']:,.0f} images/s")
+    if not metrics["complete"]:
+        table.add_row(
+            "fits finished", f"{metrics['fits_finished']} of {metrics['fits_planned']} so far"
+        )
+    for name, reason in metrics["left_out"].items():
+        table.add_row("WARNING: left out", f"{name}: {reason}")
     table.add_row("wall time, all invocations", duration(metrics["wall_seconds"]))
+    table.add_row(
+        "of it saving, hashing, syncing",
+        f"{metrics['saving_seconds']:.1f} s ({100 * metrics['saving_share']:.1f} %)",
+    )
     table.add_row("peak memory, main process", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
     if metrics["practice_data"]:
         table.add_row("submission", "PRACTICE DATA, NOT FOR UPLOAD")

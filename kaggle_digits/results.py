@@ -5,8 +5,6 @@ Made anew after each fit, so that from the first one on there is a valid submiss
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from kaggle_digits import disk, ensemble, folds, machine, store, submission
@@ -14,6 +12,7 @@ from kaggle_digits.config import Config, dump
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.fits import FitSpec
+from kaggle_digits.stopping import Stop
 
 
 class Results:
@@ -23,8 +22,9 @@ class Results:
         folder: the run's folder.
         config: the run's config.
         digits: the data.
-        specs: all planned fits.
-        start: `time.monotonic()` at the start of this invocation.
+        specs: all planned fits, each the attempt that it is at.
+        left_out: why fits were given up, by the fit's name.
+        stop: knows when this invocation began.
     """
 
     def __init__(
@@ -33,10 +33,11 @@ class Results:
         config: Config,
         digits: Digits,
         specs: list[FitSpec],
-        start: float,
+        left_out: dict[str, str],
+        stop: Stop,
     ) -> None:
         self._folder, self._config, self._digits = folder, config, digits
-        self._specs, self._start = specs, start
+        self._specs, self._left_out, self._stop = list(specs), dict(left_out), stop
         first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
         self._folds = folds.assignment(first, len(digits.train_labels))
         self._seconds_before = folder.read_seconds()
@@ -53,9 +54,23 @@ class Results:
         self._folder.write_folds(split)
         self._write_manifest(complete=False)
 
-    def note_seconds(self) -> None:
-        """Note the wall time of all invocations, so that a kill takes little of it away."""
-        self._folder.write_seconds(self._seconds_before + time.monotonic() - self._start)
+    def note_seconds(self) -> dict[str, float]:
+        """Note the seconds of all invocations, so that a kill takes little away; return them."""
+        seconds = {
+            "wall": self._seconds_before["wall"] + self._stop.seconds(),
+            "saving": self._seconds_before["saving"] + disk.seconds_spent(),
+        }
+        self._folder.write_seconds(seconds)
+        return seconds
+
+    def replace(self, spec: FitSpec) -> None:
+        """Plan with another attempt at a fit."""
+        own = [(other.member, other.fold) for other in self._specs]
+        self._specs[own.index((spec.member, spec.fold))] = spec
+
+    def leave_out(self, spec: FitSpec, reason: str) -> None:
+        """Go on without a fit."""
+        self._left_out[spec.name] = reason
 
     def update(self) -> dict:
         """Make the submission, the predictions and the figures from the finished fits.
@@ -69,22 +84,25 @@ class Results:
         folder, labels = self._folder, self._digits.train_labels
         method = self._config.ensemble.method
         finished = self._finished()
-        complete = len(finished) == len(self._specs)
+        if not finished:
+            raise UserError(
+                f"{folder.folder}: all {len(self._specs)} fits were sick and left out (the first: "
+                f"{next(iter(self._left_out.values()))}); start over with a lower "
+                "train.learning_rate and --restart"
+            )
+        complete = len(finished) + len(self._left_out) == len(self._specs)
         if complete:
-            ensemble.check_coverage(finished, len(labels), self._config.members)
+            sick = {spec.member for spec in self._specs if spec.name in self._left_out}
+            whole = [member for member in self._config.members if member not in sick]
+            ensemble.check_coverage(finished, len(labels), whole)
         oof, count = ensemble.out_of_fold(finished, len(labels), method)
         test = ensemble.test_probabilities(finished, method)
-        answer = test.argmax(axis=1).astype(np.uint8)
-        content = submission.to_csv(answer)
         try:
-            submission.check_bytes(content, rows=len(answer), name=folder.submission.name)
+            self._write_submission(test)
         except UserError:
             # Nets that are still few may be too weak; the submission before stays.
             if complete:
                 raise
-        else:
-            disk.write_bytes(folder.submission, content)
-            submission.check_file(folder.submission, len(answer))
         arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
         disk.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
         score = ensemble.accuracy(oof, labels)
@@ -95,17 +113,49 @@ class Results:
             "oof_rows": score.rows,
             "oof_interval": list(score.interval),
             "expected_leaderboard": list(band),
-            "complete": complete,
-            "fits_finished": len(finished),
-            "fits_planned": len(self._specs),
             "members": self._member_scores(finished),
+        }
+        return self._write_metrics(metrics, test, complete, len(finished))
+
+    def update_provisionally(self, spec: FitSpec, test: np.ndarray) -> dict:
+        """Make a submission while no fit is finished; the first finished one replaces it.
+
+        Args:
+            spec: the unfinished fit.
+            test: (m, 10) probabilities of the test rows, from its averaged weights so far.
+
+        Returns:
+            The content of `metrics.json`, without an out-of-fold figure: there is none.
+
+        Raises:
+            UserError: the net has learnt too little, its answer is no sane submission.
+        """
+        self._write_submission(test)
+        return self._write_metrics({"provisional_fit": spec.name}, test, False, 0)
+
+    def _write_submission(self, test: np.ndarray) -> None:
+        answer = test.argmax(axis=1).astype(np.uint8)
+        content = submission.to_csv(answer)
+        submission.check_bytes(content, rows=len(answer), name=self._folder.submission.name)
+        disk.write_bytes(self._folder.submission, content)
+        submission.check_file(self._folder.submission, len(answer))
+
+    def _write_metrics(
+        self, metrics: dict, test: np.ndarray, complete: bool, finished: int
+    ) -> dict:
+        metrics |= {
+            "complete": complete,
+            "provisional": finished == 0,
+            "fits_finished": finished,
+            "fits_planned": len(self._specs),
+            "left_out": self._left_out,
             "practice_data": self._digits.practice,
             "test_rows_also_in_train": self._digits.duplicates,
         }
         if self._digits.test_labels is not None:
             metrics["test"] = _score(ensemble.accuracy(test, self._digits.test_labels))
         metrics |= self._costs()
-        disk.write_json(folder.metrics, metrics)
+        disk.write_json(self._folder.metrics, metrics)
         self._write_manifest(complete)
         return metrics
 
@@ -144,10 +194,12 @@ class Results:
         facts = [self._folder.read_fit(spec.member, spec.fold) for spec in self._specs]
         images = sum(fact["train_images"] for fact in facts if fact)
         seconds = sum(fact["seconds"]["train"] for fact in facts if fact)
-        self.note_seconds()
+        spent = self.note_seconds()
         return {
-            "images_per_second": images / seconds,
-            "wall_seconds": self._folder.read_seconds(),
+            "images_per_second": images / seconds if seconds else None,
+            "wall_seconds": spent["wall"],
+            "saving_seconds": spent["saving"],
+            "saving_share": spent["saving"] / spent["wall"],
             "peak_memory_bytes": max(self._peak_before, machine.peak_memory_bytes()),
         }
 
@@ -167,6 +219,7 @@ class Results:
                     "identity": spec.digest(),
                     "seed": spec.seed_for("fit"),
                     "finished": self._folder.read_fit(spec.member, spec.fold) is not None,
+                    "left_out": self._left_out.get(spec.name),
                 }
                 for spec in self._specs
             },

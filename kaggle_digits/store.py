@@ -41,6 +41,7 @@ class Cache:
     def __init__(self, folder: Path, notice: Callable[[str], None] | None = None) -> None:
         self.folder = folder
         self._notice = notice or (lambda text: None)
+        self._sound: set[Path] = set()
 
     def arrays(self, key: str, make: Callable[[], disk.Arrays]) -> disk.Arrays:
         """Return the arrays stored under a key, or make and store them.
@@ -65,8 +66,11 @@ class Cache:
         return self.folder / "arrays" / f"{key}.npz"
 
     def has_variant(self, bank: str, variant: int) -> bool:
-        """Tell whether a variant of a bank is there and undamaged."""
-        return self._read(self._variant_path(bank, variant)) is not None
+        """Tell whether a variant of a bank is there and undamaged; each is read once for that."""
+        path = self._variant_path(bank, variant)
+        if path not in self._sound and self._read(path) is not None:
+            self._sound.add(path)
+        return path in self._sound and path.is_file()
 
     def clear_half_written(self, bank: str) -> None:
         """Delete variants of a bank that killed processes have half written."""
@@ -130,16 +134,30 @@ class RunFolder:
         """Name the folders of all finished fits, sound or not."""
         return sorted(path.parent.name for path in self.fits.glob("*/fit.json"))
 
-    def read_seconds(self) -> float:
-        """Read the wall time of all earlier invocations, as far as it was noted."""
-        try:
-            return float((self.folder / ".seconds").read_text())
-        except (OSError, ValueError):
-            return 0.0
+    def read_seconds(self) -> dict[str, float]:
+        """Read the seconds of all earlier invocations, as far as they were noted: wall, saving."""
+        noted = disk.read_json(self.folder / ".seconds")
+        return {name: float(noted.get(name, 0.0)) for name in ("wall", "saving")}
 
-    def write_seconds(self, seconds: float) -> None:
-        """Note the wall time of all invocations so far."""
-        disk.write_bytes(self.folder / ".seconds", repr(seconds).encode())
+    def write_seconds(self, seconds: dict[str, float]) -> None:
+        """Note the seconds of all invocations so far."""
+        disk.write_json(self.folder / ".seconds", seconds)
+
+    def clear(self) -> None:
+        """Delete all that a run leaves behind, and nothing else."""
+        shutil.rmtree(self.fits, ignore_errors=True)
+        for path in (
+            self.submission,
+            self.metrics,
+            self.config,
+            self.manifest,
+            self.predictions,
+            self.folds,
+            self.augmentation,
+            self.log,
+            self.folder / ".seconds",
+        ):
+            path.unlink(missing_ok=True)
 
     def fit_folder(self, member: str, fold: int) -> Path:
         """Say where a fit lies; folds are counted from 1 in names that people see."""
@@ -223,6 +241,25 @@ class RunFolder:
     def remove_state(self, member: str, fold: int) -> None:
         """Delete what a fit went on from, if anything."""
         self._state_path(member, fold).unlink(missing_ok=True)
+
+    def write_sick(self, member: str, fold: int, attempts: list[dict]) -> None:
+        """Note the attempts at a fit that were sick."""
+        disk.write_sealed(self._sick_path(member, fold), json.dumps(attempts).encode())
+
+    def read_sick(self, member: str, fold: int) -> list[dict] | None:
+        """Read the attempts at a fit that were sick, None if there is no note.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
+        try:
+            return json.loads(disk.read_sealed(self._sick_path(member, fold)))
+        except FileNotFoundError:
+            return None
+
+    def _sick_path(self, member: str, fold: int) -> Path:
+        place = self.fit_folder(member, fold)
+        return place.with_name(f"{place.name}.sick")
 
     def _state_path(self, member: str, fold: int) -> Path:
         place = self.fit_folder(member, fold)

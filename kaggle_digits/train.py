@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ STATISTICS_ROWS = 8192
 
 # Called with the epochs done, as a fraction, and the history's line at the end of each, else None.
 Listener = Callable[[float, dict[str, float] | None], None]
+# Called with the epochs done, as a fraction, after each step; true: go no further.
+Stop = Callable[[float], bool]
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,18 @@ class Trained:
         history: one dict an epoch with `epoch`, `loss`, `accuracy` (of the training, on augmented
             images), `learning_rate`, `seconds`, `images_per_second`.
         seconds: wall time of the epochs.
-        images: training images that were passed forward and backward.
+        images: training images that were passed forward and backward in whole epochs.
+        steps: steps in whole epochs.
+        complete: all epochs were done. A net that was stopped has the average of its weights so
+            far.
     """
 
     model: keras.Model
     history: list[dict[str, float]]
     seconds: float
     images: int
+    steps: int
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,10 @@ class _Progress(keras.callbacks.Callback):
         history: list[dict[str, float]],
         listener: Listener | None,
         keep: Callable[[State], None] | None,
+        stop: Stop | None,
     ):
         super().__init__()
-        self._batches, self._listener, self._keep = batches, listener, keep
+        self._batches, self._listener, self._keep, self._stop = batches, listener, keep, stop
         self.history = list(history)
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
@@ -105,10 +114,16 @@ class _Progress(keras.callbacks.Callback):
         self._batches.begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
+        self._steps = batch + 1
+        done = self._epoch + self._steps / len(self._batches)
         if self._listener:
-            self._listener(self._epoch + (batch + 1) / len(self._batches), None)
+            self._listener(done, None)
+        if self._steps < len(self._batches) and self._stop and self._stop(done):
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
+        if self._steps < len(self._batches):
+            return  # stopped on the way: the next process does the whole epoch
         seconds = time.monotonic() - self._start
         entry = {
             "epoch": epoch + 1,
@@ -119,11 +134,16 @@ class _Progress(keras.callbacks.Callback):
             "images_per_second": self._batches.images / seconds,
         }
         self.history.append(entry)
+        if not math.isfinite(entry["loss"]):
+            self.model.stop_training = True  # nothing good comes any more
+            return
         if self._keep:
             arrays = [keras.ops.convert_to_numpy(value) for value in _variables(self.model)]
             self._keep(State(epoch + 1, arrays, list(self.history)))
         if self._listener:
             self._listener(epoch + 1.0, entry)
+        if self._stop and self._stop(epoch + 1.0):
+            self.model.stop_training = True
 
 
 def _variables(model: keras.Model) -> list:
@@ -176,8 +196,11 @@ def train(
     listener: Listener | None = None,
     state: State | None = None,
     keep: Callable[[State], None] | None = None,
+    stop: Stop | None = None,
 ) -> Trained:
     """Train one net for a fixed number of epochs.
+
+    A loss that is infinite or not a number ends it at the end of its epoch, which is not kept.
 
     Args:
         settings: the member's resolved settings.
@@ -191,6 +214,7 @@ def train(
         state: where an earlier call with the same arguments was after an epoch; training goes on
             there and ends with the same bytes as if it had never stopped.
         keep: is called with the state after each epoch.
+        stop: is asked after each step whether training shall end there.
 
     Returns:
         The trained net, its history and its speed.
@@ -211,7 +235,7 @@ def train(
         model.optimizer.build(model.trainable_variables)
         for variable, array in zip(_variables(model), state.arrays, strict=True):
             variable.assign(array)
-    progress = _Progress(batches, state.history if state else [], listener, keep)
+    progress = _Progress(batches, state.history if state else [], listener, keep, stop)
     # One call of fit for all epochs: at its end Keras replaces the weights by their average.
     model.fit(
         batches,
@@ -227,7 +251,15 @@ def train(
     if model.optimizer.use_ema:
         picked = np.random.default_rng([seed, config.epochs]).permutation(rows)[:STATISTICS_ROWS]
         estimate_statistics(final, clean[np.sort(picked)], config.batch_size)
-    return Trained(final, progress.history, seconds, config.epochs * batches.images)
+    epochs = len(progress.history)
+    return Trained(
+        model=final,
+        history=progress.history,
+        seconds=seconds,
+        images=epochs * batches.images,
+        steps=epochs * len(batches),
+        complete=epochs == config.epochs and math.isfinite(progress.history[-1]["loss"]),
+    )
 
 
 def estimate_statistics(model: keras.Model, images: np.ndarray, batch_size: int) -> None:

@@ -14,7 +14,7 @@ AFFINE = Augment(elastic=Elastic(p=0))
 
 
 def fill(folder, images, variants, **options):
-    return bank.fill(store.Cache(folder), "key", images, AFFINE, 5, variants, **options)
+    return bank.fill(store.Cache(folder), "key", images, AFFINE, 5, range(variants), **options)
 
 
 def contents(folder):
@@ -122,7 +122,8 @@ from kaggle_digits.config import Augment
 
 if __name__ == "__main__":
     images = np.zeros((500, 28, 28), np.uint8)
-    bank.fill(store.Cache(Path(sys.argv[1])), "key", images, Augment(), 5, 10_000, processes=2)
+    cache = store.Cache(Path(sys.argv[1]))
+    bank.fill(cache, "key", images, Augment(), 5, range(10_000), processes=2)
 """
 
 

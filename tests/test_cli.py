@@ -243,7 +243,7 @@ def request_of(kd, monkeypatch):
     def call(*args):
         requests = []
         monkeypatch.setattr(
-            pipeline, "run", lambda request, reporter: requests.append(request) or None
+            pipeline, "run", lambda request, reporter, stop: requests.append(request) or None
         )
         assert kd("run", *args)[0] == 0
         return requests[0]

@@ -325,7 +325,7 @@ def test_a_fit_refuses_inputs_that_are_not_its_own(tmp_path, plan, tiny_images):
     # Importing the training module is all that this needs of a backend; `train` is never called.
     other = fits.Inputs.of(tiny_images[::-1], LABELS, tiny_images[:5])
     with pytest.raises(ValueError, match=f"made for inputs .*, given {other.key}"):
-        fits.run_fit(plan()[0], other, store.Cache(tmp_path))
+        fits.train_fit(plan()[0], other, store.Cache(tmp_path))
 
 
 # One real fit, twice
@@ -334,7 +334,7 @@ IN_THIS_PROCESS = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from kaggle_digits import backend, bank, fits, folds, store
+from kaggle_digits import backend, fits, folds, store
 from kaggle_digits.config import Config
 
 folder = Path(sys.argv[1])
@@ -353,10 +353,9 @@ cache = store.Cache(folder / "cache")
 inputs.put_into(cache)
 spec = fits.plan(config, inputs, folds.stratified(labels, 2, config.seed), backend.name())[1]
 (folder / "spec.json").write_text(json.dumps(spec.to_json()))
-augment = spec.settings.augment
-bank.fill(cache, spec.bank_key, images, augment, spec.seed, augment.variants)
 backend.configure(spec.settings.train.threads)
-fits.save_fit(store.RunFolder(folder / "here"), spec, fits.run_fit(spec, inputs, cache))
+trained = fits.train_fit(spec, inputs, cache)
+fits.save_fit(store.RunFolder(folder / "here"), spec, fits.finish_fit(spec, inputs, trained))
 """
 
 IN_A_FRESH_PROCESS = """
@@ -369,7 +368,8 @@ spec = fits.FitSpec.from_json(json.loads((folder / "spec.json").read_text()))
 cache = store.Cache(folder / "cache")
 inputs = fits.Inputs.from_cache(cache, spec.inputs_key)
 backend.configure(spec.settings.train.threads)
-fits.save_fit(store.RunFolder(folder / "fresh"), spec, fits.run_fit(spec, inputs, cache))
+trained = fits.train_fit(spec, inputs, cache)
+fits.save_fit(store.RunFolder(folder / "fresh"), spec, fits.finish_fit(spec, inputs, trained))
 """
 
 

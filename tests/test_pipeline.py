@@ -17,6 +17,7 @@ from kaggle_digits import backend, data, disk, pipeline, submission
 from kaggle_digits import config as configs
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
+from kaggle_digits.stopping import Stop
 
 # Every value that a test names stands here, so that the shipped config may change.
 TINY = (
@@ -112,7 +113,7 @@ def go_on(first, monkeypatch, tmp_path):
             cache=cache,
         )
         console = Console(file=io.StringIO(), soft_wrap=True)
-        pipeline.run(request, Reporter(console))
+        pipeline.run(request, Reporter(console), Stop())
         return console.file.getvalue()
 
     return go
@@ -181,6 +182,8 @@ def test_metrics(first):
         "members",
         "images_per_second",
         "wall_seconds",
+        "saving_seconds",
+        "saving_share",
         "peak_memory_bytes",
     }
     assert metrics["complete"] is True
@@ -341,7 +344,7 @@ def test_repeated_it_reuses_all_fits(first, copied):
     assert [path.stat().st_mtime_ns for path in models] == times
     old, new = (json.loads(files["metrics.json"]) for files in (before, after))
     assert new["wall_seconds"] > old["wall_seconds"]
-    kept = set(old) - {"wall_seconds"}
+    kept = set(old) - {"wall_seconds", "saving_seconds", "saving_share"}
     assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
     assert after["run.log"].startswith(before["run.log"])
 
@@ -572,27 +575,8 @@ def test_training_that_diverges_is_told(go_on, tmp_path):
     # Numbers that are none must not pass for predictions, nor rows with them for rows not covered.
     write_data(tmp_path / "mine")
     diverging = ("train.optimizer=sgd", "train.learning_rate=1e38")
-    with pytest.raises(UserError, match="cnn"):
+    with pytest.raises(UserError, match="all 2 fits were sick"):
         go_on(tmp_path / "run", (*TINY, *diverging), source=str(tmp_path / "mine"))
-
-
-def test_forecast_of_the_time_left(monkeypatch):
-    # Two fits of 80 rows and 2 epochs: 320 images.
-    now = [100.0]
-    monkeypatch.setattr(pipeline.time, "monotonic", lambda: now[0])
-    train = SimpleNamespace(epochs=2)
-    specs = [
-        SimpleNamespace(name=name, heldout_rows=range(20), settings=SimpleNamespace(train=train))
-        for name in ("first", "second")
-    ]
-    forecast = pipeline._Forecast(specs, rows=100)
-    forecast.at(specs[0], 0.0)
-    now[0] = 110.0
-    assert forecast.at(specs[0], 0.5) == pytest.approx((0.25, 8.0, 30.0))
-    now[0] = 130.0
-    assert forecast.at(specs[1], 0.5) == pytest.approx((0.75, 8.0, 10.0))
-    now[0] = 150.0
-    assert forecast.at(specs[1], 1.0) == pytest.approx((1.0, 6.4, 0.0))
 
 
 def test_folder_with_other_files_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
 SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
 TEST_LABELS = np.uint8([3, 1, 4, 1, 5])
 CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}})
+AFTER_50_SECONDS = SimpleNamespace(seconds=lambda: 50.0)
 
 
 def sure(labels, share=0.91):
@@ -41,7 +43,9 @@ class Run:
         inputs = fits.Inputs.of(images[:20], LABELS, images[20:])
         self.folder = store.RunFolder(path)
         self.specs = fits.plan(config, inputs, SPLIT, "tensorflow")
-        self.results = results.Results(self.folder, config, digits, self.specs, start=1000.0)
+        self.results = results.Results(
+            self.folder, config, digits, self.specs, {}, AFTER_50_SECONDS
+        )
 
     def finish(self, member, fold, heldout=None, test=TEST_LABELS, seconds=2.0, images=300):
         """Write a fit; it is right everywhere unless told otherwise."""
@@ -73,12 +77,6 @@ class Run:
 
     def manifest(self):
         return json.loads(self.folder.manifest.read_text())
-
-
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch):
-    """Fifty seconds after the start of the invocation, always."""
-    monkeypatch.setattr(results.time, "monotonic", lambda: 1050.0)
 
 
 @pytest.fixture
@@ -209,13 +207,15 @@ def test_labelled_test_rows_are_scored(tmp_path):
 
 def test_costs_are_summed_over_invocations(tmp_path):
     disk.write_json(tmp_path / "run" / "metrics.json", {"peak_memory_bytes": 10**15})
-    store.RunFolder(tmp_path / "run").write_seconds(100.0)
+    store.RunFolder(tmp_path / "run").write_seconds({"wall": 100.0, "saving": 7.0})
     run = Run(tmp_path / "run")
     run.finish("a", 0, seconds=2.0, images=300)
     run.finish("b", 1, seconds=3.0, images=500)
     for _ in range(2):  # within an invocation nothing counts twice
         metrics = run.update()
         assert metrics["wall_seconds"] == 150.0
+        assert 7 < metrics["saving_seconds"] < 30
+        assert metrics["saving_share"] == metrics["saving_seconds"] / 150
         assert metrics["peak_memory_bytes"] == 10**15
         assert metrics["images_per_second"] == 800 / 5
 
@@ -257,6 +257,7 @@ def test_manifest_names_data_seeds_and_machine(run):
         "identity": run.specs[3].digest(),
         "seed": run.specs[3].seed_for("fit"),
         "finished": True,
+        "left_out": None,
     }
     assert len({fit["seed"] for fit in manifest["fits"].values()}) == 4
     assert manifest["packages"]["numpy"] == np.__version__

@@ -1,0 +1,177 @@
+"""Config, data and what a run folder holds -> which fits are finished and which are to do.
+
+Everything that speaks against going on in a folder is found here, before a backend is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaggle_digits import disk, fits, folds, machine, store
+from kaggle_digits.config import Config
+from kaggle_digits.errors import UserError
+from kaggle_digits.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a planned fit is.
+
+    Attributes:
+        spec: the attempt that it is at.
+        finished: the fit is there and sound.
+        left_out: why it was given up, None as a rule.
+    """
+
+    spec: fits.FitSpec
+    finished: bool = False
+    left_out: str | None = None
+
+    @property
+    def to_do(self) -> bool:
+        """Whether it is to be trained."""
+        return not self.finished and self.left_out is None
+
+
+def read_or_make_split(
+    folder: store.RunFolder, labels: np.ndarray, config: Config, reporter: Reporter
+) -> list[np.ndarray]:
+    """Return the split that the run folder holds, if it is this run's, or make it.
+
+    Args:
+        folder: the run's folder.
+        labels: (n,) labels of the training rows.
+        config: the run's config.
+        reporter: is told of damage.
+
+    Returns:
+        Held-out row sets, one a fold.
+    """
+    try:
+        saved = folder.read_folds()
+    except disk.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
+        saved = None
+    if saved is not None:
+        split = folds.from_assignment(saved["folds"])
+        found = str(saved["labels"]), len(split), int(saved["seed"])
+        if found == (disk.digest(labels), config.folds.count, config.seed):
+            return split
+    return folds.stratified(labels, config.folds.count, config.seed)
+
+
+def survey(
+    folder: store.RunFolder, specs: list[fits.FitSpec], reporter: Reporter
+) -> list[Standing]:
+    """Find out how far each planned fit is.
+
+    Args:
+        folder: the run's folder.
+        specs: all planned fits, attempt 1.
+        reporter: is told of damage.
+
+    Returns:
+        One standing a fit.
+
+    Raises:
+        UserError: the folder holds fits of another run.
+    """
+    planned = {folder.fit_folder(spec.member, spec.fold).name for spec in specs}
+    if others := [name for name in folder.finished_fits() if name not in planned]:
+        raise UserError(
+            f"{folder.fits / others[0]}: this fit belongs to another run, its member or fold is "
+            "not in this config (members, folds.count); give another --out, or the config of that "
+            "run"
+        )
+    return [_standing(folder, spec, reporter) for spec in specs]
+
+
+def _standing(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter) -> Standing:
+    try:
+        sick = fits.sick_attempts(folder, spec)
+    except disk.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
+        sick = []
+    for _ in sick:
+        spec = spec.again()
+    if len(sick) == fits.ATTEMPTS:
+        return Standing(spec, left_out=sick[-1])
+    try:
+        facts = folder.read_fit(spec.member, spec.fold)
+        if facts is None:
+            return Standing(spec)
+        if facts.get("digest") == spec.again().digest():
+            spec = spec.again()  # its note of the first attempt is lost
+        place = folder.fit_folder(spec.member, spec.fold)
+        fits.check_identity(spec, facts["identity"], str(place))
+        folder.read_fit_arrays(spec.member, spec.fold)
+    except disk.DamagedError as damage:
+        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
+        return Standing(spec)
+    return Standing(spec, finished=True)
+
+
+def check_makers(
+    folder: store.RunFolder, standings: Iterable[Standing], allow_changed: bool, reporter: Reporter
+) -> None:
+    """Hold this machine against those that made what the folder holds.
+
+    Args:
+        folder: the run's folder.
+        standings: the run's fits.
+        allow_changed: go on with other package versions.
+        reporter: is told of what may change the last bits of the results.
+
+    Raises:
+        UserError: package versions differ; names the first.
+    """
+    here = {"packages": machine.package_versions(), "hardware": machine.hardware()}
+    told = set()
+    for standing in standings:
+        made = _made_by(folder, standing)
+        for name, version in here["packages"].items():
+            found = made.get("packages", {}).get(name, version)
+            if _differ(name, found, version) and _matters(name, standing.spec.backend):
+                message = f"{standing.spec.name} was trained with {name} {found}, here is {version}"
+                if not allow_changed:
+                    raise UserError(
+                        f"{folder.folder}: {message}; use {name} {found} again, or go on all the "
+                        "same with --allow-changed-versions, or start over with --restart"
+                    )
+                told.add(f"WARNING: {message}; the results are not those of one version")
+        for name in ("processor", "cores"):
+            found = made.get("hardware", {}).get(name, here["hardware"][name])
+            if found != here["hardware"][name]:
+                told.add(
+                    f"WARNING: {standing.spec.name} was trained on other hardware ({name}: {found} "
+                    f"there, {here['hardware'][name]} here); the last bits may differ"
+                )
+    for message in sorted(told):
+        reporter.say(message)
+
+
+def _made_by(folder: store.RunFolder, standing: Standing) -> dict:
+    """Return the facts on who made a finished fit, or what an unfinished one goes on from."""
+    spec = standing.spec
+    if standing.finished:
+        return folder.read_fit(spec.member, spec.fold)
+    if standing.to_do:
+        try:
+            return fits.state_facts(folder, spec) or {}
+        except disk.DamagedError:
+            pass  # it is told of when the fit begins
+    return {}
+
+
+def _differ(package: str, version: str, other: str) -> bool:
+    # No result depends on which bug fixes a Python has.
+    parts = 2 if package == "python" else None
+    return version.split(".")[:parts] != other.split(".")[:parts]
+
+
+def _matters(package: str, backend: str) -> bool:
+    """Tell whether a fit with a backend can depend on a package's version."""
+    return package not in {"tensorflow", "jax", "torch"} - {backend}
