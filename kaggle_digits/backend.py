@@ -74,6 +74,13 @@ def configure(threads: int) -> None:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def devices() -> list[str]:
+    """Return the devices that the backend computes on, after `configure`."""
+    import keras
+
+    return keras.distribution.list_devices() or ["cpu"]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception of any backend, or of Python itself, means "not enough memory"."""
     # The classes differ by backend and by version (ResourceExhaustedError, XlaRuntimeError,

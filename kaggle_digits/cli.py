@@ -106,10 +106,7 @@ def run(
     from kaggle_digits import pipeline
     from kaggle_digits.progress import Reporter
 
-    for name, value in (("--data", data), ("--out", out), ("--cache", cache)):
-        # An unset shell variable; a path of "" would be the working folder.
-        if value is not None and str(value).strip() == "":
-            raise UserError(f"{name}: expected a path, found nothing; leave it out, or give one")
+    _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache))
     request = pipeline.Request(
         config=configs.load(config, set_ or ()),
         name=Path(config).stem,
@@ -121,6 +118,93 @@ def run(
         allow_changed_versions=allow_changed_versions,
     )
     pipeline.run(request, Reporter(), _limited(context, time_limit))
+
+
+@app.command()
+def extend(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Seeds of each member in all: 3 adds copies cnn_2 and cnn_3 of cnn."
+        ),
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option(help="With --seeds: only this member; repeatable.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A config whose members are added: a name or a path.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Add to the run's config: members.big={}"),
+    ] = None,
+    data: DataOption = None,
+    cache: CacheOption = None,
+    time_limit: TimeLimitOption = None,
+    allow_changed_versions: VersionsOption = False,
+) -> None:
+    """Add members or seeds to a run: only their fits are trained, then all are averaged anew."""
+    from kaggle_digits import config as configs
+    from kaggle_digits import extending, pipeline
+    from kaggle_digits.progress import Reporter
+
+    _refuse_empty_paths(("--data", data), ("--cache", cache))
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: expected the folder of a run, found no config.yaml in it")
+    of_run = configs.load(str(folder / "config.yaml"))
+    wanted = configs.load(str(folder / "config.yaml"), set_ or ())
+    if config is not None:
+        wanted = extending.with_members_of(wanted, configs.load(config), config)
+    if seeds is not None:
+        wanted = extending.with_seeds(wanted, seeds, member or ())
+    elif member:
+        raise UserError("--member: expected --seeds N with it, found none; it names whose seeds")
+    if (config, seeds, set_) == (None, None, None):
+        raise UserError(
+            "extend: expected what to add, found nothing; give --seeds, --config, --set"
+        )
+    extending.check_extends(wanted, of_run, str(folder))
+    request = pipeline.Request(
+        config=wanted,
+        name=folder.name,
+        data=data,
+        out=folder,
+        root=folder.parent,
+        cache=_cache_folder(cache),
+        allow_changed_versions=allow_changed_versions,
+    )
+    pipeline.run(request, Reporter(), _limited(context, time_limit))
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The folder of a run to check too.")
+    ] = None,
+    config: ConfigOption = "quick",
+    data: DataOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Check the installation, and what a run folder holds and would do if repeated."""
+    from kaggle_digits import config as configs
+    from kaggle_digits import doctor as doctors
+    from kaggle_digits import store
+    from kaggle_digits.progress import Reporter
+
+    _refuse_empty_paths(("--data", data), ("--cache", cache))
+    run_folder = None if folder is None else store.RunFolder(folder)
+    doctors.examine(
+        configs.load(config), Path(config).stem, data, _cache_folder(cache), run_folder, Reporter()
+    )
+
+
+def _refuse_empty_paths(*options: tuple[str, str | None]) -> None:
+    for name, value in options:
+        # An unset shell variable; a path of "" would be the working folder.
+        if value is not None and value.strip() == "":
+            raise UserError(f"{name}: expected a path, found nothing; leave it out, or give one")
 
 
 def _limited(context: typer.Context, time_limit: str | None) -> Stop:

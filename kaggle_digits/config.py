@@ -341,6 +341,15 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         raise UserError(f"{path}: expected sections (seed, train, ...), found {values!r}")
     for override in overrides:
         values = _merge(values, _parse_override(override))
+    return from_values(values)
+
+
+def from_values(values: dict) -> Config:
+    """Make a config of plain values.
+
+    Raises:
+        UserError: a key or value does not fit; names it.
+    """
     return _validate(Config, values, "")
 
 

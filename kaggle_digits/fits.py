@@ -411,11 +411,18 @@ def state_facts(folder: store.RunFolder, spec: FitSpec) -> dict | None:
     Raises:
         disk.DamagedError: the file is not as it was written.
     """
-    arrays = folder.read_state(spec.member, spec.fold)
-    if arrays is None:
-        return None
-    facts = json.loads(arrays["facts"].tobytes())
-    return facts if facts["fit"] == spec.digest() else None
+    facts = read_state_facts(folder, spec.member, spec.fold)
+    return facts if facts and facts["fit"] == spec.digest() else None
+
+
+def read_state_facts(folder: store.RunFolder, member: str, fold: int) -> dict | None:
+    """Read the facts on what a fit goes on from, whatever its settings.
+
+    Raises:
+        disk.DamagedError: the file is not as it was written.
+    """
+    arrays = folder.read_state(member, fold)
+    return None if arrays is None else json.loads(arrays["facts"].tobytes())
 
 
 def load_state(folder: store.RunFolder, spec: FitSpec) -> train.State | None:

@@ -114,7 +114,10 @@ def _run_in(
     )
     reporter.say(f"run folder: {folder.folder}")
     if finished:
-        reporter.say(f"reused: {finished} of {len(planned)} fits, finished earlier")
+        reporter.say(
+            f"reused: {finished} of {len(planned)} fits, finished earlier with the same "
+            "settings and data"
+        )
     for name, reason in left_out.items():
         reporter.say(f"WARNING: {name} is left out: {reason}, in its last attempt too")
     for name in folder.changed_artefacts():

@@ -128,29 +128,56 @@ def check_makers(
     Raises:
         UserError: package versions differ; names the first.
     """
-    here = {"packages": machine.package_versions(), "hardware": machine.hardware()}
-    told = set()
+    told: dict[str, None] = {}
     for standing in standings:
         made = _made_by(folder, standing)
-        for name, version in here["packages"].items():
-            found = made.get("packages", {}).get(name, version)
-            if _differ(name, found, version) and _matters(name, standing.spec.backend):
-                message = f"{standing.spec.name} was trained with {name} {found}, here is {version}"
-                if not allow_changed:
-                    raise UserError(
-                        f"{folder.folder}: {message}; use {name} {found} again, or go on all the "
-                        "same with --allow-changed-versions, or start over with --restart"
-                    )
-                told.add(f"WARNING: {message}; the results are not those of one version")
-        for name in ("processor", "cores"):
-            found = made.get("hardware", {}).get(name, here["hardware"][name])
-            if found != here["hardware"][name]:
-                told.add(
-                    f"WARNING: {standing.spec.name} was trained on other hardware ({name}: {found} "
-                    f"there, {here['hardware'][name]} here); the last bits may differ"
+        for name, found, here in changed_versions(made, standing.spec.backend):
+            message = f"{standing.spec.name} was trained with {name} {found}, here is {here}"
+            if not allow_changed:
+                raise UserError(
+                    f"{folder.folder}: {message}; use {name} {found} again, or go on all the same "
+                    "with --allow-changed-versions, or start over with --restart"
                 )
-    for message in sorted(told):
+            told[f"WARNING: {message}; the results are not those of one version"] = None
+        for name, found, here in changed_hardware(made):
+            told[
+                f"WARNING: {standing.spec.name} was trained on other hardware ({name}: {found} "
+                f"there, {here} here); the last bits may differ"
+            ] = None
+    for message in told:
         reporter.say(message)
+
+
+def changed_versions(made: dict, backend: str) -> list[tuple[str, str, str]]:
+    """List the packages that a fit can depend on and whose versions are others here.
+
+    Args:
+        made: facts on a fit, with `packages`.
+        backend: the Keras backend's name; the versions of the others do not count.
+
+    Returns:
+        (package, version then, version here) each.
+    """
+    changed = []
+    for name, here in machine.package_versions().items():
+        found = made.get("packages", {}).get(name, here)
+        # No result depends on which bug fixes a Python has.
+        parts = 2 if name == "python" else None
+        same = found.split(".")[:parts] == here.split(".")[:parts]
+        if not same and name not in {"tensorflow", "jax", "torch"} - {backend}:
+            changed.append((name, found, here))
+    return changed
+
+
+def changed_hardware(made: dict) -> list[tuple[str, object, object]]:
+    """List what differs of the hardware that a fit was made on: (property, then, here) each."""
+    here = machine.hardware()
+    then = made.get("hardware", {})
+    return [
+        (name, then[name], here[name])
+        for name in ("processor", "cores")
+        if then.get(name, here[name]) != here[name]
+    ]
 
 
 def _made_by(folder: store.RunFolder, standing: Standing) -> dict:
@@ -164,14 +191,3 @@ def _made_by(folder: store.RunFolder, standing: Standing) -> dict:
         except disk.DamagedError:
             pass  # it is told of when the fit begins
     return {}
-
-
-def _differ(package: str, version: str, other: str) -> bool:
-    # No result depends on which bug fixes a Python has.
-    parts = 2 if package == "python" else None
-    return version.split(".")[:parts] != other.split(".")[:parts]
-
-
-def _matters(package: str, backend: str) -> bool:
-    """Tell whether a fit with a backend can depend on a package's version."""
-    return package not in {"tensorflow", "jax", "torch"} - {backend}

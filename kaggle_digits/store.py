@@ -291,16 +291,14 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout
 
-        owner = self.folder / ".owner"
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            process = owner.read_text() if owner.is_file() else "unknown"
             raise UserError(
-                f"{self.folder}: process {process} is at work in this run folder; wait for it, or "
-                "give another --out"
+                f"{self.folder}: process {self._owner()} is at work in this run folder; wait for "
+                "it, or give another --out"
             ) from None
         try:
             for place in (self.folder, self.fits):
@@ -309,10 +307,28 @@ class RunFolder:
                         shutil.rmtree(remains)
                     else:
                         remains.unlink()
-            disk.write_bytes(owner, str(os.getpid()).encode())
+            disk.write_bytes(self.folder / ".owner", str(os.getpid()).encode())
             yield
         finally:
             lock.release()
+
+    def owner(self) -> str | None:
+        """Return the id of the process that has the folder, None if none has."""
+        from filelock import FileLock, Timeout
+
+        if not (self.folder / ".lock").exists():
+            return None
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return self._owner()
+        lock.release()
+        return None
+
+    def _owner(self) -> str:
+        path = self.folder / ".owner"
+        return path.read_text() if path.is_file() else "unknown"
 
     def changed_artefacts(self) -> list[str]:
         """Name the summary files that differ from the manifest, or lack.

@@ -51,6 +51,8 @@ ALLOWED["fitting"] |= {
     "train",
 }
 ALLOWED["pipeline"] = set(ALLOWED)
+ALLOWED["extending"] = BASE
+ALLOWED["doctor"] = set(ALLOWED) - {"pipeline", "fitting", "results"}
 ALLOWED["rivals"] = BASE | {"augment", "models", "train"}
 ALLOWED["bench"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
