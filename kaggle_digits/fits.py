@@ -224,25 +224,31 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
 
 
 # Identity keys that a person has never written, and what to call them instead.
+VERSIONS_KEY = "bank_key"  # all else that it depends on has keys of its own, which come first
 KEYS_FOR_PEOPLE = {
     "inputs_key": "data (pixels and labels of train.csv, pixels of test.csv)",
     "heldout_rows": "folds.count (the rows that a fold holds out)",
-    "bank_key": "version of albumentations or OpenCV",
+    VERSIONS_KEY: "version of albumentations or OpenCV (--allow-changed-versions goes on)",
 }
 
 
-def check_identity(spec: FitSpec, found: dict[str, Any], where: str) -> None:
-    """Refuse a finished fit that another specification made.
+def check_identity(
+    spec: FitSpec, found: dict[str, Any], where: str, allow_changed: bool = False
+) -> None:
+    """Refuse a fit that another specification made.
 
     Args:
         spec: what is wanted.
-        found: the identity in the finished fit's `fit.json`.
-        where: the finished fit's place, for the error message.
+        found: the identity that the fit, finished or not, was made with.
+        where: the fit's place, for the error message.
+        allow_changed: other versions of the augmentation's packages are welcome.
 
     Raises:
         UserError: names the first key that differs, with both values.
     """
     for key, wanted in spec.identity().items():
+        if allow_changed and key == VERSIONS_KEY:
+            continue
         # Through JSON lists and tuples are alike.
         if disk.digest_json(found.get(key)) != disk.digest_json(wanted):
             found_value = (
@@ -395,6 +401,7 @@ def save_state(folder: store.RunFolder, spec: FitSpec, state: train.State) -> No
     """Write what an unfinished fit goes on from, in place of what was there."""
     facts = {
         "fit": spec.digest(),
+        "identity": spec.identity(),
         "epochs": state.epochs,
         "history": state.history,
         "packages": machine.package_versions(),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_digits import backend, disk, fits, store
+from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
 from kaggle_digits.stopping import Stop
@@ -80,6 +81,7 @@ class Fitting:
                 return specs[number:]
             with self._stop.deferred():
                 done = self._fit(spec)
+                self._results.note_seconds()
             if not done:
                 return specs[number:]
         return []
@@ -159,7 +161,12 @@ class Fitting:
         from kaggle_digits import train
 
         probabilities = train.predict(trained.model, self._inputs.test_images)
-        self.metrics = self._results.update_provisionally(spec, probabilities)
+        try:
+            self.metrics = self._results.update_provisionally(spec, probabilities)
+        except UserError as error:
+            self._reporter.say(f"no provisional submission yet: {error}")
+        else:
+            self._reporter.say(f"provisional submission: from {spec.name}, which is not finished")
 
     # The time there is
 

@@ -101,7 +101,7 @@ def _run_in(
     config = request.config
     split = planning.read_or_make_split(folder, inputs.train_labels, config, reporter)
     planned = fits.plan(config, inputs, split, backend_name)
-    standings = planning.survey(folder, planned, reporter)
+    standings = planning.survey(folder, planned, reporter, request.allow_changed_versions)
     planning.check_makers(folder, standings, request.allow_changed_versions, reporter)
     todo = [standing.spec for standing in standings if standing.to_do]
     finished = sum(standing.finished for standing in standings)
@@ -125,21 +125,25 @@ def _run_in(
     for spec in todo:
         folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
     results = Results(folder, config, digits, [each.spec for each in standings], left_out, stop)
+    earlier = {} if finished else results.earlier_provisional()
     results.begin()
-    metrics = {}
-    if finished or not todo:
-        metrics = results.update()  # whatever became of the summary files, they are true again
+    # Whatever became of the summary files, they are true again.
+    metrics = results.update() if finished or not todo else earlier
     if todo:
         inputs.put_into(cache)
         draw_seconds = _fill_banks(folder, cache, inputs, todo, stop, reporter)
-        _check_time_to_train(metrics, stop)
-        fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
-        todo = fitting.run(todo)
-        metrics = fitting.metrics
-        if not metrics and not todo:
+        # What is drawn is kept: where no time is left to train, the next invocation has more.
+        if stop.seconds_left() > START_SECONDS + EXIT_SECONDS:
+            fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
+            todo = fitting.run(todo)
+            metrics = fitting.metrics
+        if not todo and not metrics.get("fits_finished"):
             results.update()  # says that all fits were sick
     if not metrics:
-        raise _too_short(stop)
+        raise UserError(
+            f"--time-limit: {duration(stop.limit)} are too short for a first submission; what is "
+            "done is kept, repeat the command with more time"
+        )
     if todo:
         reporter.say(_what_is_left(todo, folder, stop))
     reporter.show(_final_table(folder, metrics))
@@ -147,21 +151,8 @@ def _run_in(
         reporter.say(PRACTICE_WARNING)
 
 
-def _check_time_to_train(metrics: dict, stop: Stop) -> None:
-    """Refuse to begin what cannot lead to a submission in time; what is drawn is kept."""
-    if not metrics and stop.seconds_left() < EXIT_SECONDS + START_SECONDS:
-        raise _too_short(stop)
-
-
-def _too_short(stop: Stop) -> UserError:
-    return UserError(
-        f"--time-limit: {duration(stop.limit)} are too short for a first submission; what is done "
-        "is kept, repeat the command with more time"
-    )
-
-
 def _what_is_left(todo: list[fits.FitSpec], folder: store.RunFolder, stop: Stop) -> str:
-    state = fits.state_facts(folder, todo[0])
+    state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
     saved = f" ({state['epochs']} of {todo[0].settings.train.epochs} epochs saved)" if state else ""
     names = ", ".join([todo[0].name + saved, *(spec.name for spec in todo[1:])])
     return (
@@ -176,7 +167,7 @@ def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> 
     def goes_on(folder: store.RunFolder) -> bool:
         manifest = disk.read_json(folder.manifest)
         same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
-        unfinished = manifest.get("complete") is False
+        unfinished = manifest.get("complete") is False and folder.config.is_file()
         return unfinished and same and folder.config.read_text() == wanted
 
     if request.out is None:

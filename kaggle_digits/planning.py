@@ -64,7 +64,10 @@ def read_or_make_split(
 
 
 def survey(
-    folder: store.RunFolder, specs: list[fits.FitSpec], reporter: Reporter
+    folder: store.RunFolder,
+    specs: list[fits.FitSpec],
+    reporter: Reporter,
+    allow_changed: bool = False,
 ) -> list[Standing]:
     """Find out how far each planned fit is.
 
@@ -72,6 +75,7 @@ def survey(
         folder: the run's folder.
         specs: all planned fits, attempt 1.
         reporter: is told of damage.
+        allow_changed: keep fits that other versions of the augmentation's packages had a part in.
 
     Returns:
         One standing a fit.
@@ -86,10 +90,12 @@ def survey(
             "not in this config (members, folds.count); give another --out, or the config of that "
             "run"
         )
-    return [_standing(folder, spec, reporter) for spec in specs]
+    return [_standing(folder, spec, reporter, allow_changed) for spec in specs]
 
 
-def _standing(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter) -> Standing:
+def _standing(
+    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter, allow_changed: bool
+) -> Standing:
     try:
         sick = fits.sick_attempts(folder, spec)
     except disk.DamagedError as damage:
@@ -102,16 +108,37 @@ def _standing(folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter) -
     try:
         facts = folder.read_fit(spec.member, spec.fold)
         if facts is None:
+            _check_state(folder, spec, reporter, allow_changed)
             return Standing(spec)
         if facts.get("digest") == spec.again().digest():
             spec = spec.again()  # its note of the first attempt is lost
-        place = folder.fit_folder(spec.member, spec.fold)
-        fits.check_identity(spec, facts["identity"], str(place))
+        place = str(folder.fit_folder(spec.member, spec.fold))
+        fits.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)
     except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return Standing(spec)
     return Standing(spec, finished=True)
+
+
+def _check_state(
+    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter, allow_changed: bool
+) -> None:
+    """Refuse to overwrite the epochs of a fit with other settings."""
+    try:
+        facts = fits.read_state_facts(folder, spec.member, spec.fold)
+    except disk.DamagedError:
+        return  # it is told of when the fit begins
+    # What is left of an earlier, sick attempt is of no use.
+    if facts is None or facts["identity"]["attempt"] < spec.attempt:
+        return
+    place = f"{folder.fit_folder(spec.member, spec.fold)}.state"
+    fits.check_identity(spec, facts["identity"], place, allow_changed)
+    if facts["fit"] != spec.digest():
+        reporter.say(
+            f"{spec.name} starts over: its {facts['epochs']} epochs saw images of another version "
+            "of albumentations or OpenCV"
+        )
 
 
 def check_makers(

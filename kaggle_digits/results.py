@@ -43,6 +43,19 @@ class Results:
         self._seconds_before = folder.read_seconds()
         self._peak_before = disk.read_json(folder.metrics).get("peak_memory_bytes", 0)
 
+    def earlier_provisional(self) -> dict:
+        """Return the metrics of a provisional submission that an unfinished fit of this run made.
+
+        What another run made is deleted: it would be taken for this one's.
+        """
+        metrics = disk.read_json(self._folder.metrics)
+        own = {spec.digest() for spec in self._specs}
+        if metrics.get("provisional_identity") in own and not self._folder.changed_artefacts():
+            return metrics
+        for path in (self._folder.submission, self._folder.metrics, self._folder.predictions):
+            path.unlink(missing_ok=True)
+        return {}
+
     def begin(self) -> None:
         """Say in the folder whose run it is, before anything expensive is made."""
         disk.write_bytes(self._folder.config, dump(self._config).encode())
@@ -131,7 +144,8 @@ class Results:
             UserError: the net has learnt too little, its answer is no sane submission.
         """
         self._write_submission(test)
-        return self._write_metrics({"provisional_fit": spec.name}, test, False, 0)
+        source = {"provisional_fit": spec.name, "provisional_identity": spec.digest()}
+        return self._write_metrics(source, test, False, 0)
 
     def _write_submission(self, test: np.ndarray) -> None:
         answer = test.argmax(axis=1).astype(np.uint8)
@@ -216,12 +230,14 @@ class Results:
             "seed": self._config.seed,
             "fits": {
                 self._folder.fit_folder(spec.member, spec.fold).name: {
-                    "identity": spec.digest(),
+                    # Of a kept fit that other versions made, its own.
+                    "identity": (facts or {}).get("digest", spec.digest()),
                     "seed": spec.seed_for("fit"),
-                    "finished": self._folder.read_fit(spec.member, spec.fold) is not None,
+                    "finished": facts is not None,
                     "left_out": self._left_out.get(spec.name),
                 }
                 for spec in self._specs
+                for facts in [self._folder.read_fit(spec.member, spec.fold)]
             },
             "artefacts": self._folder.checksums(),
             "packages": machine.package_versions(),

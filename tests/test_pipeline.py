@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from kaggle_digits import backend, data, disk, pipeline, submission
+from kaggle_digits import backend, data, disk, fits, pipeline, submission
 from kaggle_digits import config as configs
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
@@ -103,8 +103,9 @@ def go_on(first, monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def go(out, settings=TINY, source=None, cache=first.cache):
+    def go(out, settings=TINY, source=None, cache=first.cache, **wishes):
         request = pipeline.Request(
+            **wishes,
             config=configs.load("quick", settings),
             name="quick",
             data=source,
@@ -443,6 +444,135 @@ def test_bank_grows_with_the_epochs(first, go_on, tmp_path):
     before, after = files_of(first.cache / "bank"), files_of(cache / "bank")
     assert len(after) == len(before) + 1
     assert {name: after[name] for name in before} == before
+
+
+def altered_facts(folder, fold, **changes):
+    """Write other facts into a fit's fit.json, with a checksum that holds."""
+    path = folder / "fits" / f"cnn-fold{fold}" / "fit.json"
+    facts = json.loads(path.read_text())
+    del facts["checksum"]
+    for section, values in changes.items():
+        facts[section] |= values
+    path.write_text(json.dumps(facts | {"checksum": disk.digest_json(facts)}))
+
+
+def test_other_package_versions_are_refused_or_allowed(copied, go_on):
+    altered_facts(copied, 2, packages={"keras": "3.0.1"})
+    expected = results_of(copied)
+    with pytest.raises(UserError) as refusal:
+        go_on(copied)
+    for part in ("cnn fold 2 was trained with keras 3.0.1", "--allow-changed-versions"):
+        assert part in str(refusal.value)
+    said = go_on(copied, allow_changed_versions=True)
+    assert "WARNING: cnn fold 2 was trained with keras 3.0.1, here is" in said
+    assert "reused: 2 of 2 fits" in said
+    assert results_of(copied) == expected
+
+
+def test_another_bank_version_is_refused_or_allowed(copied, go_on, monkeypatch):
+    key = fits.bank.bank_key
+    monkeypatch.setattr(fits.bank, "bank_key", lambda *given: key(*given)[::-1])
+    with pytest.raises(UserError, match=r"another version of albumentations or OpenCV .*--allow"):
+        go_on(copied)
+    assert "reused: 2 of 2 fits" in go_on(copied, allow_changed_versions=True)
+
+
+def test_other_hardware_is_told_only(copied, go_on):
+    altered_facts(copied, 1, hardware={"processor": "Abacus", "cores": 99})
+    said = go_on(copied)
+    assert "WARNING: cnn fold 1 was trained on other hardware (processor: Abacus there" in said
+    assert "(cores: 99 there" in said
+
+
+def test_restart_starts_over_and_keeps_other_files(copied, go_on):
+    before = results_of(copied)
+    (copied / "notes.txt").write_text("mine")
+    models = list(copied.glob("fits/*/model.keras"))
+    made_at = [path.stat().st_mtime_ns for path in models]
+    said = go_on(copied, restart=True)
+    assert "reused" not in said
+    assert "cnn fold 2 finished" in said
+    assert all(a.stat().st_mtime_ns > b for a, b in zip(models, made_at, strict=True))
+    assert results_of(copied) == before
+    assert (copied / "notes.txt").read_text() == "mine"
+    # A restart may also be of another config.
+    go_on(copied, (*TINY, "train.epochs=3"), restart=True)
+    assert len((copied / "fits" / "cnn-fold1" / "history.csv").read_text().splitlines()) == 4
+
+
+def test_saved_epochs_of_other_settings_are_refused(copied, go_on):
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    shutil.rmtree(copied / "fits" / "cnn-fold2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fits, "finish_fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(copied)
+    shutil.rmtree(copied / "fits" / "cnn-fold1")
+    with pytest.raises(UserError, match=r"cnn-fold2\.state: this fit was made with another seed"):
+        go_on(copied, (*TINY, "seed=7"))
+    assert "cnn fold 2 goes on after epoch 2" in go_on(copied)
+
+
+def test_extended_on_the_command_line(first, copied):
+    extend_command = [sys.executable, "-m", "kaggle_digits", "extend", "run"]
+
+    def extend(*arguments):
+        return subprocess.run(
+            [*extend_command, *arguments, "--cache", str(first.cache)],
+            cwd=copied.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    before = files_of(copied)
+    done = extend("--seeds", "2", "--set", "ensemble.method=geometric")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 2 of 4 fits" in done.stdout
+    assert "augmentation bank: 2 variants, 0 drawn now" in done.stdout
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+    metrics = json.loads(after["metrics.json"])
+    assert (list(metrics["members"]), metrics["complete"]) == (["cnn", "cnn_2"], True)
+    arrays = disk.read_arrays(copied / "predictions.npz")
+    assert (arrays["oof_count"] == 2).all()
+    first_seed, second_seed = (
+        disk.read_arrays(copied / "fits" / f"{name}-fold1" / "predictions.npz")["test"]
+        for name in ("cnn", "cnn_2")
+    )
+    assert not np.array_equal(first_seed, second_seed)
+    # Repeated, it finds nothing to do; the run's own command finds a member too many.
+    assert "reused: 4 of 4 fits" in extend("--seeds", "2").stdout
+    refused = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert refused.returncode == 2
+    assert "fits/cnn_2-fold1: this fit belongs to another run" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent", "--seeds", "2"], "absent: expected the folder of a run, found no config.yaml"),
+        (["run"], "extend: expected what to add, found nothing"),
+        (["run", "--member", "cnn"], "--member: expected --seeds N with it"),
+        (["run", "--set", "train.epochs=9"], "members.cnn: its settings are not those in run"),
+        (["run", "--config", "quick"], "quick: member cnn is not the one of the run"),
+    ],
+)
+def test_extensions_that_are_refused(first, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "kaggle_digits", "extend", *arguments],
+        cwd=first.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"kaggle-digits: {message}")
+    assert done.stderr.count("\n") == 1
 
 
 # Without --out
