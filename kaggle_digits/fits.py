@@ -319,6 +319,8 @@ def train_fit(
             keep=keep,
             stop=stop,
         )
+    except UserError:
+        raise
     except Exception as error:
         if not backend.is_out_of_memory(error):
             raise
