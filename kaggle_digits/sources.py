@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 import numpy as np
@@ -27,6 +27,8 @@ ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
 COMPETITION_ZIP = "digit-recognizer.zip"
 UNPACKED_LIMIT = 2 * 1024**3  # bytes; the real train.csv has 77 MB
 READ_SIZE = 1024**2  # bytes
+DIRECTORY_LIMIT = 4 * 1024**2  # bytes; enough for some 50,000 members of a zip
+SHOWN_CHARACTERS = 200  # of a member's path or of zipfile's words, in an error message
 
 PRACTICE = "practice set (scikit-learn load_digits)"
 PRACTICE_TRAIN_ROWS = 1400  # of 1,797
@@ -111,7 +113,7 @@ def fingerprint(source: Source, part: str) -> str:
         they lie on disk. It also changes with `part`, since one zip may hold both.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or is a plain or gzipped one over 2 GiB.
     """
     if source.practice:
         return f"{part}-practice-{hashlib.blake2b(_practice_part(part)).hexdigest()}"
@@ -216,7 +218,7 @@ def _part_file(folder: Path, part: str) -> Path | None:
 
 
 def _in_zip(path: Path, description: str) -> Source:
-    with _opened(path) as file, _damage_reported(str(path)), zipfile.ZipFile(file) as archive:
+    with _opened(path) as file, _unzipped(file, str(path)) as archive:
         for part in PARTS:
             _member(archive, str(path), part, ENDINGS)
     return Source(description, practice=False, train=path, test=path)
@@ -230,6 +232,9 @@ def _path(source: Source, part: str) -> Path:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
+            # Hashing terabytes that `read` refuses anyway would take hours.
+            if path.suffix != ".zip" and os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
+                raise _too_large(str(path))
             yield file
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -244,22 +249,54 @@ def _damage_reported(where: str) -> Iterator[None]:
     # Damaged bytes make zipfile, gzip and zlib raise almost anything: BadZipFile, zlib.error,
     # EOFError, struct.error, NotImplementedError, UnicodeDecodeError, OSError, and more by version.
     except Exception as error:
+        reason = str(error)[:SHOWN_CHARACTERS] or type(error).__name__
         raise UserError(
-            f"{where}: cannot be unpacked ({error or type(error).__name__}); it is damaged or not "
-            "what its name says; download it again"
+            f"{where}: cannot be unpacked ({reason}); it is damaged or not what its name says; "
+            "download it again"
         ) from error
 
 
-def _read_zip(file: BinaryIO, where: str, part: str, endings: tuple[str, ...]) -> tuple[str, bytes]:
+class _ShortReads:
+    """A file for `zipfile`, which else reads a directory of gigabytes in one go.
+
+    It would make an object of half a kilobyte from every 46 bytes of it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:  # -1 is asked for at the file's end only
+        if size > DIRECTORY_LIMIT:
+            raise ValueError(f"its directory has {size} bytes, more than {DIRECTORY_LIMIT}")
+        return self._file.read(size)
+
+
+@contextmanager
+def _unzipped(file: BinaryIO, where: str) -> Iterator[zipfile.ZipFile]:
+    with _damage_reported(where), zipfile.ZipFile(_ShortReads(file)) as archive:
+        yield archive
+
+
+def _read_zip(
+    file: BinaryIO, where: str, part: str, endings: tuple[str, ...]
+) -> tuple[str, bytearray]:
     """Unpack `part` from a zip; a member that is packed itself is unpacked too, once."""
-    with _damage_reported(where), zipfile.ZipFile(file) as archive:
+    with _unzipped(file, where) as archive:
         member = _member(archive, where, part, endings)
-        inner = f"{where}:{PurePosixPath(member.filename).name}"
+        name, declared = _name(member), member.file_size
+        inner = f"{where}:{name}"
+        # Padding in a gzip file is skipped byte by byte: a small zip could hold hours of it.
+        if name.endswith(".gz") and declared > 2 * file.seek(0, io.SEEK_END) + READ_SIZE:
+            raise ValueError(f"{name} has {declared} bytes, more than a zip saves on such a file")
+        member.file_size += 1  # zipfile stops there: one byte more shows that there are more
         with archive.open(member) as stream:
-            if inner.endswith(".gz"):
-                return inner, _read_gzip(stream, inner)
             content = _read_limited(stream, inner)
-    if inner.endswith(".zip"):
+        if len(content) != declared:
+            raise ValueError(f"{name} has more or less than the {declared} bytes it declares")
+    if name.endswith(".gz"):
+        return inner, _read_gzip(io.BytesIO(content), inner)
+    if name.endswith(".zip"):
         # Only a plain CSV may lie in the inner zip: there are zips that hold themselves.
         return _read_zip(io.BytesIO(content), inner, part, (".csv",))
     return inner, content
@@ -278,15 +315,15 @@ def _member(
         name = PureWindowsPath(member.filename)  # knows / and \ and drive letters
         if name.anchor or ".." in name.parts:
             raise UserError(
-                f"{where}: holds {member.filename!r}, a path that leaves the folder; "
-                "download the competition's zip again"
+                f"{where}: holds {member.filename[:SHOWN_CHARACTERS]!r}, a path that leaves the "
+                "folder; download the competition's zip again"
             )
     for ending in endings:
         wanted = f"{part}{ending}"
         members = [
             member
             for member in archive.infolist()
-            if PurePosixPath(member.filename).name == wanted and not member.is_dir()
+            if _name(member) == wanted and not member.is_dir()
         ]
         if members:
             break
@@ -307,6 +344,10 @@ def _member(
     if member.file_size > UNPACKED_LIMIT:
         raise _too_large(f"{where}:{wanted}")
     return member
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    return PureWindowsPath(member.filename).name  # some programs write \ between folders
 
 
 def _read_limited(stream: BinaryIO, where: str) -> bytearray:
