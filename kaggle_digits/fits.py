@@ -376,7 +376,10 @@ def sickness(trained: train.Trained) -> str | None:
 
 def note_sick(folder: store.RunFolder, spec: FitSpec, reason: str) -> None:
     """Note that an attempt was sick, so that it is never repeated."""
-    attempts = folder.read_sick(spec.member, spec.fold) or []
+    try:
+        attempts = folder.read_sick(spec.member, spec.fold) or []
+    except disk.DamagedError:
+        attempts = []
     attempts = [entry for entry in attempts if entry["attempt"] < spec.attempt]
     attempts.append({"attempt": spec.attempt, "fit": spec.digest(), "reason": reason})
     folder.write_sick(spec.member, spec.fold, attempts)

@@ -23,12 +23,19 @@ from kaggle_digits.stopping import Stop
 if TYPE_CHECKING:
     from kaggle_digits import train
 
-# Seconds that are kept free for the last table and the end of the process.
-EXIT_SECONDS = 4.0
+# Seconds that are kept free for the last table and the end of the process, and as much again of a
+# long limit: in hours a machine may come to be busy with other things.
+EXIT_SECONDS = 5.0
+EXIT_SHARE = 0.005
 # What a backend takes to start and to make its first step, where nothing is known yet.
 START_SECONDS = 8.0
 # A forward pass takes a third to a fourth of a step's time, but a prediction has to start first.
 FORWARD_SPEEDUP = 2.0
+
+
+def exit_seconds(stop: Stop) -> float:
+    """Say how long before the time is up the last work has to be done."""
+    return EXIT_SECONDS + EXIT_SHARE * (stop.limit or 0.0)
 
 
 class Fitting:
@@ -58,7 +65,7 @@ class Fitting:
     ) -> None:
         self._folder, self._cache, self._inputs = folder, cache, inputs
         self._results, self._stop, self._reporter = results, stop, reporter
-        self._draw_seconds = draw_seconds
+        self._draw_seconds, self._first_step_seconds = draw_seconds, 0.0
         self.metrics = metrics
 
     def run(self, specs: list[fits.FitSpec]) -> list[fits.FitSpec]:
@@ -185,15 +192,17 @@ class Fitting:
         else:
             # Only whole epochs are kept: one that cannot be whole in time is not begun.
             ahead = self._epoch_seconds(spec) if whole else 0.0
-        return left < EXIT_SECONDS + waiting + ahead
+        return left < exit_seconds(self._stop) + waiting + ahead
 
     def _is_room_for_an_epoch(self, spec: fits.FitSpec) -> bool:
         if not self.metrics.get("fits_finished"):
             return True
-        return self._stop.seconds_left() > EXIT_SECONDS + self._epoch_seconds(spec)
+        # The next fit takes as long to make its first step as the one before.
+        needed = self._first_step_seconds + self._epoch_seconds(spec)
+        return self._stop.seconds_left() > exit_seconds(self._stop) + needed
 
     def _is_time_to_finish(self, spec: fits.FitSpec) -> bool:
-        needed = EXIT_SECONDS + self._seconds_to_predict(spec, heldout=True)
+        needed = exit_seconds(self._stop) + self._seconds_to_predict(spec, heldout=True)
         # After a signal a first fit is finished rather than used half; others can wait.
         if self._stop.signal is not None and self.metrics.get("fits_finished"):
             return False
@@ -202,15 +211,17 @@ class Fitting:
     def _seconds_to_predict(self, spec: fits.FitSpec, heldout: bool) -> float:
         from kaggle_digits import train
 
-        rows = min(train.STATISTICS_ROWS, len(self._inputs.train_labels))
-        rows += len(self._inputs.test_images) + (len(spec.heldout_rows) if heldout else 0)
+        # Estimated layer by layer, so a row takes as long as a training step takes for it.
+        estimating = min(train.STATISTICS_ROWS, len(self._inputs.train_labels))
+        rows = len(self._inputs.test_images) + (len(spec.heldout_rows) if heldout else 0)
+        images = estimating + rows / FORWARD_SPEEDUP
         # What a backend compiles for a step, it compiles again, at most as much, for predictions.
-        return self._first_step_seconds + self._seconds_for(rows) / FORWARD_SPEEDUP
+        return self._first_step_seconds + self._seconds_for(images)
 
     def _epoch_seconds(self, spec: fits.FitSpec) -> float:
         return self._seconds_for(len(self._inputs.train_labels) - len(spec.heldout_rows))
 
-    def _seconds_for(self, images: int) -> float:
+    def _seconds_for(self, images: float) -> float:
         """Say how long training on a number of images takes, 0 before the second step."""
         speed = self._forecast.images_per_second
         return images / speed if speed > 0 else 0.0

@@ -13,7 +13,7 @@ from rich.table import Table
 from kaggle_digits import backend, bank, data, disk, fits, planning, store
 from kaggle_digits.config import Config, dump
 from kaggle_digits.errors import UserError
-from kaggle_digits.fitting import EXIT_SECONDS, START_SECONDS, Fitting
+from kaggle_digits.fitting import START_SECONDS, Fitting, exit_seconds
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
 from kaggle_digits.stopping import Stop
@@ -133,7 +133,7 @@ def _run_in(
         inputs.put_into(cache)
         draw_seconds = _fill_banks(folder, cache, inputs, todo, stop, reporter)
         # What is drawn is kept: where no time is left to train, the next invocation has more.
-        if stop.seconds_left() > START_SECONDS + EXIT_SECONDS:
+        if stop.seconds_left() > START_SECONDS + exit_seconds(stop):
             fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
             todo = fitting.run(todo)
             metrics = fitting.metrics

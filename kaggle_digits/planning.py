@@ -129,8 +129,8 @@ def _check_state(
         facts = fits.read_state_facts(folder, spec.member, spec.fold)
     except disk.DamagedError:
         return  # it is told of when the fit begins
-    # What is left of an earlier, sick attempt is of no use.
-    if facts is None or facts["identity"]["attempt"] < spec.attempt:
+    # Of a sick attempt, or of the one after it whose note is lost: of no use.
+    if facts is None or facts["identity"]["attempt"] != spec.attempt:
         return
     place = f"{folder.fit_folder(spec.member, spec.fold)}.state"
     fits.check_identity(spec, facts["identity"], place, allow_changed)

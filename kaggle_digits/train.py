@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ class Trained:
     """What a fit leaves behind.
 
     Attributes:
-        model: the averaged net with stock Keras layers only; uint8 pixels to logits.
+        make_model: makes the final net.
         history: one dict an epoch with `epoch`, `loss`, `accuracy` (of the training, on augmented
             images), `learning_rate`, `seconds`, `images_per_second`.
         seconds: wall time of the epochs.
@@ -40,12 +41,20 @@ class Trained:
             far.
     """
 
-    model: keras.Model
+    make_model: Callable[[], keras.Model]
     history: list[dict[str, float]]
     seconds: float
     images: int
     steps: int
     complete: bool
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The averaged net with stock Keras layers only; uint8 pixels to logits.
+
+        Made when it is first asked for: it costs seconds, and not every stopped fit needs it.
+        """
+        return self.make_model()
 
 
 @dataclass(frozen=True)
@@ -246,14 +255,19 @@ def train(
         callbacks=[progress],
     )
     seconds = sum(entry["seconds"] for entry in progress.history)
-    final = models.build(settings.model, seed)
-    final.set_weights(model.get_weights())
-    if model.optimizer.use_ema:
-        picked = np.random.default_rng([seed, config.epochs]).permutation(rows)[:STATISTICS_ROWS]
-        estimate_statistics(final, clean[np.sort(picked)], config.batch_size)
+
+    def make_model() -> keras.Model:
+        final = models.build(settings.model, seed)
+        final.set_weights(model.get_weights())
+        if model.optimizer.use_ema:
+            order = np.random.default_rng([seed, config.epochs]).permutation(rows)
+            picked = np.sort(order[:STATISTICS_ROWS])
+            estimate_statistics(final, clean[picked], config.batch_size)
+        return final
+
     epochs = len(progress.history)
     return Trained(
-        model=final,
+        make_model=make_model,
         history=progress.history,
         seconds=seconds,
         images=epochs * batches.images,
