@@ -12,7 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,7 +307,7 @@ def train_fit(
         return cache.read_variant(spec.bank_key, wanted)
 
     heldout = np.array(spec.heldout_rows, np.int64)
-    try:
+    with memory_told(spec):
         return train.train(
             spec.settings,
             images=images,
@@ -319,6 +320,20 @@ def train_fit(
             keep=keep,
             stop=stop,
         )
+
+
+@contextmanager
+def memory_told(spec: FitSpec) -> Iterator[None]:
+    """Turn any backend's way of saying "not enough memory" into one line for people.
+
+    Args:
+        spec: the fit at work.
+
+    Raises:
+        UserError: memory did not suffice; names the batch size to set.
+    """
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:
@@ -326,8 +341,8 @@ def train_fit(
             raise
         size = spec.settings.train.batch_size
         raise UserError(
-            f"{spec.name}: the memory does not suffice for train.batch_size={size}; repeat with "
-            f"--set train.batch_size={max(2, size // 2)} and another --out"
+            f"{spec.name}: the memory does not suffice for train.batch_size={size}; close other "
+            f"programs, or repeat with --set train.batch_size={max(2, size // 2)} and another --out"
         ) from error
 
 

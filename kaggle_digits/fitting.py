@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_digits import backend, disk, fits, store
-from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
 from kaggle_digits.stopping import Stop
@@ -86,7 +85,7 @@ class Fitting:
         for number, spec in enumerate(specs):
             if not self._is_room_for_an_epoch(spec):
                 return specs[number:]
-            with self._stop.deferred():
+            with self._stop.deferred(), fits.memory_told(spec):
                 done = self._fit(spec)
                 self._results.note_seconds()
             if not done:
@@ -154,7 +153,8 @@ class Fitting:
                 f"learning rate {again.settings.train.learning_rate:g}"
             )
             self._results.replace(again)
-            return self._fit(again)
+            self._forecast.begin_again()
+            return self._is_room_for_an_epoch(again) and self._fit(again)
         self._reporter.say(f"WARNING: {spec.name} is left out: {reason}, in its last attempt too")
         self._results.leave_out(spec, reason)
         if self.metrics.get("fits_finished"):
@@ -168,12 +168,11 @@ class Fitting:
         from kaggle_digits import train
 
         probabilities = train.predict(trained.model, self._inputs.test_images)
-        try:
-            self.metrics = self._results.update_provisionally(spec, probabilities)
-        except UserError as error:
-            self._reporter.say(f"no provisional submission yet: {error}")
-        else:
-            self._reporter.say(f"provisional submission: from {spec.name}, which is not finished")
+        if problem := self._results.why_no_submission(probabilities):
+            self._reporter.say(f"no provisional submission yet: {problem}")
+            return
+        self.metrics = self._results.update_provisionally(spec, probabilities)
+        self._reporter.say(f"provisional submission: from {spec.name}, which is not finished")
 
     # The time there is
 
@@ -195,10 +194,12 @@ class Fitting:
         return left < exit_seconds(self._stop) + waiting + ahead
 
     def _is_room_for_an_epoch(self, spec: fits.FitSpec) -> bool:
-        if not self.metrics.get("fits_finished"):
-            return True
-        # The next fit takes as long to make its first step as the one before.
-        needed = self._first_step_seconds + self._epoch_seconds(spec)
+        # The next fit takes as long to make its first step as the one before, if there was one.
+        needed = self._first_step_seconds
+        if self.metrics.get("fits_finished"):
+            needed += self._epoch_seconds(spec)
+        elif self._first_step_seconds:
+            needed += self._seconds_to_predict(spec, heldout=False)
         return self._stop.seconds_left() > exit_seconds(self._stop) + needed
 
     def _is_time_to_finish(self, spec: fits.FitSpec) -> bool:
@@ -273,6 +274,10 @@ class _Forecast:
             images = (rows - len(spec.heldout_rows)) * spec.settings.train.epochs
             self._before[spec.name], self._images[spec.name] = self._total, images
             self._total += images
+
+    def begin_again(self) -> None:
+        """Measure the speed anew: a fit is trained once more."""
+        self._first = None
 
     def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float, float]:
         """Look ahead when `share` of a fit is done.

@@ -49,9 +49,14 @@ class Results:
         What another run made is deleted: it would be taken for this one's.
         """
         metrics = disk.read_json(self._folder.metrics)
+        planned = disk.read_json(self._folder.manifest).get("fits", {}).values()
         own = {spec.digest() for spec in self._specs}
-        if metrics.get("provisional_identity") in own and not self._folder.changed_artefacts():
-            return metrics
+        changed = self._folder.changed_artefacts()
+        is_own = bool(own.intersection(plan["identity"] for plan in planned))
+        if is_own and self._folder.submission.name not in changed:
+            # One of finished fits, which are damaged now, stays too until there is a new one.
+            sound = not changed and metrics.get("provisional_identity") in own
+            return metrics if sound else {}
         for path in (self._folder.submission, self._folder.metrics, self._folder.predictions):
             path.unlink(missing_ok=True)
         return {}
@@ -110,12 +115,9 @@ class Results:
             ensemble.check_coverage(finished, len(labels), whole)
         oof, count = ensemble.out_of_fold(finished, len(labels), method)
         test = ensemble.test_probabilities(finished, method)
-        try:
+        # Nets that are still few may be too weak; the submission before stays.
+        if complete or self.why_no_submission(test) is None:
             self._write_submission(test)
-        except UserError:
-            # Nets that are still few may be too weak; the submission before stays.
-            if complete:
-                raise
         arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
         disk.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
         score = ensemble.accuracy(oof, labels)
@@ -129,6 +131,14 @@ class Results:
             "members": self._member_scores(finished),
         }
         return self._write_metrics(metrics, test, complete, len(finished))
+
+    def why_no_submission(self, test: np.ndarray) -> str | None:
+        """Tell why probabilities, (m, 10), make no sane submission; None if they do."""
+        try:
+            self._checked_content(test)
+        except UserError as error:
+            return str(error)
+        return None
 
     def update_provisionally(self, spec: FitSpec, test: np.ndarray) -> dict:
         """Make a submission while no fit is finished; the first finished one replaces it.
@@ -148,11 +158,13 @@ class Results:
         return self._write_metrics(source, test, False, 0)
 
     def _write_submission(self, test: np.ndarray) -> None:
-        answer = test.argmax(axis=1).astype(np.uint8)
-        content = submission.to_csv(answer)
-        submission.check_bytes(content, rows=len(answer), name=self._folder.submission.name)
-        disk.write_bytes(self._folder.submission, content)
-        submission.check_file(self._folder.submission, len(answer))
+        disk.write_bytes(self._folder.submission, self._checked_content(test))
+        submission.check_file(self._folder.submission, len(test))
+
+    def _checked_content(self, test: np.ndarray) -> bytes:
+        content = submission.to_csv(test.argmax(axis=1).astype(np.uint8))
+        submission.check_bytes(content, rows=len(test), name=self._folder.submission.name)
+        return content
 
     def _write_metrics(
         self, metrics: dict, test: np.ndarray, complete: bool, finished: int

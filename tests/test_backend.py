@@ -148,6 +148,45 @@ def test_fused_batch_norm_against_numpy():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+# Memory
+
+TOO_MANY = 2**45  # float32 of 128 TiB: more than any machine's address space
+
+
+def test_the_backends_want_of_memory_is_known():
+    backend.configure(2)
+    # Each backend has a class of its own. TensorFlow waits 10 s for memory to become free.
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        keras.ops.zeros((TOO_MANY,))
+    assert backend.is_out_of_memory(caught.value)
+
+
+def test_pythons_want_of_memory_is_known():
+    assert backend.is_out_of_memory(MemoryError())
+    with pytest.raises(MemoryError) as caught:
+        np.empty(TOO_MANY)  # by numpy's own class
+    assert backend.is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to get 2 GiB"),
+        type("XlaRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: Out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate"),
+    ],
+)
+def test_other_backends_want_of_memory_is_known(error):
+    assert backend.is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no such shape"), OSError(28, "No space left on device"), KeyError("x")]
+)
+def test_other_errors_are_no_want_of_memory(error):
+    assert not backend.is_out_of_memory(error)
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((5, 2), "float32"), ((5, 7, 2), "float32"), ((5, 3, 4, 2), "float16")]
 )

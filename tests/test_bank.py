@@ -1,6 +1,9 @@
+import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -14,7 +17,9 @@ AFFINE = Augment(elastic=Elastic(p=0))
 
 
 def fill(folder, images, variants, **options):
-    return bank.fill(store.Cache(folder), "key", images, AFFINE, 5, range(variants), **options)
+    """Draw the first variants, or those of a list."""
+    variants = range(variants) if isinstance(variants, int) else variants
+    return bank.fill(store.Cache(folder), "key", images, AFFINE, 5, variants, **options)
 
 
 def contents(folder):
@@ -92,6 +97,115 @@ def test_a_damaged_variant_is_noticed_and_drawn_again(tmp_path, tiny_images, dam
     assert fill(tmp_path, tiny_images, 3, listener=lambda *step: steps.append(step)) == 1
     assert steps == [(1, 1)]
     assert contents(tmp_path) == sound
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Numbers of the variants in the order that this process draws them."""
+    numbers, draw = [], augment.draw_variant
+
+    def recorded(images, config, seed, variant):
+        numbers.append(variant)
+        return draw(images, config, seed, variant)
+
+    monkeypatch.setattr(augment, "draw_variant", recorded)
+    return numbers
+
+
+def test_what_is_needed_first_is_drawn_first(tmp_path, tiny_images, drawn):
+    assert fill(tmp_path, tiny_images, [4, 0, 7]) == 3
+    assert fill(tmp_path, tiny_images, iter([9, 0, 2, 4, 1])) == 3
+    assert drawn == [4, 0, 7, 9, 2, 1]
+    assert sorted(contents(tmp_path)) == [
+        f"bank/key/variant-{number:03d}.npy" for number in (0, 1, 2, 4, 7, 9)
+    ]
+    # Which were wanted along with a variant has no influence on its bytes.
+    fill(tmp_path / "again", tiny_images, [7])
+    assert contents(tmp_path / "again" / "bank").items() <= contents(tmp_path / "bank").items()
+
+
+def test_stop_between_variants(tmp_path, tiny_images, drawn):
+    answers, steps = iter([False, False, True]), []
+    count = fill(
+        tmp_path,
+        tiny_images,
+        [4, 0, 7],
+        listener=lambda *step: steps.append(step),
+        stop=lambda: next(answers),
+    )
+    assert (count, drawn, steps) == (2, [4, 0], [(1, 3), (2, 3)])
+    # What is drawn is kept.
+    assert fill(tmp_path, tiny_images, [4, 0, 7]) == 1
+    assert drawn == [4, 0, 7]
+
+
+def test_stop_before_the_first_variant(tmp_path, tiny_images, drawn):
+    assert fill(tmp_path, tiny_images, 3, stop=lambda: True) == 0
+    assert fill(tmp_path, tiny_images, 3, stop=lambda: True, processes=2) == 0
+    assert (drawn, contents(tmp_path)) == ([], {})
+
+
+def workers():
+    """This process's drawing processes that are alive."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_workers_end_at_once_when_drawing_stops(tmp_path, tiny_images):
+    # A worker takes longer than the first pause to import what it draws with, and would then go on.
+    answers = iter([False, True])
+    assert fill(tmp_path, tiny_images, 4, processes=2, stop=lambda: next(answers)) == 0
+    assert workers() == []
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system masks no signals")
+def test_workers_leave_signals_to_their_parent(tmp_path, tiny_images):
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM often all of a job.
+    hit = []
+
+    def listener(done, total):
+        for worker in workers() if done == 1 else ():
+            hit.append(worker.pid)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(worker.pid, number)
+
+    assert fill(tmp_path / "hit", tiny_images, 6, processes=2, listener=listener) == 6
+    assert len(hit) == 2
+    assert workers() == []
+    fill(tmp_path / "whole", tiny_images, 6)
+    assert contents(tmp_path / "hit") == contents(tmp_path / "whole")
+
+
+def test_a_killed_worker_is_told_and_what_is_drawn_is_kept(tmp_path, tiny_images):
+    def listener(done, total):
+        for worker in workers()[:1]:
+            worker.kill()
+
+    with pytest.raises(UserError, match=r"drawing process was killed.*repeat the command"):
+        fill(tmp_path, tiny_images, 50, processes=2, listener=listener)
+    assert workers() == []
+    kept = len(list(tmp_path.rglob("variant-*.npy")))
+    assert 1 <= kept < 50
+    assert fill(tmp_path, tiny_images, 50) == 50 - kept
+    assert not list(tmp_path.rglob(f"{disk.HALF}*"))
+
+
+def test_what_a_killed_process_half_wrote_is_cleared_away(tmp_path, tiny_images):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = tmp_path / "bank" / "key"
+    folder.mkdir(parents=True)
+    dead, alive = (folder / f"{disk.HALF}{pid}-variant-001.npy" for pid in (gone.pid, os.getpid()))
+    for path in (dead, alive):
+        path.write_bytes(b"half")
+    fill(tmp_path, tiny_images, 1)
+    assert not dead.exists()
+    assert alive.exists()  # another run may be at work on the same bank
 
 
 def test_key_names_images_settings_and_seed():

@@ -1,16 +1,18 @@
 import configparser
 import importlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from kaggle_digits import cli, submission
+from kaggle_digits import cli, stopping, submission
 
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
 
@@ -90,6 +92,7 @@ def test_help_asked_for_is_no_failure(kd):
     ("command", "words"),
     [
         ("run", ["--config", "--data", "--out", "--cache", "--set", "key=value"]),
+        ("run", ["--time-limit", "8h30m", "--restart", "--allow-changed-versions"]),
         ("check", ["file", "--rows"]),
         ("bench", ["--config", "--data"]),
     ],
@@ -154,6 +157,9 @@ def test_wrong_usage_is_one_line(kd, args, named):
         (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
         (["--data", "missing"], "--data missing"),
         (["--out", "file"], "--out file: expected a folder"),
+        (["--time-limit", "soon"], "--time-limit: expected a duration such as 8h30m or 45m, found"),
+        (["--time-limit", "0s"], "--time-limit: expected a duration"),
+        (["--time-limit", ""], "--time-limit: expected a duration"),
         (["--set", "augment.elastic.sigma=0.5"], "augment.elastic.sigma"),
         (["--set", "augment.rotate=[5, -5]"], "rotate"),
         # Five poolings leave nothing of 28 pixels.
@@ -192,6 +198,7 @@ except SystemExit as end:
     "args",
     [
         ["run", "--set", "train.epochs=x"],
+        ["run", "--time-limit", "30"],
         ["run", "--data", "missing"],
         ["run", "--cache", "cache", "--data", "half"],
         ["check", "missing.csv"],
@@ -236,19 +243,24 @@ def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
 
 
 @pytest.fixture
-def request_of(kd, monkeypatch):
-    """The request that a command line makes; nothing is run."""
+def asked_for(kd, monkeypatch):
+    """The request that a command line makes, and the time it has; nothing is run."""
     from kaggle_digits import pipeline
 
     def call(*args):
-        requests = []
+        asked = []
         monkeypatch.setattr(
-            pipeline, "run", lambda request, reporter, stop: requests.append(request) or None
+            pipeline, "run", lambda request, reporter, stop: asked.append((request, stop))
         )
         assert kd("run", *args)[0] == 0
-        return requests[0]
+        return asked[0]
 
     return call
+
+
+@pytest.fixture
+def request_of(asked_for):
+    return lambda *args: asked_for(*args)[0]
 
 
 def test_options_of_run(request_of):
@@ -264,6 +276,29 @@ def test_options_of_run(request_of):
     )
     assert given.root == Path("submissions")
     assert (given.config.train.epochs, given.config.seed) == (4, 5)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("8h30m", 30_600.0), ("90s", 90.0)])
+def test_time_limit(asked_for, monkeypatch, text, seconds):
+    clock = SimpleNamespace(now=500.0)
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    _, stop = asked_for("--time-limit", text)
+    clock.now = 560.0
+    assert (stop.limit, stop.seconds_left()) == (seconds, seconds - 60)
+
+
+def test_time_is_not_limited_by_default(asked_for):
+    _, stop = asked_for()
+    assert (stop.limit, stop.seconds_left()) == (None, math.inf)
+
+
+def test_restart_and_changed_versions_have_to_be_asked_for(request_of):
+    given = request_of()
+    assert (given.restart, given.allow_changed_versions) == (False, False)
+    given = request_of("--restart")
+    assert (given.restart, given.allow_changed_versions) == (True, False)
+    given = request_of("--allow-changed-versions")
+    assert (given.restart, given.allow_changed_versions) == (False, True)
 
 
 def test_quick_is_the_default(request_of):

@@ -2,14 +2,16 @@ import csv
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from kaggle_digits import bank, fits, store
+from kaggle_digits import backend, bank, disk, fits, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
 
@@ -220,6 +222,169 @@ def test_epochs_go_through_all_variants_before_they_repeat_one(plan):
     assert len(set(orders.values())) == 4  # members and folds have orders of their own
 
 
+# Another attempt
+
+
+def test_next_attempt(plan):
+    spec = plan(train={"epochs": 4, "learning_rate": 0.006})[1]
+    again = spec.again()
+    assert (again.attempt, again.settings.train.learning_rate) == (2, 0.003)
+    differing = {key for key, value in spec.identity().items() if again.identity()[key] != value}
+    assert differing == {"attempt", "settings.train.learning_rate"}
+    assert again.digest() != spec.digest()
+    for purpose in ("fit", "variants"):
+        assert again.seed_for(purpose) != spec.seed_for(purpose)
+    assert (
+        again.seed_for("fit")
+        == int(hashlib.blake2b(b"3/a/1/2/fit", digest_size=4).hexdigest(), 16) // 2
+    )
+    assert (again.name, again.bank_key) == (spec.name, spec.bank_key)  # it reads the same bank
+    # The specification that it was made of stays as it was.
+    assert (spec.attempt, spec.settings.train.learning_rate) == (1, 0.006)
+    third = again.again()
+    assert (third.attempt, third.settings.train.learning_rate) == (3, 0.0015)
+
+
+def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
+    """What training leaves behind, as far as sickness goes."""
+    history = [{"epoch": n, "loss": 9.0, "accuracy": 0.0} for n in range(1, epochs)]
+    history += [{"epoch": epochs, "loss": loss, "accuracy": accuracy}] if epochs else []
+    return SimpleNamespace(history=history, steps=steps, complete=complete)
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (trained(), None),
+        (trained(accuracy=0.2), None),
+        (trained(accuracy=0.1999), "its training accuracy was 0.200 after 1000 steps"),
+        (trained(accuracy=0.1), "its training accuracy was 0.100 after 1000 steps"),
+        (trained(accuracy=0.1, steps=4321), "its training accuracy was 0.100 after 4321 steps"),
+        # So few steps prove nothing.
+        (trained(accuracy=0.1, steps=999), None),
+        # Nor does a fit that is not at its end.
+        (trained(accuracy=0.1, complete=False), None),
+        (trained(epochs=0, complete=False), None),
+        # A loss that is none says it all.
+        (trained(loss=math.nan, complete=False), "the loss was nan in epoch 2"),
+        (trained(loss=math.inf, complete=False), "the loss was inf in epoch 2"),
+        (trained(loss=-math.inf, steps=4, complete=False), "the loss was -inf in epoch 2"),
+        (trained(loss=1e30), None),
+    ],
+)
+def test_sickness(net, reason):
+    assert fits.sickness(net) == reason
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return store.RunFolder(tmp_path / "run")
+
+
+def test_sick_attempts_are_noted(folder, plan):
+    spec, other = plan()[:2]
+    assert fits.sick_attempts(folder, spec) == []
+    fits.note_sick(folder, spec, "first")
+    assert fits.sick_attempts(folder, spec) == ["first"]
+    fits.note_sick(folder, spec.again(), "second")
+    assert fits.sick_attempts(folder, spec) == ["first", "second"]
+    assert fits.sick_attempts(folder, other) == []
+    assert folder.read_sick("a", 0) == [
+        {"attempt": 1, "fit": spec.digest(), "reason": "first"},
+        {"attempt": 2, "fit": spec.again().digest(), "reason": "second"},
+    ]
+
+
+def test_a_note_is_never_doubled(folder, plan):
+    # A kill between the note and what follows has the same attempt noted again.
+    spec = plan()[0]
+    for _ in range(2):
+        fits.note_sick(folder, spec, "first")
+    for _ in range(2):
+        fits.note_sick(folder, spec.again(), "second")
+    assert fits.sick_attempts(folder, spec) == ["first", "second"]
+
+
+def test_notes_of_other_settings_are_passed_over(folder, plan):
+    old, new = plan(seed=4)[0], plan()[0]
+    for spec in (old, old.again()):
+        fits.note_sick(folder, spec, "old")
+    assert fits.sick_attempts(folder, new) == []
+    fits.note_sick(folder, new, "new")
+    assert fits.sick_attempts(folder, new) == ["new"]
+    assert fits.sick_attempts(folder, old) == []
+
+
+def test_a_sick_attempt_leaves_no_epochs_behind(folder, plan):
+    spec, other = plan()[:2]
+    for each in (spec, other):
+        fits.save_state(folder, each, state())
+    fits.note_sick(folder, spec, "reason")
+    assert folder.read_state("a", 0) is None
+    assert folder.read_state("a", 1) is not None
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_note_is_told(folder, plan):
+    fits.note_sick(folder, plan()[0], "reason")
+    flip_a_byte(folder.fits / "a-fold1.sick")
+    with pytest.raises(disk.DamagedError, match=r"a-fold1\.sick: its checksum differs"):
+        fits.sick_attempts(folder, plan()[0])
+
+
+def test_damaged_note_is_made_again(folder, plan):
+    spec = plan()[0]
+    fits.note_sick(folder, spec, "reason")
+    flip_a_byte(folder.fits / "a-fold1.sick")
+    fits.note_sick(folder, spec, "reason")  # the attempt that was repeated is as sick
+    assert fits.sick_attempts(folder, spec) == ["reason"]
+
+
+# What an unfinished fit goes on from
+
+
+def state(epochs=2, history=({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25})):
+    arrays = [np.full((2, 3), number, np.float32) for number in range(12)]
+    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history))
+
+
+def test_state_is_saved_and_read_back(folder, plan):
+    spec = plan()[1]
+    assert fits.load_state(folder, spec) is None
+    assert fits.state_facts(folder, spec) is None
+    fits.save_state(folder, spec, state())
+    back = fits.load_state(folder, spec)
+    assert (back.epochs, back.history) == (2, state().history)
+    for number, array in enumerate(back.arrays):  # more than ten, and still in order
+        np.testing.assert_array_equal(array, np.full((2, 3), number, np.float32), strict=True)
+    assert number == 11
+    facts = fits.state_facts(folder, spec)
+    assert (facts["epochs"], facts["packages"]["numpy"]) == (2, np.__version__)
+    assert facts["hardware"]["cores"] == os.cpu_count()
+
+
+def test_state_of_another_fit_is_not_gone_on_from(folder, plan):
+    spec = plan()[1]
+    for other in (spec.again(), plan(seed=4)[1]):
+        fits.save_state(folder, other, state())
+        assert fits.load_state(folder, spec) is None
+        assert fits.state_facts(folder, spec) is None
+        assert fits.read_state_facts(folder, "a", 1)["fit"] == other.digest()
+
+
+def test_damaged_state_is_told(folder, plan):
+    fits.save_state(folder, plan()[1], state())
+    flip_a_byte(folder.fits / "a-fold2.state")
+    for read in (fits.load_state, fits.state_facts):
+        with pytest.raises(disk.DamagedError, match=r"a-fold2\.state: its checksum differs"):
+            read(folder, plan()[1])
+
+
 # A finished fit that is there already
 
 
@@ -243,7 +408,10 @@ def test_own_fit_is_accepted(plan):
         ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
         ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
         ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
-        ({"bank_key": "x"}, "version of albumentations or OpenCV; give another --out"),
+        (
+            {"bank_key": "x"},
+            "another version of albumentations or OpenCV (--allow-changed-versions goes on); give",
+        ),
         # A change of the settings changes the bank as well: the cause is named.
         ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0, 0]"),
     ],
@@ -255,6 +423,13 @@ def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message
     assert str(caught.value).startswith("out/fits/a-fold1: this fit was made with")
     assert message in str(caught.value)
     assert "give another --out, or the settings and data of that run" in str(caught.value)
+
+
+def test_other_versions_are_accepted_where_they_are_allowed(plan):
+    spec = plan()[0]
+    fits.check_identity(spec, identity_of(spec, bank_key="x"), "there", allow_changed=True)
+    with pytest.raises(UserError, match="another seed: 8 there, 3 here"):
+        fits.check_identity(spec, identity_of(spec, bank_key="x", seed=8), "there", True)
 
 
 # Saving
@@ -310,6 +485,14 @@ def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
         ]
 
 
+def test_finished_fit_leaves_no_epochs_behind(tmp_path, plan):
+    folder, spec = store.RunFolder(tmp_path), plan()[3]
+    fits.save_state(folder, spec, state())
+    fits.save_fit(folder, spec, result())
+    assert folder.read_state("b", 1) is None
+    assert [path.name for path in folder.fits.iterdir()] == ["b-fold2"]
+
+
 def test_nothing_is_left_of_a_fit_whose_net_cannot_be_saved(tmp_path, plan):
     class Broken:
         def save(self, path):
@@ -326,6 +509,134 @@ def test_a_fit_refuses_inputs_that_are_not_its_own(tmp_path, plan, tiny_images):
     other = fits.Inputs.of(tiny_images[::-1], LABELS, tiny_images[:5])
     with pytest.raises(ValueError, match=f"made for inputs .*, given {other.key}"):
         fits.train_fit(plan()[0], other, store.Cache(tmp_path))
+
+
+# Training in this process
+
+TINY = {
+    "folds": {"count": 2},
+    "augment": {"elastic": {"p": 0}, "variants": 3},
+    "model": {"stages": [{"width": 2, "kernel": 5, "stride": 2, "pool": "first"}]},
+    "train": {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.5},
+    "members": {"cnn": {}},
+}
+
+
+@pytest.fixture
+def tiny(plan):
+    return plan(backend=backend.name(), **TINY)[0]
+
+
+def numbers_drawn(cache_folder):
+    return sorted(int(path.stem[-3:]) for path in cache_folder.rglob("variant-*.npy"))
+
+
+def test_missing_variants_are_drawn_when_they_are_needed(tmp_path, inputs, tiny, monkeypatch):
+    monkeypatch.setattr(fits.os, "cpu_count", lambda: 1)  # as many are drawn at a time
+    wanted = [tiny.variant_of_epoch(epoch) for epoch in (0, 1)]
+    full = store.Cache(tmp_path / "full")
+    bank.fill(full, tiny.bank_key, inputs.train_images, tiny.settings.augment, tiny.seed, range(3))
+    there = []
+
+    def listener(done, entry):
+        there.append(numbers_drawn(tmp_path / "empty"))
+
+    results = []
+    for cache, heard in ((full, None), (store.Cache(tmp_path / "empty"), listener)):
+        net = fits.train_fit(tiny, inputs, cache, heard)
+        results.append(fits.finish_fit(tiny, inputs, net))
+    one, other = results
+    assert one.heldout.tobytes() == other.heldout.tobytes()
+    assert one.test.tobytes() == other.test.tobytes()
+    assert (one.heldout.shape, one.test.shape) == ((20, 10), (5, 10))
+    # Each no sooner than it is needed, and the third never: 2 steps and an end in each epoch.
+    assert there == 3 * [[wanted[0]]] + 3 * [sorted(wanted)]
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """What training is asked for; nothing is trained."""
+    asked = {}
+
+    def train(settings, **options):
+        asked.update(options, settings=settings)
+        return "a net"
+
+    monkeypatch.setattr("kaggle_digits.train.train", train)
+    return asked
+
+
+def test_variants_of_the_next_epochs_are_drawn_along(tmp_path, inputs, tiny, monkeypatch, training):
+    monkeypatch.setattr(fits.os, "cpu_count", lambda: 2)
+    cache = store.Cache(tmp_path)
+    spec = dataclasses.replace(
+        tiny,
+        settings=tiny.settings.model_copy(
+            update={"train": tiny.settings.train.model_copy(update={"epochs": 3})}
+        ),
+    )
+    fits.train_fit(spec, inputs, cache)
+    variants = [spec.variant_of_epoch(epoch) for epoch in range(3)]
+    images = training["images"](1)
+    assert numbers_drawn(tmp_path) == sorted(variants[1:])  # one a core, from this epoch on
+    np.testing.assert_array_equal(images, cache.read_variant(spec.bank_key, variants[1]))
+    training["images"](0)
+    assert numbers_drawn(tmp_path) == [0, 1, 2]
+
+
+def test_variants_are_not_drawn_for_epochs_that_never_come(
+    tmp_path, inputs, tiny, monkeypatch, training
+):
+    monkeypatch.setattr(fits.os, "cpu_count", lambda: 64)
+    fits.train_fit(tiny, inputs, store.Cache(tmp_path))
+    training["images"](1)  # the last one
+    assert numbers_drawn(tmp_path) == [tiny.variant_of_epoch(1)]
+
+
+def test_what_training_is_asked_for(tmp_path, inputs, tiny, training):
+    options = {name: object() for name in ("listener", "state", "keep", "stop")}
+    assert fits.train_fit(tiny, inputs, store.Cache(tmp_path), **options) == "a net"
+    assert {name: training[name] for name in options} == options
+    assert training["settings"] == tiny.settings
+    assert training["seed"] == tiny.seed_for("fit")
+    assert training["rows"].tolist() == list(range(20, 40))
+    assert training["labels"] is inputs.train_labels
+    assert training["clean"] is inputs.train_images
+
+
+# Memory
+
+
+@pytest.mark.parametrize(("size", "advice"), [(128, 64), (5, 2), (3, 2), (2, 2)])
+def test_want_of_memory_names_the_batch_size(tmp_path, inputs, plan, monkeypatch, size, advice):
+    def fail(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("kaggle_digits.train.train", fail)
+    spec = plan(backend=backend.name(), train={"epochs": 4, "batch_size": size})[0]
+    with pytest.raises(UserError) as caught:
+        fits.train_fit(spec, inputs, store.Cache(tmp_path))
+    assert str(caught.value) == (
+        f"a fold 1: the memory does not suffice for train.batch_size={size}; close other "
+        f"programs, or repeat with --set train.batch_size={advice} and another --out"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no such shape"),
+        UserError("/data/allocate/run: cannot be written (No space left on device)"),
+    ],
+)
+def test_other_errors_of_training_are_left_alone(tmp_path, inputs, tiny, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("kaggle_digits.train.train", fail)
+    with pytest.raises(type(error)) as caught:
+        fits.train_fit(tiny, inputs, store.Cache(tmp_path))
+    assert caught.value is error
 
 
 # One real fit, twice

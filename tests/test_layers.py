@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import kaggle_digits
-from kaggle_digits import store
+from kaggle_digits import config as configs
+from kaggle_digits import data, disk, fits, folds, machine, store
 
 SOURCES = {path.stem: path for path in Path(kaggle_digits.__file__).parent.glob("*.py")}
 
@@ -180,6 +181,19 @@ def write_data(folder, labels=tuple(range(10)) * 2, cell="0"):
     (folder / "test.csv").write_text(f"{HEADER.removeprefix('label,')}\n{row}\n")
 
 
+def write_older_run(folder, good):
+    """Write a finished fit that an older Keras made with the settings and data of a case below."""
+    config = configs.load("quick", ["folds.count=2"])
+    digits = data.load(data.find_source(good))
+    inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
+    split = folds.stratified(digits.train_labels, 2, config.seed)
+    spec = fits.plan(config, inputs, split, "tensorflow")[0]
+    facts = {"identity": spec.identity(), "digest": spec.digest()}
+    facts["packages"] = machine.package_versions() | {"keras": "0.0.1"}
+    files = {"predictions.npz": lambda path: disk.write_arrays(path, {"test": split[0]})}
+    store.RunFolder(folder).write_fit("cnn", 0, files, facts)
+
+
 REFUSED = {
     "unknown key": (["run", "--set", "train.epoch=3"], "train.epoch: unknown key"),
     "value that does not fit": (["run", "--set", "train.epochs=x"], "train.epochs: "),
@@ -199,6 +213,12 @@ REFUSED = {
         ["run", "--data", "good", "--out", "other", "--set", "folds.count=2"],
         "cnn-fold1: this fit was made with another attempt: 7 there, 1 here",
     ),
+    "a fit of other package versions": (
+        ["run", "--data", "good", "--out", "older", "--set", "folds.count=2"],
+        "cnn fold 1 was trained with keras 0.0.1",
+    ),
+    "time limit that is none": (["run", "--time-limit", "soon"], "expected a duration such as"),
+    "nothing to extend": (["extend", "good", "--seeds", "2"], "good: expected the folder of a run"),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),
 }
@@ -211,6 +231,7 @@ def test_refused_command_starts_no_backend_and_says_why_in_one_line(tmp_path, st
     write_data(tmp_path / "bad", cell="3.0")
     identity = {"identity": {"member": "cnn", "fold": 0, "attempt": 7}}
     store.RunFolder(tmp_path / "other").write_fit("cnn", 0, {}, identity)
+    write_older_run(tmp_path / "older", tmp_path / "good")
     arguments, message = REFUSED[case]
     status, _, errors, loaded = start(*arguments)
     assert status == 2

@@ -264,6 +264,174 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert manifest["hardware"]["cores"] >= 1
 
 
+# Fits that are left out, and attempts
+
+
+def test_a_run_is_complete_without_a_fit_that_is_left_out(run):
+    for member, fold in (("a", 0), ("a", 1), ("b", 0)):
+        run.finish(member, fold)
+    assert run.update()["complete"] is False
+    run.results.leave_out(run.specs[3], "the loss was nan in epoch 1")
+    metrics = run.update()
+    assert (metrics["complete"], metrics["provisional"]) == (True, False)
+    assert (metrics["fits_finished"], metrics["fits_planned"]) == (3, 4)
+    assert metrics["left_out"] == {"b fold 2": "the loss was nan in epoch 1"}
+    assert (metrics["oof_rows"], metrics["members"]["b"]["rows"]) == (20, 10)
+    assert disk.read_arrays(run.folder.predictions)["oof_count"].tolist() == [2, 1] * 10
+    manifest = run.manifest()
+    assert manifest["complete"] is True
+    left_out = {name: fit["left_out"] for name, fit in manifest["fits"].items()}
+    others = dict.fromkeys(("a-fold1", "a-fold2", "b-fold1"))
+    assert left_out == others | {"b-fold2": "the loss was nan in epoch 1"}
+
+
+def test_rows_that_only_a_sick_fit_held_out_are_not_predicted(run):
+    for member in ("a", "b"):
+        run.finish(member, 1)
+        run.results.leave_out(run.specs[0 if member == "a" else 2], "sick")
+    metrics = run.update()
+    assert (metrics["complete"], metrics["oof_rows"]) == (True, 10)
+    saved = disk.read_arrays(run.folder.predictions)
+    assert saved["oof_count"].tolist() == [0, 2] * 10
+    assert np.isnan(saved["oof"][::2]).all()
+
+
+def test_all_fits_sick(run):
+    run.results.begin()
+    for spec, reason in zip(run.specs, ("no use", "b", "c", "d"), strict=True):
+        run.results.leave_out(spec, reason)
+    message = r"run: all 4 fits were sick and left out \(the first: no use\); .* --restart"
+    with pytest.raises(UserError, match=message):
+        run.update()
+    assert not run.folder.submission.exists()
+    assert not run.folder.metrics.exists()
+
+
+def test_another_attempt_takes_the_place_of_a_fit(run):
+    again = run.specs[2].again()
+    run.results.replace(again)
+    run.results.begin()
+    fits_of = run.manifest()["fits"]
+    assert list(fits_of) == ["a-fold1", "a-fold2", "b-fold1", "b-fold2"]
+    assert fits_of["b-fold1"]["identity"] == again.digest()
+    assert fits_of["b-fold1"]["seed"] == again.seed_for("fit")
+    assert fits_of["b-fold2"]["identity"] == run.specs[3].digest()
+
+
+# Before the first fit is finished
+
+
+def test_provisional_submission(run):
+    run.results.begin()
+    metrics = run.results.update_provisionally(run.specs[1], sure([2, 7, 1, 8, 2]))
+    assert metrics == json.loads(run.folder.metrics.read_text())
+    assert (metrics["provisional"], metrics["provisional_fit"]) == (True, "a fold 2")
+    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (False, 0, 4)
+    # There is no out-of-fold figure, and nothing that is made of one.
+    assert not [key for key in metrics if key.startswith("oof")]
+    assert not {"members", "expected_leaderboard"} & set(metrics)
+    assert metrics["images_per_second"] is None
+    assert metrics["wall_seconds"] == 50.0
+    assert "test" not in metrics
+    assert run.folder.submission.read_text() == "ImageId,Label\n1,2\n2,7\n3,1\n4,8\n5,2\n"
+    assert not run.folder.predictions.exists()
+    manifest = run.manifest()
+    assert manifest["complete"] is False
+    assert {fit["finished"] for fit in manifest["fits"].values()} == {False}
+    assert manifest["artefacts"]["submission.csv"] == disk.checksum(run.folder.submission)
+    # The first finished fit takes its place.
+    run.finish("a", 0)
+    metrics = run.update()
+    assert (metrics["provisional"], metrics["fits_finished"]) == (False, 1)
+    assert "provisional_fit" not in json.loads(run.folder.metrics.read_text())
+    assert metrics["oof_rows"] == 10
+    assert run.folder.submission.read_text().splitlines()[1:] == ["1,3", "2,1", "3,4", "4,1", "5,5"]
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A folder in which an earlier process has left a provisional submission."""
+    run = Run(tmp_path / "run")
+    run.results.begin()
+    run.results.update_provisionally(run.specs[1], sure(TEST_LABELS))
+    return run.folder
+
+
+def test_provisional_submission_of_an_earlier_process_is_kept(earlier):
+    content, metrics = earlier.submission.read_bytes(), json.loads(earlier.metrics.read_text())
+    run = Run(earlier.folder)
+    assert run.results.earlier_provisional() == metrics
+    assert earlier.submission.read_bytes() == content
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_provisional_submission_that_is_not_this_runs_is_deleted(earlier, damaged):
+    if damaged:
+        earlier.submission.write_bytes(earlier.submission.read_bytes().replace(b"5,5", b"5,6"))
+    seed = CONFIG.seed + (0 if damaged else 1)
+    run = Run(earlier.folder, CONFIG.model_copy(update={"seed": seed}))
+    assert run.results.earlier_provisional() == {}
+    assert not earlier.submission.exists()
+    assert not earlier.metrics.exists()
+
+
+def test_submission_of_fits_that_are_damaged_now_stays_until_there_is_a_new_one(run):
+    run.results.begin()
+    run.finish("a", 0)
+    run.update()
+    content = run.folder.submission.read_bytes()
+    assert Run(run.folder.folder).results.earlier_provisional() == {}
+    assert run.folder.submission.read_bytes() == content
+
+
+def test_labelled_test_rows_score_a_provisional_submission_too(tmp_path):
+    run = Run(tmp_path / "run", test_labels=np.uint8([2, 7, 1, 8, 9]))
+    metrics = run.results.update_provisionally(run.specs[0], sure([2, 7, 1, 8, 2]))
+    assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
+
+
+@pytest.fixture
+def _shares_count(monkeypatch):
+    """Have the check of class shares, for real submissions alone, refuse these small ones."""
+    monkeypatch.setattr(results.submission, "MIN_ROWS_FOR_CLASS_SHARES", 5)
+
+
+@pytest.mark.usefixtures("_shares_count")
+def test_a_net_that_has_learnt_too_little_makes_no_submission(run):
+    run.results.begin()
+    with pytest.raises(UserError, match=r"submission\.csv.*each class in 5 to 20 %"):
+        run.results.update_provisionally(run.specs[0], sure([3] * 5))
+    assert not run.folder.submission.exists()
+    assert not run.folder.metrics.exists()
+
+
+def test_a_few_weak_nets_leave_the_submission_as_it_was(run, monkeypatch):
+    run.finish("a", 0)
+    run.update()
+    before = run.folder.submission.read_bytes()
+    monkeypatch.setattr(results.submission, "MIN_ROWS_FOR_CLASS_SHARES", 5)
+    for fold in (0, 1):
+        run.finish("b", fold, test=np.uint8([0] * 5))
+    assert run.update()["fits_finished"] == 3
+    assert run.folder.submission.read_bytes() == before
+    # All of them together have to do better.
+    run.finish("a", 1)
+    with pytest.raises(UserError, match=r"submission\.csv.*each class in 5 to 20 %"):
+        run.update()
+    assert run.folder.submission.read_bytes() == before
+
+
+def test_seconds_are_noted_for_the_next_invocation(tmp_path):
+    store.RunFolder(tmp_path / "run").write_seconds({"wall": 100.0, "saving": 7.0})
+    run = Run(tmp_path / "run")
+    for _ in range(2):  # within an invocation nothing counts twice
+        noted = run.results.note_seconds()
+        assert noted == run.folder.read_seconds()
+        assert noted["wall"] == 150.0
+        assert noted["saving"] == pytest.approx(7.0 + disk.seconds_spent(), abs=1.0)
+    assert Run(tmp_path / "run").results.note_seconds()["wall"] == 200.0
+
+
 def test_damaged_fit_is_refused(run):
     run.finish_all()
     path = run.folder.fit_folder("b", 0) / "predictions.npz"

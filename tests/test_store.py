@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,47 @@ def test_damaged_arrays_are_made_again(tmp_path, damage):
     assert path.read_bytes() == sound
     store.Cache(tmp_path).arrays("key", make_counted(calls))
     assert len(calls) == 2
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The files that were read to compare them with their checksums."""
+    paths, read_sealed = [], disk.read_sealed
+
+    def recorded(path):
+        paths.append(path.name)
+        return read_sealed(path)
+
+    monkeypatch.setattr(disk, "read_sealed", recorded)
+    return paths
+
+
+def test_a_variant_is_compared_with_its_checksum_once(tmp_path, read):
+    cache = store.Cache(tmp_path)
+    assert not cache.has_variant("key", 3)
+    cache.write_variant("key", 3, np.zeros((2, 28, 28), np.uint8))
+    del read[:]
+    assert [cache.has_variant("key", 3) for _ in range(4)] == [True] * 4
+    assert not cache.has_variant("other", 3)
+    assert read == ["variant-003.npy"] * 2  # each of two banks
+    # Another process looks for itself.
+    assert store.Cache(tmp_path).has_variant("key", 3)
+    assert read == ["variant-003.npy"] * 3
+    # That it is gone is noticed all the same: the cache may be deleted at any time.
+    (tmp_path / "bank" / "key" / "variant-003.npy").unlink()
+    assert not cache.has_variant("key", 3)
+
+
+def test_a_damaged_variant_is_not_there_until_it_is_drawn_again(tmp_path):
+    noticed = []
+    cache = store.Cache(tmp_path, noticed.append)
+    cache.write_variant("key", 0, np.zeros((2, 28, 28), np.uint8))
+    path = tmp_path / "bank" / "key" / "variant-000.npy"
+    flip_last_byte(path)
+    assert not cache.has_variant("key", 0)
+    assert noticed == [f"damaged: {path}: its checksum differs; it is made again"]
+    cache.write_variant("key", 0, np.zeros((2, 28, 28), np.uint8))
+    assert cache.has_variant("key", 0)
 
 
 def test_nothing_is_stored_when_making_fails(tmp_path):
@@ -219,6 +261,55 @@ def test_state_of_an_unfinished_fit(run):
     assert run.read_state("cnn", 1) is None
 
 
+def test_note_of_sick_attempts(run):
+    assert run.read_sick("cnn", 1) is None
+    first, second = ({"attempt": number, "reason": "no\u00efse"} for number in (1, 2))
+    run.write_sick("cnn", 1, [first])
+    run.write_sick("cnn", 1, [first, second])
+    assert run.read_sick("cnn", 1) == [first, second]
+    assert run.read_sick("cnn", 0) is None
+    assert names(run.fits) == ["cnn-fold2.sick"]
+    assert run.finished_fits() == []
+    flip_last_byte(run.fits / "cnn-fold2.sick")
+    with pytest.raises(disk.DamagedError, match=r"cnn-fold2\.sick: its checksum differs"):
+        run.read_sick("cnn", 1)
+
+
+def test_seconds_of_all_invocations(run):
+    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+    run.write_seconds({"wall": 12.5, "saving": 0.25})
+    assert run.read_seconds() == {"wall": 12.5, "saving": 0.25}
+    for content, expected in (('{"wall": 3}', 3.0), ("{", 0.0), ("[]", 0.0)):
+        (run.folder / ".seconds").write_text(content)
+        assert run.read_seconds() == {"wall": expected, "saving": 0.0}
+    assert run.checksums() == {}  # it is no artefact
+
+
+def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
+    run.write_fit("cnn", 0, FILES, {})
+    run.write_state("cnn", 1, {"a": np.arange(3)})
+    run.write_sick("cnn", 1, [])
+    run.write_folds({"folds": np.arange(3)})
+    run.write_seconds({"wall": 1.0, "saving": 0.0})
+    for path in (
+        *(run.submission, run.metrics, run.config, run.manifest, run.predictions),
+        *(run.augmentation, run.log),
+    ):
+        path.write_bytes(b"of the run")
+    (run.folder / "notes").mkdir()
+    for name in ("notes/fits", "thesis.tex", "submission-old.csv", ".hidden"):
+        (run.folder / name).write_bytes(b"mine")
+    with run.locked():
+        run.clear()
+        assert run.is_ours()  # for the process that goes on in it
+        with pytest.raises(UserError, match="is at work"), run.locked():
+            pass
+    left = set(names(run.folder)) - {".lock", ".owner"}
+    assert left == {"notes", "notes/fits", "thesis.tex", "submission-old.csv", ".hidden"}
+    assert run.finished_fits() == []
+    run.clear()  # what is gone is no matter
+
+
 def test_folds_are_kept_and_damage_is_told(run):
     assert run.read_folds() is None
     run.write_folds({"folds": np.arange(3), "seed": np.int64(4)})
@@ -232,7 +323,8 @@ def test_folds_are_kept_and_damage_is_told(run):
 
 
 def test_one_process_a_folder(run, process_env):
-
+    assert run.owner() is None
+    assert not run.folder.exists()
     script = f"""
 import sys
 from pathlib import Path
@@ -249,12 +341,14 @@ with RunFolder(Path({str(run.folder)!r})).locked():
         text=True,
     )
     assert owner.stdout.readline() == "locked\n"
+    assert run.owner() == str(owner.pid)
     with pytest.raises(UserError, match=f"process {owner.pid} is at work"), run.locked():
         pass
     owner.kill()  # SIGKILL: nothing of it can clean up
     owner.wait()
+    assert run.owner() is None
     with run.locked():
-        pass
+        assert run.owner() == str(os.getpid())
 
 
 def test_lock_clears_away_what_a_killed_process_left(run):

@@ -41,7 +41,16 @@ def settings(net=NET, **changes):
     return MemberSettings(model=net, train=Train(**values), augment=Augment())
 
 
-def fit(config=None, images=None, labels=LABELS, rows=TRAINING, clean=None, seed=5, listener=None):
+def fit(
+    config=None,
+    images=None,
+    labels=LABELS,
+    rows=TRAINING,
+    clean=None,
+    seed=5,
+    listener=None,
+    **options,
+):
     return train.train(
         config or settings(),
         images or make_pixels,
@@ -50,6 +59,7 @@ def fit(config=None, images=None, labels=LABELS, rows=TRAINING, clean=None, seed
         make_pixels(9) if clean is None else clean,
         seed,
         listener,
+        **options,
     )
 
 
@@ -247,12 +257,9 @@ def test_a_fit_repeats_to_the_last_bit(usual):
 
 def test_training_goes_on_from_a_kept_state(usual):
     states = []
-    config = settings(ema_epochs=0.5)
 
     def run(**state):
-        return train.train(
-            config, make_pixels, LABELS, TRAINING, make_pixels(9), 5, keep=states.append, **state
-        )
+        return fit(settings(ema_epochs=0.5), keep=states.append, **state)
 
     whole = run()
     assert weight_bytes(whole) == weight_bytes(usual)  # keeping changes nothing
@@ -263,6 +270,102 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.history[0] == whole.history[0]
     assert resumed.history[1]["loss"] == whole.history[1]["loss"]
     assert resumed.images == usual.images
+
+
+# Stopping
+
+
+def stopping_at(*moments):
+    """A `stop` that answers yes at some moments, and all the moments that it was asked at."""
+    asked = []
+
+    def stop(done):
+        asked.append(done)
+        return any(done == pytest.approx(moment) for moment in moments)
+
+    return stop, asked
+
+
+def test_it_is_asked_after_each_step_whether_to_stop(usual):
+    config, states, told = settings(ema_epochs=0.5), [], []
+    stop, asked = stopping_at(2.0)  # the end of the last epoch
+
+    def keep(state):
+        states.append(state)
+        told.append(len(asked))
+
+    trained = fit(config, stop=stop, keep=keep)
+    assert asked == pytest.approx([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])
+    assert told == [3, 7]  # an epoch is kept before anybody can stop
+    # Whoever says yes at the very end stops nothing.
+    assert weight_bytes(trained) == weight_bytes(usual)
+    for each in (trained, usual):
+        assert (each.complete, each.steps, each.images) == (True, 8, 80)
+    # Where all epochs were done already, only the average is made.
+    stop, asked = stopping_at()
+    again = fit(config, state=states[-1], stop=stop)
+    assert asked == []
+    assert weight_bytes(again) == weight_bytes(usual)
+    assert (again.complete, again.steps, again.images) == (True, 8, 80)
+
+
+def test_stop_in_the_middle_of_an_epoch(monkeypatch, usual):
+    states, heard, config = [], [], settings(ema_epochs=0.5)
+    stop, _ = stopping_at(1.5)
+    trained, steps = follow(monkeypatch, config, stop=stop, keep=states.append, heard=heard)
+    assert len(steps) == 6
+    assert trained.complete is False
+    # Nothing of the second epoch is told or kept.
+    assert [entry["epoch"] for entry in trained.history] == [1]
+    assert [entry["epoch"] for entry in heard] == [1]
+    assert [state.epochs for state in states] == [1]
+    assert (trained.steps, trained.images) == (4, 40)
+    assert trained.seconds == trained.history[0]["seconds"]
+    # But its steps are in the net, which has the average of the weights.
+    check_average(trained, steps, momentum=0.5)
+    assert np.isfinite(train.predict(trained.model, make_pixels())).all()
+    # The next process does the whole epoch, as if nobody had stopped.
+    resumed = fit(config, state=states[-1])
+    assert weight_bytes(resumed) == weight_bytes(usual)
+    assert (resumed.complete, resumed.steps, resumed.images) == (True, 8, 80)
+
+
+def test_stop_at_the_end_of_an_epoch():
+    states = []
+    config = settings(epochs=3, ema_epochs=0.5)
+    trained = fit(config, stop=stopping_at(2.0)[0], keep=states.append)
+    assert trained.complete is False
+    assert [entry["epoch"] for entry in trained.history] == [1, 2]
+    assert [state.epochs for state in states] == [1, 2]
+    assert (trained.steps, trained.images) == (8, 80)
+
+
+def test_stop_in_the_first_epoch():
+    states = []
+    trained = fit(settings(ema_epochs=0.5), stop=stopping_at(0.25)[0], keep=states.append)
+    assert (trained.complete, trained.history, states) == (False, [], [])
+    assert (trained.steps, trained.images, trained.seconds) == (0, 0, 0)
+    assert np.isfinite(train.predict(trained.model, make_pixels())).all()
+
+
+def diverging(**changes):
+    values = {"optimizer": "sgd", "learning_rate": 1e38, "warmup_epochs": 0.0} | changes
+    return settings(**values)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_loss_that_is_no_number_ends_training(epochs):
+    states, told = [], []
+    trained = fit(
+        diverging(epochs=epochs),
+        listener=lambda done, entry: told.append(entry),
+        keep=states.append,
+    )
+    assert [entry["epoch"] for entry in trained.history] == [1]
+    assert not np.isfinite(trained.history[0]["loss"])
+    assert trained.complete is False  # nor is it where this was the last epoch
+    assert states == []
+    assert told == [None] * 4
 
 
 def test_returned_net_has_stock_layers_only(usual):
@@ -312,7 +415,7 @@ def test_loss_with_label_smoothing_by_hand(smoothing):
 # Averaged weights
 
 
-def follow(monkeypatch, config):
+def follow(monkeypatch, config, heard=None, **options):
     """Train; return the fit and the training net's weights after each step."""
     built, steps = [], []
     build = models.build
@@ -325,9 +428,26 @@ def follow(monkeypatch, config):
         if entry is None:
             getattr(built[0], "jax_state_sync", lambda: None)()
             steps.append([np.array(weights) for weights in built[0].get_weights()])
+        elif heard is not None:
+            heard.append(entry)
 
     monkeypatch.setattr(train.models, "build", recording_build)
-    return fit(config, listener=listener), steps
+    return fit(config, listener=listener, **options), steps
+
+
+def check_average(trained, steps, momentum):
+    """Compare a net with the moving average of the weights after each step."""
+    average = steps[0]
+    for weights in steps[1:]:
+        average = [momentum * a + (1 - momentum) * w for a, w in zip(average, weights, strict=True)]
+    found = dict(
+        zip((v.path for v in trained.model.weights), trained.model.get_weights(), strict=True)
+    )
+    expected = dict(zip(found, average, strict=True))
+    learnt = [path for path in found if "moving" not in path and "seed" not in path]
+    assert len(learnt) == 5
+    for path in learnt:
+        np.testing.assert_allclose(found[path], expected[path], rtol=1e-4, atol=1e-6)
 
 
 def test_without_averaging_the_last_weights_stay(monkeypatch):
@@ -338,17 +458,8 @@ def test_without_averaging_the_last_weights_stay(monkeypatch):
 
 def test_average_of_the_weights_by_hand(monkeypatch):
     trained, steps = follow(monkeypatch, settings(ema_epochs=1.0))  # over 4 steps
-    average = steps[0]
-    for weights in steps[1:]:
-        average = [0.75 * a + 0.25 * w for a, w in zip(average, weights, strict=True)]
-    found = dict(
-        zip((v.path for v in trained.model.weights), trained.model.get_weights(), strict=True)
-    )
-    expected = dict(zip(found, average, strict=True))
-    learnt = [path for path in found if "moving" not in path and "seed" not in path]
-    assert len(learnt) == 5
-    for path in learnt:
-        np.testing.assert_allclose(found[path], expected[path], rtol=1e-4, atol=1e-6)
+    assert len(steps) == 8
+    check_average(trained, steps, momentum=0.75)
     # The statistics are those of the averaged net on clean images, all batches weighing the same.
     again = models.build(NET, seed=1)
     again.set_weights(trained.model.get_weights())
@@ -364,7 +475,9 @@ def test_statistics_come_from_a_limited_number_of_training_rows(monkeypatch):
     monkeypatch.setattr(
         train, "estimate_statistics", lambda model, images, size: seen.append((images, size))
     )
-    fit(settings(ema_epochs=1.0))
+    trained = fit(settings(ema_epochs=1.0))
+    assert seen == []  # not every fit's net is asked for
+    assert trained.model is trained.model
     ((images, size),) = seen
     clean = make_pixels(9)
     rows = [int(np.flatnonzero((clean == image).all(axis=(1, 2))).item()) for image in images]
