@@ -71,7 +71,7 @@ def fill(
     Raises:
         UserError: the disk is full, or a drawing process was killed.
     """
-    cache.clear_half_written(key)
+    cache.clear_half_written()
     missing = [number for number in variants if not cache.has_variant(key, number)]
     if processes is None:
         worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS

@@ -258,7 +258,7 @@ def main() -> None:
         _fail(str(error))
     except Stopped as stopped:
         number = signal.Signals(stopped.number)
-        _fail(f"stopped by {number.name}; repeat the command to go on", 128 + number)
+        _fail(f"stopped by {number.name}; {stop.advice} to go on", 128 + number)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}; mend that and repeat the command")

@@ -74,6 +74,12 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+@counted()
+def digest_of_content(content: bytes) -> str:
+    """Hash bytes as `checksum` hashes a file that has them as content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 class DamagedError(UserError):
     """A file is not as it was written.
 

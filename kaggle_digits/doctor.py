@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -204,6 +205,9 @@ def examine_run(folder: store.RunFolder) -> Iterator[Finding]:
         yield Finding(name, "differs from its checksum in manifest.json, or is missing", True)
     finished, going_on, to_do = 0, "", 0
     for name, plan in planned.items():
+        if not re.fullmatch(r"\w+-fold[1-9]\d*", name) or not isinstance(plan, dict):
+            yield Finding("manifest.json", f"damaged at {name:.60}; repeating makes it anew", True)
+            continue
         state, finding = _examine_fit(folder, name, plan, str(manifest.get("backend")))
         yield finding
         finished += state == "finished"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 5.0
 EXIT_SHARE = 0.005
 # What a backend takes to start and to make its first step, where nothing is known yet.
-START_SECONDS = 8.0
+START_SECONDS = 12.0
 # A forward pass takes a third to a fourth of a step's time, but a prediction has to start first.
 FORWARD_SPEEDUP = 2.0
 
@@ -65,6 +65,7 @@ class Fitting:
         self._folder, self._cache, self._inputs = folder, cache, inputs
         self._results, self._stop, self._reporter = results, stop, reporter
         self._draw_seconds, self._first_step_seconds = draw_seconds, 0.0
+        self._epochs_done = 0.0
         self.metrics = metrics
 
     def run(self, specs: list[fits.FitSpec]) -> list[fits.FitSpec]:
@@ -165,13 +166,16 @@ class Fitting:
         """Make a submission from the averaged weights of a fit that is not whole."""
         if self._stop.seconds_left() < self._seconds_to_predict(spec, heldout=False):
             return
+        if self.metrics.get("provisional_epochs", 0.0) > self._epochs_done:
+            self._reporter.say("provisional submission: the one before, of more epochs, stays")
+            return
         from kaggle_digits import train
 
         probabilities = train.predict(trained.model, self._inputs.test_images)
         if problem := self._results.why_no_submission(probabilities):
             self._reporter.say(f"no provisional submission yet: {problem}")
             return
-        self.metrics = self._results.update_provisionally(spec, probabilities)
+        self.metrics = self._results.update_provisionally(spec, probabilities, self._epochs_done)
         self._reporter.say(f"provisional submission: from {spec.name}, which is not finished")
 
     # The time there is
@@ -245,6 +249,7 @@ class Fitting:
         """Tell of a step; `entry` is the history's line at the end of an epoch."""
         if not self._first_step_seconds:
             self._first_step_seconds = time.monotonic() - self._began
+        self._epochs_done = epochs_done
         epochs = spec.settings.train.epochs
         share, speed, seconds_left = self._forecast.at(spec, epochs_done / epochs)
         left = f"{duration(seconds_left)} left" if speed else "time left not known yet"

@@ -71,11 +71,14 @@ def run(request: Request, reporter: Reporter, stop: Stop) -> store.RunFolder:
         UserError: anything a person can mend; nothing finished is lost.
     """
     config = request.config
+    if request.restart:
+        stop.advice = "repeat the command without --restart"
     backend_name = backend.name()
     source = data.find_source(config.data.path if request.data is None else request.data)
     if source.practice:
         reporter.say(PRACTICE_WARNING)
     cache = store.Cache(request.cache, notice=reporter.say)
+    cache.clear_half_written()
     digits = data.load(source, cache.arrays)
     data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
     inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
@@ -126,6 +129,7 @@ def _run_in(
         folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
     results = Results(folder, config, digits, [each.spec for each in standings], left_out, stop)
     earlier = {} if finished else results.earlier_provisional()
+    folder.note_told(False)
     results.begin()
     # Whatever became of the summary files, they are true again.
     metrics = results.update() if finished or not todo else earlier
@@ -142,33 +146,47 @@ def _run_in(
     if not metrics:
         raise UserError(
             f"--time-limit: {duration(stop.limit)} are too short for a first submission; what is "
-            "done is kept, repeat the command with more time"
+            f"done is kept, {stop.advice} with more time"
         )
     if todo:
         reporter.say(_what_is_left(todo, folder, stop))
+    if not folder.submission.is_file():
+        raise UserError(
+            f"{folder.folder}: no submission yet, the answer of {metrics['fits_finished']} of "
+            f"{metrics['fits_planned']} fits is not sane; {stop.advice} to go on"
+        )
     reporter.show(_final_table(folder, metrics))
     if digits.practice:
         reporter.say(PRACTICE_WARNING)
+    if metrics["complete"]:
+        folder.note_told(True)
 
 
 def _what_is_left(todo: list[fits.FitSpec], folder: store.RunFolder, stop: Stop) -> str:
-    state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
+    try:
+        state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
+    except disk.DamagedError:
+        state = None  # the fit's next process tells of it
     saved = f" ({state['epochs']} of {todo[0].settings.train.epochs} epochs saved)" if state else ""
     names = ", ".join([todo[0].name + saved, *(spec.name for spec in todo[1:])])
     return (
         f"time limit of {duration(stop.limit)}: ended after {duration(stop.seconds())}; left out "
-        f"for now: {names}; repeat the command to go on"
+        f"for now: {names}; {stop.advice} to go on"
     )
 
 
 def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> store.RunFolder:
-    wanted = dump(request.config)
+    wanted = dump(request.config).encode()
 
     def goes_on(folder: store.RunFolder) -> bool:
+        if not folder.holds_config(wanted):
+            return folder.is_untouched()
         manifest = disk.read_json(folder.manifest)
+        if not manifest:
+            return True  # damaged; the fits have identities of their own, which are looked at
         same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
-        unfinished = manifest.get("complete") is False and folder.config.is_file()
-        return unfinished and same and folder.config.read_text() == wanted
+        # A complete run whose result nobody has seen was stopped in its last moment.
+        return same and not (manifest.get("complete") and folder.was_told())
 
     if request.out is None:
         return store.next_run_folder(request.root, request.name, goes_on)

@@ -110,8 +110,8 @@ def _standing(
         if facts is None:
             _check_state(folder, spec, reporter, allow_changed)
             return Standing(spec)
-        if facts.get("digest") == spec.again().digest():
-            spec = spec.again()  # its note of the first attempt is lost
+        if facts["identity"].get("attempt") == spec.attempt + 1:
+            spec = spec.again()  # its note of the first attempt is lost, or of other versions
         place = str(folder.fit_folder(spec.member, spec.fold))
         fits.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)

@@ -41,7 +41,8 @@ class Results:
         first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
         self._folds = folds.assignment(first, len(digits.train_labels))
         self._seconds_before = folder.read_seconds()
-        self._peak_before = disk.read_json(folder.metrics).get("peak_memory_bytes", 0)
+        peak = disk.read_json(folder.metrics).get("peak_memory_bytes")
+        self._peak_before = peak if isinstance(peak, int) else 0
 
     def earlier_provisional(self) -> dict:
         """Return the metrics of a provisional submission that an unfinished fit of this run made.
@@ -49,10 +50,15 @@ class Results:
         What another run made is deleted: it would be taken for this one's.
         """
         metrics = disk.read_json(self._folder.metrics)
-        planned = disk.read_json(self._folder.manifest).get("fits", {}).values()
+        planned = disk.read_json(self._folder.manifest).get("fits")
+        identities = [
+            plan.get("identity")
+            for plan in (planned.values() if isinstance(planned, dict) else ())
+            if isinstance(plan, dict)
+        ]
         own = {spec.digest() for spec in self._specs}
         changed = self._folder.changed_artefacts()
-        is_own = bool(own.intersection(plan["identity"] for plan in planned))
+        is_own = bool(own.intersection(identities))
         if is_own and self._folder.submission.name not in changed:
             # One of finished fits, which are damaged now, stays too until there is a new one.
             sound = not changed and metrics.get("provisional_identity") in own
@@ -140,12 +146,13 @@ class Results:
             return str(error)
         return None
 
-    def update_provisionally(self, spec: FitSpec, test: np.ndarray) -> dict:
+    def update_provisionally(self, spec: FitSpec, test: np.ndarray, epochs: float) -> dict:
         """Make a submission while no fit is finished; the first finished one replaces it.
 
         Args:
             spec: the unfinished fit.
             test: (m, 10) probabilities of the test rows, from its averaged weights so far.
+            epochs: how many it has seen, as a fraction.
 
         Returns:
             The content of `metrics.json`, without an out-of-fold figure: there is none.
@@ -154,7 +161,11 @@ class Results:
             UserError: the net has learnt too little, its answer is no sane submission.
         """
         self._write_submission(test)
-        source = {"provisional_fit": spec.name, "provisional_identity": spec.digest()}
+        source = {
+            "provisional_fit": spec.name,
+            "provisional_identity": spec.digest(),
+            "provisional_epochs": epochs,
+        }
         return self._write_metrics(source, test, False, 0)
 
     def _write_submission(self, test: np.ndarray) -> None:

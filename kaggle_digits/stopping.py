@@ -31,6 +31,8 @@ class Stopped(BaseException):
 class Stop:
     """Knows how much time is left; the clock runs from its making.
 
+    Its `advice` says to people how to go on after a stop.
+
     Args:
         limit: seconds from now on, None: as long as it takes.
     """
@@ -39,6 +41,7 @@ class Stop:
         self.start = time.monotonic()
         self.limit = limit
         self.signal: int | None = None
+        self.advice = "repeat the command"
         self._signal_came = math.inf
         self._deferred = False
 
@@ -99,6 +102,6 @@ def parse_limit(text: str) -> float:
     match = re.fullmatch(rf"(?:{number}h)? ?(?:{number}m)? ?(?:{number}s)?", text.strip().lower())
     parts = match.groups(default="0") if match else ()
     seconds = sum(float(part) * UNITS[unit] for part, unit in zip(parts, "hms", strict=False))
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise UserError(f"--time-limit: expected a duration such as 8h30m or 45m, found {text!r}")
     return seconds

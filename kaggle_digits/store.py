@@ -72,14 +72,15 @@ class Cache:
             self._sound.add(path)
         return path in self._sound and path.is_file()
 
-    def clear_half_written(self, bank: str) -> None:
-        """Delete variants of a bank that killed processes have half written."""
+    def clear_half_written(self) -> None:
+        """Delete what killed processes have half written."""
         import psutil
 
-        for path in (self.folder / "bank" / bank).glob(f"{disk.HALF}*"):
-            writer = path.name.removeprefix(disk.HALF).partition("-")[0]
-            if not psutil.pid_exists(int(writer)):
-                path.unlink(missing_ok=True)
+        for place in ("arrays", "bank/*"):
+            for path in self.folder.glob(f"{place}/{disk.HALF}*"):
+                writer = path.name.removeprefix(disk.HALF).partition("-")[0]
+                if not psutil.pid_exists(int(writer)):
+                    path.unlink(missing_ok=True)
 
     def write_variant(self, bank: str, variant: int, images: np.ndarray) -> None:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
@@ -125,10 +126,37 @@ class RunFolder:
 
     def is_ours(self) -> bool:
         """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
-        marks = (self.manifest, self.fits, self.folder / ".lock")
-        if not self.folder.exists() or any(mark.exists() for mark in marks):
+        if not self.folder.exists() or not any(self.folder.iterdir()):
             return True
-        return not any(self.folder.iterdir())
+        # Other programs' folders have a manifest.json too.
+        manifest = disk.read_json(self.manifest)
+        return (
+            {"hashes", "fits", "artefacts"} <= manifest.keys()
+            or ((self.folder / ".lock").exists() and (self.folder / ".owner").exists())
+            or any("identity" in disk.read_json(path) for path in self.fits.glob("*/fit.json"))
+        )
+
+    def is_untouched(self) -> bool:
+        """Tell whether no run has got further in it than to make the folder."""
+        marks = (self.manifest, self.config, self.fits)
+        return self.folder.is_dir() and self.is_ours() and not any(m.exists() for m in marks)
+
+    def holds_config(self, content: bytes) -> bool:
+        """Tell whether the run has a config, by its file or, if that is damaged, the manifest."""
+        noted = _dict(disk.read_json(self.manifest).get("artefacts")).get(self.config.name)
+        here = self.config.read_bytes() if self.config.is_file() else b""
+        return content == here or disk.digest_of_content(content) == noted
+
+    def was_told(self) -> bool:
+        """Tell whether a complete run's result has been shown to its end."""
+        return (self.folder / ".told").exists()
+
+    def note_told(self, told: bool) -> None:
+        """Note that the result has been shown, or that there will be another one."""
+        if told:
+            disk.write_bytes(self.folder / ".told", b"")
+        else:
+            (self.folder / ".told").unlink(missing_ok=True)
 
     def finished_fits(self) -> list[str]:
         """Name the folders of all finished fits, sound or not."""
@@ -137,7 +165,11 @@ class RunFolder:
     def read_seconds(self) -> dict[str, float]:
         """Read the seconds of all earlier invocations, as far as they were noted: wall, saving."""
         noted = disk.read_json(self.folder / ".seconds")
-        return {name: float(noted.get(name, 0.0)) for name in ("wall", "saving")}
+        # They only inform: a damaged number counts as none.
+        return {
+            name: float(noted[name]) if isinstance(noted.get(name), int | float) else 0.0
+            for name in ("wall", "saving")
+        }
 
     def write_seconds(self, seconds: dict[str, float]) -> None:
         """Note the seconds of all invocations so far."""
@@ -156,6 +188,7 @@ class RunFolder:
             self.augmentation,
             self.log,
             self.folder / ".seconds",
+            self.folder / ".told",
         ):
             path.unlink(missing_ok=True)
 
@@ -335,9 +368,11 @@ class RunFolder:
 
         A fit has checksums of its own; the log grows.
         """
-        artefacts = disk.read_json(self.manifest).get("artefacts", {}).items()
+        artefacts = _dict(disk.read_json(self.manifest).get("artefacts"))
         summary = [
-            (self.folder / name, expected) for name, expected in artefacts if "/" not in name
+            (self.folder / name, expected)
+            for name, expected in artefacts.items()
+            if "/" not in name
         ]
         return [
             path.name
@@ -357,13 +392,18 @@ class RunFolder:
         }
 
 
+def _dict(value: object) -> dict:
+    """Return a dict as it is, and of anything else, in a damaged file, none."""
+    return value if isinstance(value, dict) else {}
+
+
 def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool]) -> RunFolder:
     """Choose a folder for a run that was given none.
 
     Args:
         root: the folder of all runs.
         name: the config's name; folders are called `<name>-<number>`.
-        goes_on: tells whether a folder is an unfinished run of the same config and data.
+        goes_on: tells whether a folder is the place for this run.
 
     Returns:
         The newest folder that goes on, else the one with the next free number.

@@ -1,14 +1,18 @@
 """Fixtures that several test files share."""
 
-import os
-from pathlib import Path
+import shutil
+import signal
 
 import numpy as np
 import pytest
 
-import kaggle_digits
+pytest.register_assert_rewrite("lives")
+import lives  # noqa: E402
 
-OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=25, help="kills of pytest -m chaos")
+    parser.addoption("--chaos-seed", type=int, help="draws the moments of pytest -m chaos")
 
 
 @pytest.fixture
@@ -19,9 +23,22 @@ def tiny_images():
 
 @pytest.fixture
 def process_env():
-    """Return the environment for a new Python process that imports this package from anywhere.
+    """Return the environment for a new Python process, see `lives.environment`."""
+    return lives.environment()
 
-    It knows nothing of the data and the cache that this machine's user has.
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """Let a run of `lives.SETTINGS` come to its end.
+
+    Its folder is also there as a power cut in its last fit would leave it, as `cut-off`.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
-    return kept | {"PYTHONPATH": str(Path(kaggle_digits.__file__).parents[1])}
+    home = tmp_path_factory.mktemp("undisturbed")
+    job = lives.Job(home, home / "cache", out=home / "run")
+    life = job.begin()
+    assert life.wait_for(lambda: life.said("cnn fold 2, epoch 2/")), life.complaints
+    life.signal(signal.SIGSTOP)
+    shutil.copytree(job.run, home / "cut-off")
+    life.signal(signal.SIGCONT)
+    assert life.end() == 0, life.complaints
+    return job

@@ -122,6 +122,12 @@ def test_manifest_that_cannot_be_read(run, content):
     }
 
 
+@pytest.mark.parametrize("fits", [{"cnn-foldX": {}}, {"a-fold1": 3}])
+def test_manifest_that_is_damaged_in_a_fit(run, fits):
+    disk.write_json(run.manifest, disk.read_json(run.manifest) | {"fits": fits})
+    assert found(run)["manifest.json"][1] is True
+
+
 def test_disk_needed_by_hand():
     # One stage of width 2: kernel 9 * 2, batch norm 4 * 2; pooled to 14 x 14 x 2 = 392 inputs of
     # the last layer: 392 * 10 + 10. Keras counts all of them: 3,956.

@@ -642,8 +642,13 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     assert chosen(digits, "ensemble.method=vote") == "quick-5"
     assert chosen(digits, backend_name="jax") == "quick-5"
     assert chosen(mine) == "quick-5"
+    # By what is left of it a damaged folder is known all the same.
+    sound = (unfinished / "manifest.json").read_bytes()
     (unfinished / "manifest.json").write_text("{")
-    assert chosen(digits) == "quick-5"
+    assert chosen(digits) == "quick-4"
+    (unfinished / "manifest.json").write_bytes(sound)
+    (unfinished / "config.yaml").write_bytes(b"\xff")
+    assert chosen(digits, "ensemble.method=vote") == "quick-5"
 
 
 # A config and data of one's own

@@ -265,6 +265,13 @@ def test_epochs_of_the_second_attempt_are_no_matter_though_the_note_is_lost(run)
     assert run.survey()[0].to_do
 
 
+def test_second_attempt_of_another_bank_version_counts_if_that_is_allowed(run, monkeypatch):
+    run.finish(run.specs[0].again())
+    other = replace(run.specs[0], bank_key="f" * 32)
+    standings = planning.survey(run.folder, [other], run.reporter, allow_changed=True)
+    assert standings == [planning.Standing(other.again(), finished=True)]
+
+
 def test_second_attempt_counts_though_the_note_of_the_first_is_lost(run):
     run.finish(run.specs[0].again())
     assert run.survey()[0] == planning.Standing(run.specs[0].again(), finished=True)

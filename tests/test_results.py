@@ -323,7 +323,7 @@ def test_another_attempt_takes_the_place_of_a_fit(run):
 
 def test_provisional_submission(run):
     run.results.begin()
-    metrics = run.results.update_provisionally(run.specs[1], sure([2, 7, 1, 8, 2]))
+    metrics = run.results.update_provisionally(run.specs[1], sure([2, 7, 1, 8, 2]), 1.5)
     assert metrics == json.loads(run.folder.metrics.read_text())
     assert (metrics["provisional"], metrics["provisional_fit"]) == (True, "a fold 2")
     assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (False, 0, 4)
@@ -353,7 +353,7 @@ def earlier(tmp_path):
     """A folder in which an earlier process has left a provisional submission."""
     run = Run(tmp_path / "run")
     run.results.begin()
-    run.results.update_provisionally(run.specs[1], sure(TEST_LABELS))
+    run.results.update_provisionally(run.specs[1], sure(TEST_LABELS), 1.5)
     return run.folder
 
 
@@ -386,7 +386,7 @@ def test_submission_of_fits_that_are_damaged_now_stays_until_there_is_a_new_one(
 
 def test_labelled_test_rows_score_a_provisional_submission_too(tmp_path):
     run = Run(tmp_path / "run", test_labels=np.uint8([2, 7, 1, 8, 9]))
-    metrics = run.results.update_provisionally(run.specs[0], sure([2, 7, 1, 8, 2]))
+    metrics = run.results.update_provisionally(run.specs[0], sure([2, 7, 1, 8, 2]), 1.5)
     assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
 
 
@@ -400,7 +400,7 @@ def _shares_count(monkeypatch):
 def test_a_net_that_has_learnt_too_little_makes_no_submission(run):
     run.results.begin()
     with pytest.raises(UserError, match=r"submission\.csv.*each class in 5 to 20 %"):
-        run.results.update_provisionally(run.specs[0], sure([3] * 5))
+        run.results.update_provisionally(run.specs[0], sure([3] * 5), 1.5)
     assert not run.folder.submission.exists()
     assert not run.folder.metrics.exists()
 

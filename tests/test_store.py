@@ -373,13 +373,60 @@ def test_lock_leaves_other_hidden_files_alone(run):
         assert note.read_text() == "mine"
 
 
+def test_a_folder_in_which_no_run_has_begun_is_untouched(run):
+    assert not run.is_untouched()
+    with run.locked():
+        pass  # a process that was killed early leaves just this
+    assert run.is_untouched()
+    run.config.write_text("seed: 1")
+    assert not run.is_untouched()
+
+
+def test_config_is_known_by_its_file_or_by_the_manifest(run):
+    disk.write_bytes(run.config, b"seed: 1")
+    assert run.holds_config(b"seed: 1")
+    assert not run.holds_config(b"seed: 2")
+    disk.write_json(run.manifest, {"artefacts": run.checksums()})
+    run.config.write_bytes(b"\xff")
+    assert run.holds_config(b"seed: 1")
+    assert not run.holds_config(b"seed: 2")
+    run.manifest.write_text('{"artefacts": null}')
+    assert not run.holds_config(b"seed: 1")
+    assert run.changed_artefacts() == []
+
+
+def test_result_that_was_shown_is_noted(run):
+    assert not run.was_told()
+    run.note_told(True)
+    assert run.was_told()
+    for _ in range(2):
+        run.note_told(False)
+    assert not run.was_told()
+
+
+@pytest.mark.parametrize("content", ['{"wall": null, "saving": "x"}', "3", "{"])
+def test_damaged_seconds_count_as_none(run, content):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / ".seconds").write_text(content)
+    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+
+
 def test_new_empty_and_run_folders_are_ours(run):
     assert run.is_ours()
     run.folder.mkdir(parents=True, exist_ok=True)
     assert run.is_ours()
     (run.folder / "thesis.tex").write_text("mine")
     assert not run.is_ours()
-    run.manifest.write_text("{}")
+    # Other programs have such files as well.
+    run.fits.mkdir()
+    (run.fits / "trees.txt").write_text("mine")
+    run.manifest.write_text('{"name": "my extension", "fits": 1}')
+    assert not run.is_ours()
+    run.manifest.write_text('{"hashes": "", "fits": {}, "artefacts": {}}')
+    assert run.is_ours()
+    run.manifest.unlink()
+    assert not run.is_ours()
+    run.write_fit("cnn", 0, {}, {"identity": {}})
     assert run.is_ours()
 
 
