@@ -7,6 +7,9 @@ when the time is up, the net at hand predicts a provisional submission.
 from __future__ import annotations
 
 import math
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 # long limit: in hours a machine may come to be busy with other things.
 EXIT_SECONDS = 5.0
 EXIT_SHARE = 0.005
+# So late a process that is held up (a backend can take seconds to let go of an epoch) just ends.
+FORCE_SECONDS = 1.5
 # What a backend takes to start and to make its first step, where nothing is known yet.
 START_SECONDS = 12.0
 # A forward pass takes a third to a fourth of a step's time, but a prediction has to start first.
@@ -66,7 +71,16 @@ class Fitting:
         self._results, self._stop, self._reporter = results, stop, reporter
         self._draw_seconds, self._first_step_seconds = draw_seconds, 0.0
         self._epochs_done = 0.0
+        self._finish_seconds: dict[str, float] = {}
         self.metrics = metrics
+
+    def end_in_time(self) -> None:
+        """See to it that the process ends before the time limit, even if a step hangs."""
+        if self._stop.limit is None:
+            return
+        timer = threading.Timer(max(0.0, self._stop.seconds_left() - FORCE_SECONDS), self._leave)
+        timer.daemon = True
+        timer.start()
 
     def run(self, specs: list[fits.FitSpec]) -> list[fits.FitSpec]:
         """Train fits in their order as far as the time goes.
@@ -103,6 +117,7 @@ class Fitting:
                 self._predict_provisionally(spec, trained)
             return False
         result = fits.finish_fit(spec, self._inputs, trained)
+        self._finish_seconds[spec.member] = result.predict_seconds
         if not (np.isfinite(result.heldout).all() and np.isfinite(result.test).all()):
             return self._note_sick(spec, "its predictions are not numbers")
         fits.save_fit(self._folder, spec, result)
@@ -207,7 +222,11 @@ class Fitting:
         return self._stop.seconds_left() > exit_seconds(self._stop) + needed
 
     def _is_time_to_finish(self, spec: fits.FitSpec) -> bool:
-        needed = exit_seconds(self._stop) + self._seconds_to_predict(spec, heldout=True)
+        needed = self._seconds_to_predict(spec, heldout=True)
+        # As long as an earlier fit of this net took, with room for a machine that is busier now.
+        needed = exit_seconds(self._stop) + min(
+            needed, 1.5 * self._finish_seconds.get(spec.member, math.inf)
+        )
         # After a signal a first fit is finished rather than used half; others can wait.
         if self._stop.signal is not None and self.metrics.get("fits_finished"):
             return False
@@ -236,6 +255,17 @@ class Fitting:
             spec.bank_key, spec.variant_of_epoch(epoch)
         )
         return 0.0 if there else self._draw_seconds
+
+    def _leave(self) -> None:
+        """End the process in time, whatever its main thread is doing; all that counts is saved."""
+        if not self._folder.submission.is_file():
+            return
+        self._reporter.say(
+            f"time limit of {duration(self._stop.limit)}: ended in the middle of a step; what is "
+            f"finished is in the submission, whole epochs are saved; {self._stop.advice} to go on"
+        )
+        sys.stdout.flush()
+        os._exit(0)
 
     # What people see
 

@@ -139,6 +139,7 @@ def _run_in(
         # What is drawn is kept: where no time is left to train, the next invocation has more.
         if stop.seconds_left() > START_SECONDS + exit_seconds(stop):
             fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
+            fitting.end_in_time()
             todo = fitting.run(todo)
             metrics = fitting.metrics
         if not todo and not metrics.get("fits_finished"):

@@ -126,7 +126,11 @@ class RunFolder:
 
     def is_ours(self) -> bool:
         """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
-        if not self.folder.exists() or not any(self.folder.iterdir()):
+        # A process that was killed while it took the folder may have left no more than this.
+        taken = (".lock", ".owner", disk.HALF)
+        if not self.folder.exists() or all(
+            path.name.startswith(taken) for path in self.folder.iterdir()
+        ):
             return True
         # Other programs' folders have a manifest.json too.
         manifest = disk.read_json(self.manifest)

@@ -37,6 +37,17 @@ def kill_once(job: Job, reached: Callable[[], object]) -> None:
     assert life.end(signal.SIGKILL) == -signal.SIGKILL
 
 
+def test_killed_while_it_took_its_folder(tmp_path, undisturbed):
+    job = Job(tmp_path, undisturbed.cache, out=tmp_path / "run")
+    job.run.mkdir()
+    (job.run / ".lock").touch()
+    (job.run / f"{disk.HALF}99999-.owner").touch()
+    life = job.begin()
+    reached = life.wait_for(lambda: life.said("run folder: "))
+    life.end(signal.SIGKILL)
+    assert reached, life.complaints
+
+
 # Stage -> whether a life has reached it; the lives follow each other in one folder.
 STAGES = {
     "reading": lambda job, life: life.said("PRACTICE DATA"),
