@@ -269,10 +269,6 @@ def main() -> None:
         if message is None:
             raise
         _fail(f"{message()} (kaggle-digits --help lists the commands and their options)")
-    if stop.limit is not None:
-        # What a backend does at the end of a process can take seconds, and nobody needs it.
-        sys.stdout.flush()
-        os._exit(0)
     sys.exit(status if isinstance(status, int) else 0)
 
 
