@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from kaggle_digits.errors import UserError
 
 # After a signal, seconds for a last submission. Whoever sends SIGTERM often kills after 30.
 GRACE = 20.0
+RAISED_AGAIN = 0.01  # seconds after which a stop that was ignored is raised again
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -62,6 +64,7 @@ class Stop:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
+        sys.unraisablehook = self._notice_ignored
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -82,8 +85,20 @@ class Stop:
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, signal.SIG_DFL)
         self.signal, self._signal_came = number, time.monotonic()
+        self._raise()
+
+    def _raise(self, *_: object) -> None:
         if not self._deferred:
-            raise Stopped(number)
+            raise Stopped(self.signal)
+
+    def _notice_ignored(self, unraisable: sys.UnraisableHookArgs) -> None:
+        # A signal may come while a finalizer or a callback from C runs, where Python can only
+        # report an exception and go on: raise it again once that is over.
+        if not isinstance(unraisable.exc_value, Stopped):
+            sys.__unraisablehook__(unraisable)
+        else:
+            signal.signal(signal.SIGALRM, self._raise)
+            signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN)
 
 
 def parse_limit(text: str) -> float:

@@ -2,6 +2,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +19,10 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture
 def own_signals():
     """Give pytest back the signals that a test has taken."""
-    before = {number: signal.getsignal(number) for number in BOTH}
+    before = {number: signal.getsignal(number) for number in (*BOTH, signal.SIGALRM)}
+    hook = sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -134,6 +137,55 @@ def test_a_signal_stops_at_once(number):
     assert (caught.value.number, stop.signal) == (number, number)
     # Whichever comes second ends the process as if nobody had watched.
     assert [signal.getsignal(other) for other in BOTH] == [signal.SIG_DFL] * 2
+
+
+class Finalized:
+    """Gets a signal while it is finalized, where Python ignores all exceptions."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_stop_that_was_ignored_is_raised_again(capsys):
+    stop = Stop()
+    stop.watch()
+    things = [Finalized()]
+    things.clear()
+    with pytest.raises(Stopped) as stopped:
+        time.sleep(60)
+    assert stopped.value.number == stop.signal == signal.SIGTERM
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_stop_that_was_ignored_waits_for_the_end_of_a_deferred_block():
+    stop = Stop()
+    stop.watch()
+    came = []
+
+    def work():
+        with stop.deferred():
+            things = [Finalized()]
+            things.clear()
+            time.sleep(10 * stopping.RAISED_AGAIN)
+            came.append(stop.signal)
+
+    with pytest.raises(Stopped):
+        work()
+    assert came == [signal.SIGTERM]
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_other_ignored_exceptions_are_reported_as_ever(capsys):
+    class Broken:
+        def __del__(self):
+            raise ValueError("of its own")
+
+    Stop().watch()
+    things = [Broken()]
+    things.clear()
+    assert "ValueError: of its own" in capsys.readouterr().err
 
 
 def test_no_library_takes_a_stop_for_an_error_of_its_own():
