@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from kaggle_digits.config import Augment
+from kaggle_digits.sections import Augment
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
 

@@ -11,15 +11,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from multiprocessing import connection
+from pathlib import Path
 
 import numpy as np
 
 from kaggle_digits import augment, disk, store
-from kaggle_digits.config import Augment
 from kaggle_digits.errors import UserError
+from kaggle_digits.sections import Augment
 
 # A new process takes seconds to import OpenCV and albumentations; below this many images the one
 # that runs already is faster.
@@ -77,12 +78,14 @@ def fill(
         worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS
         processes = min(os.cpu_count() or 1, worth, len(missing))
     jobs = [(cache.folder, key, config, seed, number) for number in missing]
-    if processes > 1:
-        drawn = _draw_at_once(images, jobs, processes, stop)
-    else:
-        drawn = _draw_in_turn(images, jobs, stop)
     done = 0
-    with closing(drawn):  # whatever happens, the processes end now
+    with ExitStack() as stack:
+        if processes > 1:
+            place = stack.enter_context(cache.lent(key, images))
+            drawn = _draw_at_once(place, jobs, processes, stop)
+        else:
+            drawn = _draw_in_turn(images, jobs, stop)
+        stack.enter_context(closing(drawn))  # whatever happens, the processes end now
         for done in drawn:
             if listener:
                 listener(done, len(jobs))
@@ -98,9 +101,13 @@ def _draw_in_turn(images: np.ndarray, jobs: list[tuple], stop: Callable[[], bool
 
 
 def _draw_at_once(
-    images: np.ndarray, jobs: list[tuple], processes: int, stop: Callable[[], bool]
+    images: Path, jobs: list[tuple], processes: int, stop: Callable[[], bool]
 ) -> Iterator[int]:
-    """Draw in several processes, which end at once when this one stops or dies."""
+    """Draw in several processes, which end at once when this one stops or dies.
+
+    They read the images from a file: handed over as an argument, so many would fill the pipe to a
+    process that dies at its start, and this one would wait for ever.
+    """
     # spawn: a forked copy of a process in which a backend has started may hang.
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
@@ -155,9 +162,9 @@ def _draw(images: np.ndarray, folder, key: str, config: Augment, seed: int, numb
 _worker_images: np.ndarray
 
 
-def _start_worker(images: np.ndarray, parent: connection.Connection) -> None:
+def _start_worker(images: Path, parent: connection.Connection) -> None:
     global _worker_images
-    _worker_images = images
+    _worker_images = np.load(images, mmap_mode="r")
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 

@@ -22,9 +22,10 @@ from rich.table import Table
 
 from kaggle_digits import backend, bank, data, disk, machine, rivals, store
 from kaggle_digits import config as configs
-from kaggle_digits.config import Augment, Config, MemberSettings
+from kaggle_digits.config import Config
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.rivals import OURS, seconds_of
+from kaggle_digits.sections import Augment, MemberSettings
 
 # Stages and rows of the table.
 CSV_COLD = "train.csv and test.csv, cold"

@@ -179,24 +179,90 @@ def extend(
 
 
 @app.command()
+def tune(
+    context: typer.Context,
+    config: ConfigOption = "quick",
+    data: DataOption = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials in all. Without it: tune.trials, else 20, of a grid all."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Search folder. Without it: the newest unfinished one of the same config and data "
+            "under submissions/, else a new one there."
+        ),
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(help="Write the best config here too: configs/NAME.yaml.")
+    ] = None,
+    max_seconds_per_fit: Annotated[
+        float | None, typer.Option(min=0, help="No trial whose fits train longer than this.")
+    ] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(min=1, help="No trial whose nets have more parameters than this.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Hold the best against this config too, on the untouched folds: a name or a path; "
+            "repeatable."
+        ),
+    ] = None,
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="End within this time, with the best config so far: 8h30m, 45m, 90s. The same "
+            "command goes on later.",
+        ),
+    ] = None,
+    allow_changed_versions: VersionsOption = False,
+) -> None:
+    """Search the settings in the config's tune section with KerasTuner; repeated, it goes on."""
+    from kaggle_digits import config as configs
+    from kaggle_digits import tuning
+    from kaggle_digits.progress import Reporter
+
+    _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache), ("--save", save))
+    request = tuning.Request(
+        config=configs.load(config, set_ or ()),
+        name=Path(config).stem,
+        data=data,
+        out=Path(out) if out else None,
+        root=Path("submissions"),
+        cache=_cache_folder(cache),
+        trials=trials,
+        save=Path(save) if save else None,
+        seconds_per_fit=max_seconds_per_fit,
+        parameters=max_parameters,
+        against={name: configs.load(name) for name in against or ()},
+        allow_changed_versions=allow_changed_versions,
+    )
+    tuning.tune(request, Reporter(), _limited(context, time_limit))
+
+
+@app.command()
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The folder of a run to check too.")
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="The folder of a run or a search to check too."),
     ] = None,
     config: ConfigOption = "quick",
     data: DataOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Check the installation, and what a run folder holds and would do if repeated."""
+    """Check the installation, and what a run's or search's folder holds."""
     from kaggle_digits import config as configs
     from kaggle_digits import doctor as doctors
-    from kaggle_digits import store
     from kaggle_digits.progress import Reporter
 
     _refuse_empty_paths(("--data", data), ("--cache", cache))
-    run_folder = None if folder is None else store.RunFolder(folder)
     doctors.examine(
-        configs.load(config), Path(config).stem, data, _cache_folder(cache), run_folder, Reporter()
+        configs.load(config), Path(config).stem, data, _cache_folder(cache), folder, Reporter()
     )
 
 

@@ -7,204 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
-import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from kaggle_digits.errors import UserError
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
-Width = Annotated[int, Field(ge=1, le=8192)]
-SIDE = 28  # of an image, pixels
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Data(Section):
-    """Where the competition's files are."""
-
-    path: str | None = Field(None, description="folder or zip; --data goes before it")
-
-
-class Folds(Section):
-    """How the training rows are split for out-of-fold predictions."""
-
-    count: int = Field(3, ge=2, le=50, description="number of stratified folds")
-
-
-class Elastic(Section):
-    """Smooth random displacement, as handwriting varies (Simard et al. 2003)."""
-
-    p: Probability = Field(0.5, description="share of images that it is applied to")
-    alpha: float = Field(30.0, gt=0, description="strength of the displacement")
-    sigma: float = Field(5.0, ge=1, description="smoothness of the displacement, pixels")
-
-
-class Grid(Section):
-    """Grid distortion: neighbouring strips of the image are stretched or squeezed."""
-
-    p: Probability = Field(0.0, description="share of images that it is applied to")
-    steps: int = Field(4, ge=1, le=14, description="number of strips in each direction")
-    limit: Probability = Field(0.3, description="largest stretch of a strip, share of its width")
-
-
-class Augment(Section):
-    """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
-
-    variants: int | None = Field(
-        None, ge=1, description="augmented copies of all rows in the bank; null: one an epoch"
-    )
-    rotate: Range = Field((-12.0, 12.0), description="rotation, degrees")
-    scale: Range = Field((0.9, 1.1), description="zoom factor, each axis on its own")
-    translate: Range = Field((-0.1, 0.1), description="shift, share of width and height")
-    shear: Range = Field((-8.0, 8.0), description="slant, degrees")
-    affine_p: Probability = Field(1.0, description="share of images that are moved like this")
-    elastic: Elastic = Elastic()
-    grid: Grid = Grid()
-
-    def canonical(self) -> Augment:
-        """Return settings of the same images: a change that never happens has its defaults."""
-        changes: dict[str, Any] = {}
-        if self.elastic.p == 0:
-            changes["elastic"] = Elastic(p=0)
-        if self.grid.p == 0:
-            changes["grid"] = Grid(p=0)
-        if self.affine_p == 0:
-            for name in ("rotate", "scale", "translate", "shear"):
-                changes[name] = Augment.model_fields[name].default
-        return self.model_copy(update=changes)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Augment:
-        for name in ("rotate", "scale", "translate", "shear"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: the lower end {low} is above the upper end {high}")
-        if self.scale[0] <= 0:
-            raise ValueError(f"scale: must be above 0, found {self.scale[0]}")
-        return self
-
-
-class Stage(Section):
-    """Convolutions of one width; each is convolution, (pooling), batch norm, ReLU."""
-
-    width: int = Field(ge=1, le=2048, description="channels")
-    depth: int = Field(1, ge=1, le=50, description="number of convolutions")
-    kernel: int = Field(3, ge=1, le=28, description="side of the kernel, pixels")
-    pool: Literal["none", "first", "last"] = Field(
-        "none", description="where 2x2 max pooling follows a convolution of the stage, if at all"
-    )
-    padding: Literal["same", "valid"] = Field("same", description="keep the size, or shrink")
-    stride: Literal[1, 2] = Field(1, description="step of the stage's first convolution, pixels")
-
-
-class Model(Section):
-    """A deep batch-norm CNN: stages one after the other, then a head."""
-
-    stages: tuple[Stage, ...] = Field(
-        (
-            Stage(width=24, pool="first"),
-            Stage(width=48, depth=2, pool="last"),
-            Stage(width=96, depth=2, pool="last"),
-        ),
-        min_length=1,
-        description="from the image to the head",
-    )
-    head: Literal["flatten", "average", "max"] = Field(
-        "flatten", description="how the last map becomes a vector"
-    )
-    dense: tuple[Width, ...] = Field((), description="widths of hidden layers in the head")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of inputs dropped before a dense")
-
-    @model_validator(mode="after")
-    def _leaves_a_map(self) -> Model:
-        side = SIDE
-        for number, stage in enumerate(self.stages):
-            for position in range(1, stage.depth + 1):
-                if stage.padding == "valid":
-                    side -= stage.kernel - 1
-                if position == 1:
-                    side = math.ceil(side / stage.stride)
-                if (stage.pool, position) in (("first", 1), ("last", stage.depth)):
-                    side //= 2
-                if side < 1:
-                    raise ValueError(
-                        f"stages.{number}: nothing is left of the image after convolution "
-                        f"{position}; pool less, or use padding: same"
-                    )
-        return self
-
-
-class Train(Section):
-    """How one net is trained."""
-
-    epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
-    batch_size: int = Field(128, ge=2, description="images a step")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
-    learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear rise before the cosine fall")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share given to all classes")
-    ema_epochs: float = Field(
-        0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
-    )
-    threads: int = Field(2, ge=1, description="CPU threads; results depend on the number")
-
-    def canonical(self) -> Train:
-        """Return settings of the same training: what the optimizer has not is at its default."""
-        if self.optimizer == "sgd":
-            return self
-        return self.model_copy(update={"momentum": Train.model_fields["momentum"].default})
-
-    @model_validator(mode="after")
-    def _spans_fit(self) -> Train:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs: must be below epochs ({self.epochs}), found {self.warmup_epochs}"
-            )
-        return self
-
-
-class Member(Section):
-    """What a member of the ensemble changes in `model`, `train` or `augment`."""
-
-    model: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    augment: dict[str, Any] = {}
-
-
-class Ensemble(Section):
-    """How the fits' probabilities become one prediction."""
-
-    method: Literal["arithmetic", "geometric", "vote"] = Field(
-        "arithmetic", description="mean of probabilities, of their logarithms, or majority"
-    )
-
-
-class MemberSettings(Section):
-    """The resolved settings of one member; what its fits depend on."""
-
-    model: Model
-    train: Train
-    augment: Augment
-
+from kaggle_digits.sections import (
+    Augment,
+    Data,
+    Ensemble,
+    Folds,
+    Member,
+    MemberSettings,
+    Model,
+    Section,
+    Train,
+    Tune,
+    Tuned,
+)
 
 MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 
 
 class Config(Section):
-    """All settings of a run; the defaults are those of the shipped config `quick`."""
+    """All settings of a run; the defaults are those of the shipped `quick`, but for its search."""
 
     seed: int = Field(2026, ge=0, lt=2**31, description="start of every random number")
     data: Data = Data()
@@ -216,6 +47,17 @@ class Config(Section):
         {"cnn": Member()}, min_length=1, description="nets of the ensemble by name"
     )
     ensemble: Ensemble = Ensemble()
+    tune: Tune = Tune()
+    tuned: Tuned | None = None
+
+    @model_validator(mode="after")
+    def _leaves_folds_to_search(self) -> Config:
+        if self.tune.untouched >= self.folds.count:
+            raise ValueError(
+                f"tune.untouched: must be below folds.count ({self.folds.count}), found "
+                f"{self.tune.untouched}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _members_resolve(self) -> Config:
@@ -279,7 +121,9 @@ def _validate(model: type[Section], values: dict, where: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = (where + ".".join(str(part) for part in first["loc"])).rstrip(".")
+        # Of a union pydantic names the type too that it has tried.
+        location = [str(part) for part in first["loc"] if part not in ("int", "float")]
+        key = (where + ".".join(location)).rstrip(".")
         if first["type"] == "extra_forbidden":
             problem = f"unknown key, expected one of {_known_keys(model, first['loc'])}"
         else:
@@ -300,6 +144,8 @@ def _known_keys(model: type[Section], location: tuple) -> str:
             node = node.model_fields[part].annotation
         else:  # tuple[Stage, ...] or dict[str, Member]: the part is a place or a name
             node = next(item for item in reversed(get_args(node)) if item is not ...)
+        if isinstance(node, UnionType):  # Tuned | None
+            node = get_args(node)[0]
     return ", ".join(node.model_fields)
 
 
@@ -364,11 +210,62 @@ def _parse_override(override: str) -> dict:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as text
-    for part in reversed(key.strip().split(".")):
+    return _nested(key.strip(), value)
+
+
+def _nested(key: str, value: Any) -> dict:
+    for part in reversed(key.split(".")):
         value = {part: value}
     return value
 
 
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Change settings of a config.
+
+    Args:
+        config: stays as it is.
+        settings: dotted key -> value; a number in a key means a place in a list.
+
+    Returns:
+        The changed config.
+
+    Raises:
+        UserError: a key or value does not fit; names it.
+    """
+    values = config.model_dump(mode="json")
+    for key, value in settings.items():
+        values = _merge(values, _nested(key, value))
+    return from_values(values)
+
+
+def setting(config: Config, key: str) -> Any:
+    """Return a setting by its dotted key, JSON-ready; None if there is none.
+
+    Of a member it is what the member's fits use, its own or the common one.
+    """
+    value: Any = config.model_dump(mode="json")
+    parts = key.split(".")
+    if parts[0] == "members" and len(parts) > 2 and parts[1] in config.members:
+        value, parts = config.member(parts[1]).model_dump(mode="json"), parts[2:]
+    for part in parts:
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def without_tuning(config: Config) -> Config:
+    """Return the config without what only a search looks at."""
+    return config.model_copy(update={"tune": Tune()})
+
+
 def dump(config: Section) -> str:
     """Write a config as YAML that `load` reads back to an equal one."""
-    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)
+    values = config.model_dump(mode="json")
+    for name, default in (("tune", Tune()), ("tuned", None)):
+        if getattr(config, name, None) == default:
+            values.pop(name, None)
+    return yaml.safe_dump(values, sort_keys=False)

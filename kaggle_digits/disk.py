@@ -56,7 +56,8 @@ def digest(*parts: bytes | np.ndarray | str) -> str:
     """Hash parts in order with BLAKE2b to 32 hex digits; each part's length counts too."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
-        content = part.encode() if isinstance(part, str) else memoryview(part).cast("B")
+        content = memoryview(part.encode() if isinstance(part, str) else part)
+        content = content.cast("B") if content.nbytes else memoryview(b"")
         hasher.update(len(content).to_bytes(8, "little"))
         hasher.update(content)
     return hasher.hexdigest()
@@ -122,19 +123,34 @@ def whole_file(path: Path) -> Iterator[Path]:
     # The ending stays last: Keras chooses a file's format by it.
     beside = path.with_name(f"{HALF}{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        move(beside, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            move(beside, path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line what speaks against writing a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{error.filename or path}: cannot be written ({error.strerror}); make space or choose "
             "another folder (--out, --cache), then repeat the command"
         ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def read_json(path: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Checks an installation and a run folder, and says what a repeated command would do.
+"""Checks an installation and a run's or search's folder, and says what a repeated command would do.
 
 Reads only: nothing is made, mended or deleted here.
 """
@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from kaggle_digits import backend, bank, data, disk, fits, planning, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
+from kaggle_digits.search_folder import SearchFolder
 
 PACKAGE = "kaggle-digits"
 ROWS = {"practice": (1_400, 397), "competition": (42_000, 28_000)}
@@ -50,33 +52,38 @@ def examine(
     name: str,
     path: str | None,
     cache: Path,
-    folder: store.RunFolder | None,
+    folder: Path | None,
     reporter: Reporter,
 ) -> None:
-    """Look at everything that a run needs and, if one is given, at a run folder.
+    """Look at everything that a run needs and, if one is given, at a run's or search's folder.
 
     Args:
         config: the config that disk space is looked for.
         name: its name.
         path: value of --data, or None.
         cache: the cache folder.
-        folder: a run's folder, or None.
+        folder: a run's or search's folder, or None.
         reporter: gets the tables.
 
     Raises:
         UserError: there are problems; names the first.
     """
-    if folder is not None and not folder.manifest.is_file():
+    is_search = folder is not None and SearchFolder(folder).identity.is_file()
+    if folder is not None and not is_search and not store.RunFolder(folder).manifest.is_file():
         raise UserError(
-            f"{folder.folder}: expected the folder of a run, found no manifest.json in it; give "
-            "another folder"
+            f"{folder}: expected the folder of a run or a search, found no manifest.json and no "
+            "search.json in it; give another folder"
         )
     findings = [*_installation(), *_places(config, name, path, cache)]
     reporter.show(_table("Installation", findings))
     if folder is not None:
-        of_run = list(examine_run(folder))
-        reporter.show(_table(f"Run folder {folder.folder}", of_run))
-        findings += of_run
+        inside = list(
+            examine_search(SearchFolder(folder))
+            if is_search
+            else examine_run(store.RunFolder(folder))
+        )
+        reporter.show(_table(f"{'Search' if is_search else 'Run'} folder {folder}", inside))
+        findings += inside
     problems = [finding for finding in findings if finding.problem]
     if problems:
         first = problems[0]
@@ -220,6 +227,36 @@ def examine_run(folder: store.RunFolder) -> Iterator[Finding]:
         todo.append(f"train {rest} from the start")
     todo.append("make the submission anew from all of them")
     yield Finding("repeating the command would", ", ".join(todo))
+
+
+def examine_search(folder: SearchFolder) -> Iterator[Finding]:
+    """Hold a search's folder against its own records.
+
+    Args:
+        folder: the search's folder.
+
+    Yields:
+        What was found; the last finding says what repeating the command would do.
+    """
+    if owner := folder.owner():
+        yield Finding("in use", f"process {owner} is at work in it; what follows may change")
+    sound = 0
+    for run in folder.all_candidates():
+        for name in run.finished_fits():
+            member, _, number = name.rpartition("-fold")
+            try:
+                run.read_fit_arrays(member, int(number) - 1)
+                sound += 1
+            except disk.DamagedError as damage:
+                yield Finding(f"{run.folder.name} {name}", f"damaged: {damage.reason}", True)
+    results = folder.read_results().values()
+    counts = Counter(result.status for result in results)
+    trials = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none yet"
+    yield Finding("trials", trials)
+    yield Finding("best.yaml", "is there" if folder.best.is_file() else "not there yet")
+    going_on = [result.trial for result in results if result.status == "running"]
+    more = f", go on with trial {', '.join(going_on)}" if going_on else ""
+    yield Finding("repeating the command would", f"reuse {sound} finished fits{more}")
 
 
 def _examine_fit(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kaggle_digits.config import Config, Member, from_values
+from kaggle_digits.config import Config, from_values
 from kaggle_digits.errors import UserError
+from kaggle_digits.sections import Member
 
 
 def with_members_of(config: Config, other: Config, where: str) -> Config:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kaggle_digits import backend, disk, fits, store
+from kaggle_digits import backend, fits, fitspec, store
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
 from kaggle_digits.stopping import Stop
@@ -60,7 +60,7 @@ class Fitting:
         self,
         folder: store.RunFolder,
         cache: store.Cache,
-        inputs: fits.Inputs,
+        inputs: fitspec.Inputs,
         results: Results,
         metrics: dict,
         draw_seconds: float,
@@ -82,7 +82,7 @@ class Fitting:
         timer.daemon = True
         timer.start()
 
-    def run(self, specs: list[fits.FitSpec]) -> list[fits.FitSpec]:
+    def run(self, specs: list[fitspec.FitSpec]) -> list[fitspec.FitSpec]:
         """Train fits in their order as far as the time goes.
 
         Args:
@@ -107,7 +107,7 @@ class Fitting:
                 return specs[number:]
         return []
 
-    def _fit(self, spec: fits.FitSpec) -> bool:
+    def _fit(self, spec: fitspec.FitSpec) -> bool:
         """Train one fit, a sick one once more; tell whether no more is to be done for it."""
         trained = self._train(spec)
         if reason := fits.sickness(trained):
@@ -129,7 +129,7 @@ class Fitting:
         )
         return True
 
-    def _train(self, spec: fits.FitSpec) -> train.Trained:
+    def _train(self, spec: fitspec.FitSpec) -> train.Trained:
         self._began, self._first_step_seconds = time.monotonic(), 0.0
 
         def keep(state: train.State) -> None:
@@ -142,25 +142,12 @@ class Fitting:
                 self._inputs,
                 self._cache,
                 partial(self._report, show, spec),
-                state=self._read_state(spec),
+                state=fits.resume(self._folder, spec, self._reporter.say),
                 keep=keep,
                 stop=partial(self._must_stop, spec),
             )
 
-    def _read_state(self, spec: fits.FitSpec) -> train.State | None:
-        """Find out where a fit that was cut off goes on."""
-        try:
-            state = fits.load_state(self._folder, spec)
-        except disk.DamagedError as damage:
-            self._reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} starts over")
-            return None
-        if state:
-            self._reporter.say(
-                f"{spec.name} goes on after epoch {state.epochs}, saved before it was cut off"
-            )
-        return state
-
-    def _note_sick(self, spec: fits.FitSpec, reason: str) -> bool:
+    def _note_sick(self, spec: fitspec.FitSpec, reason: str) -> bool:
         fits.note_sick(self._folder, spec, reason)
         if spec.attempt < fits.ATTEMPTS:
             again = spec.again()
@@ -177,7 +164,7 @@ class Fitting:
             self.metrics = self._results.update()
         return True
 
-    def _predict_provisionally(self, spec: fits.FitSpec, trained: train.Trained) -> None:
+    def _predict_provisionally(self, spec: fitspec.FitSpec, trained: train.Trained) -> None:
         """Make a submission from the averaged weights of a fit that is not whole."""
         if self._stop.seconds_left() < self._seconds_to_predict(spec, heldout=False):
             return
@@ -195,7 +182,7 @@ class Fitting:
 
     # The time there is
 
-    def _must_stop(self, spec: fits.FitSpec, epochs_done: float) -> bool:
+    def _must_stop(self, spec: fitspec.FitSpec, epochs_done: float) -> bool:
         """Tell, after a step, whether training has to end there."""
         if self._stop.signal is not None:
             return True
@@ -212,7 +199,7 @@ class Fitting:
             ahead = self._epoch_seconds(spec) if whole else 0.0
         return left < exit_seconds(self._stop) + waiting + ahead
 
-    def _is_room_for_an_epoch(self, spec: fits.FitSpec) -> bool:
+    def _is_room_for_an_epoch(self, spec: fitspec.FitSpec) -> bool:
         # The next fit takes as long to make its first step as the one before, if there was one.
         needed = self._first_step_seconds
         if self.metrics.get("fits_finished"):
@@ -221,7 +208,7 @@ class Fitting:
             needed += self._seconds_to_predict(spec, heldout=False)
         return self._stop.seconds_left() > exit_seconds(self._stop) + needed
 
-    def _is_time_to_finish(self, spec: fits.FitSpec) -> bool:
+    def _is_time_to_finish(self, spec: fitspec.FitSpec) -> bool:
         needed = self._seconds_to_predict(spec, heldout=True)
         # As long as an earlier fit of this net took, with room for a machine that is busier now.
         needed = exit_seconds(self._stop) + min(
@@ -232,7 +219,7 @@ class Fitting:
             return False
         return self._stop.seconds_left() > needed
 
-    def _seconds_to_predict(self, spec: fits.FitSpec, heldout: bool) -> float:
+    def _seconds_to_predict(self, spec: fitspec.FitSpec, heldout: bool) -> float:
         from kaggle_digits import train
 
         # Estimated layer by layer, so a row takes as long as a training step takes for it.
@@ -242,7 +229,7 @@ class Fitting:
         # What a backend compiles for a step, it compiles again, at most as much, for predictions.
         return self._first_step_seconds + self._seconds_for(images)
 
-    def _epoch_seconds(self, spec: fits.FitSpec) -> float:
+    def _epoch_seconds(self, spec: fitspec.FitSpec) -> float:
         return self._seconds_for(len(self._inputs.train_labels) - len(spec.heldout_rows))
 
     def _seconds_for(self, images: float) -> float:
@@ -250,7 +237,7 @@ class Fitting:
         speed = self._forecast.images_per_second
         return images / speed if speed > 0 else 0.0
 
-    def _seconds_to_draw(self, spec: fits.FitSpec, epoch: int) -> float:
+    def _seconds_to_draw(self, spec: fitspec.FitSpec, epoch: int) -> float:
         there = epoch >= spec.settings.train.epochs or self._cache.has_variant(
             spec.bank_key, spec.variant_of_epoch(epoch)
         )
@@ -272,7 +259,7 @@ class Fitting:
     def _report(
         self,
         show: Callable[[float, str], None],
-        spec: fits.FitSpec,
+        spec: fitspec.FitSpec,
         epochs_done: float,
         entry: dict | None,
     ) -> None:
@@ -299,7 +286,7 @@ class Fitting:
 class _Forecast:
     """Forecasts how long the fits still take from the images that they have yet to see."""
 
-    def __init__(self, specs: list[fits.FitSpec], rows: int) -> None:
+    def __init__(self, specs: list[fitspec.FitSpec], rows: int) -> None:
         self._before: dict[str, float] = {}
         self._images: dict[str, float] = {}
         self._total = 0.0
@@ -314,7 +301,7 @@ class _Forecast:
         """Measure the speed anew: a fit is trained once more."""
         self._first = None
 
-    def at(self, spec: fits.FitSpec, share: float) -> tuple[float, float, float]:
+    def at(self, spec: fitspec.FitSpec, share: float) -> tuple[float, float, float]:
         """Look ahead when `share` of a fit is done.
 
         Returns:

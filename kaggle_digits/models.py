@@ -4,6 +4,7 @@ What costs time on a CPU is not the 3x3 convolutions but batch norm, ReLU and Dr
 So pooling comes before normalising, and Dropout stands in the head only.
 """
 
+import math
 from collections.abc import Iterator
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from kaggle_digits.backend import fused_batch_norm
-from kaggle_digits.config import Model
+from kaggle_digits.sections import Model
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -93,3 +94,21 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
     initializer = keras.initializers.GlorotUniform(seed=next(seeds))
     outputs = layers.Dense(10, kernel_initializer=initializer, dtype="float32", name="logits")(x)
     return keras.Model(inputs, outputs, name="digits_cnn")
+
+
+def cost(model: keras.Model) -> tuple[int, int]:
+    """Count what a net costs.
+
+    Args:
+        model: built by `build`.
+
+    Returns:
+        (parameters; floating-point operations of one image's forward pass through convolutions and
+        dense layers, which are nearly all, a multiplication and an addition counted as two).
+    """
+    flops = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            places = math.prod(layer.output.shape[1:-1])
+            flops += 2 * places * math.prod(layer.kernel.shape)
+    return model.count_params(), flops

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from kaggle_digits import backend, bank, data, disk, fits, planning, store
+from kaggle_digits import backend, bank, data, disk, fits, fitspec, planning, store
+from kaggle_digits import config as configs
 from kaggle_digits.config import Config, dump
 from kaggle_digits.errors import UserError
 from kaggle_digits.fitting import START_SECONDS, Fitting, exit_seconds
@@ -18,12 +19,6 @@ from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.results import Results
 from kaggle_digits.stopping import Stop
 
-PRACTICE_WARNING = (
-    "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
-    "digits. Its submission is NOT for upload. Get the real files from "
-    "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
-    "--data."
-)
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
 # Of a time limit's rest, the part that drawing may take before training begins; the variants that
 # are missing then are drawn when an epoch needs them.
@@ -70,18 +65,14 @@ def run(request: Request, reporter: Reporter, stop: Stop) -> store.RunFolder:
         Stopped: a signal came; nothing finished is lost.
         UserError: anything a person can mend; nothing finished is lost.
     """
-    config = request.config
+    config = configs.without_tuning(request.config)
+    request = replace(request, config=config)
     if request.restart:
         stop.advice = "repeat the command without --restart"
     backend_name = backend.name()
-    source = data.find_source(config.data.path if request.data is None else request.data)
-    if source.practice:
-        reporter.say(PRACTICE_WARNING)
     cache = store.Cache(request.cache, notice=reporter.say)
-    cache.clear_half_written()
-    digits = data.load(source, cache.arrays)
-    data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
-    inputs = fits.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
+    digits = planning.load_digits(config, request.data, cache, reporter)
+    inputs = fitspec.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
     folder = _choose_folder(request, digits, backend_name)
     with folder.locked():
         if request.restart:
@@ -95,7 +86,7 @@ def _run_in(
     request: Request,
     cache: store.Cache,
     digits: data.Digits,
-    inputs: fits.Inputs,
+    inputs: fitspec.Inputs,
     backend_name: str,
     stop: Stop,
     reporter: Reporter,
@@ -103,7 +94,7 @@ def _run_in(
     """Do the job in a folder that no other process is at work in."""
     config = request.config
     split = planning.read_or_make_split(folder, inputs.train_labels, config, reporter)
-    planned = fits.plan(config, inputs, split, backend_name)
+    planned = fitspec.plan(config, inputs, split, backend_name)
     standings = planning.survey(folder, planned, reporter, request.allow_changed_versions)
     planning.check_makers(folder, standings, request.allow_changed_versions, reporter)
     todo = [standing.spec for standing in standings if standing.to_do]
@@ -158,12 +149,12 @@ def _run_in(
         )
     reporter.show(_final_table(folder, metrics))
     if digits.practice:
-        reporter.say(PRACTICE_WARNING)
+        reporter.say(planning.PRACTICE_WARNING)
     if metrics["complete"]:
         folder.note_told(True)
 
 
-def _what_is_left(todo: list[fits.FitSpec], folder: store.RunFolder, stop: Stop) -> str:
+def _what_is_left(todo: list[fitspec.FitSpec], folder: store.RunFolder, stop: Stop) -> str:
     try:
         state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
     except disk.DamagedError:
@@ -190,7 +181,10 @@ def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> 
         return same and not (manifest.get("complete") and folder.was_told())
 
     if request.out is None:
-        return store.next_run_folder(request.root, request.name, goes_on)
+        chosen = store.next_folder(
+            request.root, request.name, lambda path: goes_on(store.RunFolder(path))
+        )
+        return store.RunFolder(chosen)
     if request.out.exists() and not request.out.is_dir():
         raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
     folder = store.RunFolder(request.out)
@@ -205,8 +199,8 @@ def _choose_folder(request: Request, digits: data.Digits, backend_name: str) -> 
 def _fill_banks(
     folder: store.RunFolder,
     cache: store.Cache,
-    inputs: fits.Inputs,
-    specs: list[fits.FitSpec],
+    inputs: fitspec.Inputs,
+    specs: list[fitspec.FitSpec],
     stop: Stop,
     reporter: Reporter,
 ) -> float:
@@ -215,7 +209,7 @@ def _fill_banks(
     Returns:
         What drawing the next variants would take at most, if some are missing yet, seconds.
     """
-    by_bank: dict[str, list[fits.FitSpec]] = {}
+    by_bank: dict[str, list[fitspec.FitSpec]] = {}
     for spec in specs:
         by_bank.setdefault(spec.bank_key, []).append(spec)
     keep_free = BANK_SHARE * stop.seconds_left()
@@ -253,7 +247,9 @@ def _fill_banks(
     return one_round
 
 
-def _draw_samples(folder: store.RunFolder, inputs: fits.Inputs, variants: list[np.ndarray]) -> None:
+def _draw_samples(
+    folder: store.RunFolder, inputs: fitspec.Inputs, variants: list[np.ndarray]
+) -> None:
     """Save a picture: a line a digit, first as it came, then as the bank has it."""
     import cv2
 
@@ -278,6 +274,15 @@ def _final_table(folder: store.RunFolder, metrics: dict) -> Table:
             f"{metrics['oof_accuracy']:.5f} ({metrics['oof_errors']} of {metrics['oof_rows']:,} "
             f"wrong; 95 % interval {low:.5f} to {high:.5f})",
         )
+        if metrics["optimistic"]:
+            table.add_row("OPTIMISTIC", "a search chose these settings by the same rows")
+        if untouched := metrics["untouched"]:
+            low, high = untouched["interval"]
+            table.add_row(
+                "on rows the search left untouched",
+                f"{untouched['accuracy']:.5f} ({untouched['errors']} of {untouched['rows']:,} "
+                f"wrong; 95 % interval {low:.5f} to {high:.5f})",
+            )
         for name, member in metrics["members"].items():
             table.add_row(
                 f"member {name}", f"{member['accuracy']:.5f} ({len(member['fits'])} fits)"

@@ -10,10 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaggle_digits import disk, fits, folds, machine, store
+from kaggle_digits import data, disk, fits, fitspec, folds, machine, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
+
+PRACTICE_WARNING = (
+    "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
+    "digits. Its submission is NOT for upload. Get the real files from "
+    "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
+    "--data."
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Standing:
         left_out: why it was given up, None as a rule.
     """
 
-    spec: fits.FitSpec
+    spec: fitspec.FitSpec
     finished: bool = False
     left_out: str | None = None
 
@@ -34,6 +41,32 @@ class Standing:
     def to_do(self) -> bool:
         """Whether it is to be trained."""
         return not self.finished and self.left_out is None
+
+
+def load_digits(
+    config: Config, given: str | None, cache: store.Cache, reporter: Reporter
+) -> data.Digits:
+    """Load the data that a command is to work on.
+
+    Args:
+        config: names the data, and the folds that each class must have a row for.
+        given: value of --data, which goes before the config's; None: not given.
+        cache: keeps the parsed arrays.
+        reporter: is told of practice data.
+
+    Returns:
+        The data.
+
+    Raises:
+        UserError: it is not there, not sound, or too little.
+    """
+    source = data.find_source(config.data.path if given is None else given)
+    if source.practice:
+        reporter.say(PRACTICE_WARNING)
+    cache.clear_half_written()
+    digits = data.load(source, cache.arrays)
+    data.check_class_counts(digits.train_labels, config.folds.count, digits.source)
+    return digits
 
 
 def read_or_make_split(
@@ -65,7 +98,7 @@ def read_or_make_split(
 
 def survey(
     folder: store.RunFolder,
-    specs: list[fits.FitSpec],
+    specs: list[fitspec.FitSpec],
     reporter: Reporter,
     allow_changed: bool = False,
 ) -> list[Standing]:
@@ -94,7 +127,7 @@ def survey(
 
 
 def _standing(
-    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter, allow_changed: bool
+    folder: store.RunFolder, spec: fitspec.FitSpec, reporter: Reporter, allow_changed: bool
 ) -> Standing:
     try:
         sick = fits.sick_attempts(folder, spec)
@@ -113,7 +146,7 @@ def _standing(
         if facts["identity"].get("attempt") == spec.attempt + 1:
             spec = spec.again()  # its note of the first attempt is lost, or of other versions
         place = str(folder.fit_folder(spec.member, spec.fold))
-        fits.check_identity(spec, facts["identity"], place, allow_changed)
+        fitspec.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)
     except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
@@ -122,7 +155,7 @@ def _standing(
 
 
 def _check_state(
-    folder: store.RunFolder, spec: fits.FitSpec, reporter: Reporter, allow_changed: bool
+    folder: store.RunFolder, spec: fitspec.FitSpec, reporter: Reporter, allow_changed: bool
 ) -> None:
     """Refuse to overwrite the epochs of a fit with other settings."""
     try:
@@ -133,7 +166,7 @@ def _check_state(
     if facts is None or facts["identity"]["attempt"] != spec.attempt:
         return
     place = f"{folder.fit_folder(spec.member, spec.fold)}.state"
-    fits.check_identity(spec, facts["identity"], place, allow_changed)
+    fitspec.check_identity(spec, facts["identity"], place, allow_changed)
     if facts["fit"] != spec.digest():
         reporter.say(
             f"{spec.name} starts over: its {facts['epochs']} epochs saw images of another version "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
 PLAIN_WIDTH = 110  # columns of a table that goes to a file
@@ -21,7 +22,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, markup=False, soft_wrap=True)
         if not self.console.is_terminal:
             self.console.width = PLAIN_WIDTH
         self._log: Path | None = None
@@ -43,7 +44,7 @@ class Reporter:
     def show(self, table: RenderableType) -> None:
         """Write a table."""
         self.console.print(table)
-        plain = Console(width=PLAIN_WIDTH, highlight=False)
+        plain = Console(width=PLAIN_WIDTH, highlight=False, markup=False)
         with plain.capture() as capture:
             plain.print(table)
         self._append(capture.get().rstrip("\n"))
@@ -81,6 +82,19 @@ class Reporter:
         with Progress(*columns, console=self.console, transient=True) as live:
             task = live.add_task("", total=total)
             yield lambda done, text: live.update(task, completed=done, description=text)
+
+    @contextmanager
+    def live(self, make: Callable[[], RenderableType]) -> Iterator[None]:
+        """Keep something in sight at the bottom of a terminal; elsewhere do nothing.
+
+        Args:
+            make: returns it as it is now; is called a few times a second.
+        """
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=make, console=self.console, transient=True):
+            yield
 
 
 def duration(seconds: float) -> str:

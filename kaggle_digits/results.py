@@ -11,7 +11,7 @@ from kaggle_digits import disk, ensemble, folds, machine, store, submission
 from kaggle_digits.config import Config, dump
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.fits import FitSpec
+from kaggle_digits.fitspec import FitSpec
 from kaggle_digits.stopping import Stop
 
 
@@ -127,16 +127,35 @@ class Results:
         arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
         disk.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
         score = ensemble.accuracy(oof, labels)
-        band = ensemble.expected_leaderboard(finished, score, method)
+        honest = self._untouched_score(oof)
+        band = ensemble.expected_leaderboard(finished, honest or score, method)
         metrics = {
             "oof_accuracy": score.accuracy,
             "oof_errors": score.errors,
             "oof_rows": score.rows,
             "oof_interval": list(score.interval),
+            "optimistic": self._is_tuned_here(),
+            "untouched": _score(honest) if honest else None,
             "expected_leaderboard": list(band),
             "members": self._member_scores(finished),
         }
         return self._write_metrics(metrics, test, complete, len(finished))
+
+    def _is_tuned_here(self) -> bool:
+        """Tell whether the settings were chosen on rows that the figures are of."""
+        tuned = self._config.tuned
+        return bool(tuned) and tuned.train_data == disk.digest(self._digits.train_images)
+
+    def _untouched_score(self, oof: np.ndarray) -> ensemble.Score | None:
+        """Return the score on the rows that had no part in the choice of the settings, if any."""
+        tuned, labels = self._config.tuned, self._digits.train_labels
+        if not self._is_tuned_here() or not tuned.untouched:
+            return None
+        split = folds.stratified(labels, tuned.folds, tuned.seed)
+        rows = np.concatenate(split[-tuned.untouched :])
+        if np.isnan(oof[rows, 0]).all():
+            return None  # no fold that holds them out is finished
+        return ensemble.accuracy(oof[rows], labels[rows])
 
     def why_no_submission(self, test: np.ndarray) -> str | None:
         """Tell why probabilities, (m, 10), make no sane submission; None if they do."""

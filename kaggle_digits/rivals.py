@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_digits import augment
-from kaggle_digits.config import Augment, Elastic, MemberSettings
+from kaggle_digits.sections import Augment, Elastic, MemberSettings
 
 if TYPE_CHECKING:
     import keras

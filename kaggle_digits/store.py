@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits import disk
-from kaggle_digits.errors import UserError
+from kaggle_digits.locked import LockedFolder
 
 
 def default_cache() -> Path:
@@ -82,6 +82,27 @@ class Cache:
                 if not psutil.pid_exists(int(writer)):
                     path.unlink(missing_ok=True)
 
+    @contextmanager
+    def lent(self, bank: str, images: np.ndarray) -> Iterator[Path]:
+        """Lay images out for processes that draw a bank's variants.
+
+        Args:
+            bank: the bank's name.
+            images: (n, 28, 28) uint8.
+
+        Yields:
+            The path of an `.npy` file, which is gone after the block.
+        """
+        # Named as half written, so that what a killed process leaves is cleared away.
+        path = self._variant_path(bank, 0).with_name(f"{disk.HALF}{os.getpid()}-images.npy")
+        with disk.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, images)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def write_variant(self, bank: str, variant: int, images: np.ndarray) -> None:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
         buffer = io.BytesIO()
@@ -105,7 +126,7 @@ class Cache:
             return None
 
 
-class RunFolder:
+class RunFolder(LockedFolder):
     """Everything that a run leaves behind.
 
     Args:
@@ -113,7 +134,7 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.submission = folder / "submission.csv"
         self.metrics = folder / "metrics.json"
         self.config = folder / "config.yaml"
@@ -123,6 +144,10 @@ class RunFolder:
         self.augmentation = folder / "augmentation.png"
         self.log = folder / "run.log"
         self.fits = folder / "fits"
+
+    def places(self) -> list[Path]:
+        """List the folders that its owner writes to."""
+        return [self.folder, self.fits]
 
     def is_ours(self) -> bool:
         """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
@@ -317,56 +342,6 @@ class RunFolder:
         """Write the split."""
         disk.write_sealed(self.folds, disk.npz(arrays))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder; the lock ends with its process, however it ends.
-
-        What a killed owner had half written is cleared away.
-
-        Raises:
-            UserError: another process has the folder; names its id.
-        """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise UserError(
-                f"{self.folder}: process {self._owner()} is at work in this run folder; wait for "
-                "it, or give another --out"
-            ) from None
-        try:
-            for place in (self.folder, self.fits):
-                for remains in place.glob(f"{disk.HALF}*"):
-                    if remains.is_dir():
-                        shutil.rmtree(remains)
-                    else:
-                        remains.unlink()
-            disk.write_bytes(self.folder / ".owner", str(os.getpid()).encode())
-            yield
-        finally:
-            lock.release()
-
-    def owner(self) -> str | None:
-        """Return the id of the process that has the folder, None if none has."""
-        from filelock import FileLock, Timeout
-
-        if not (self.folder / ".lock").exists():
-            return None
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return self._owner()
-        lock.release()
-        return None
-
-    def _owner(self) -> str:
-        path = self.folder / ".owner"
-        return path.read_text() if path.is_file() else "unknown"
-
     def changed_artefacts(self) -> list[str]:
         """Name the summary files that differ from the manifest, or lack.
 
@@ -401,13 +376,13 @@ def _dict(value: object) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool]) -> RunFolder:
-    """Choose a folder for a run that was given none.
+def next_folder(root: Path, name: str, goes_on: Callable[[Path], bool]) -> Path:
+    """Choose a folder for a run or search that was given none.
 
     Args:
         root: the folder of all runs.
-        name: the config's name; folders are called `<name>-<number>`.
-        goes_on: tells whether a folder is the place for this run.
+        name: what folders are called: `<name>-<number>`.
+        goes_on: tells whether a folder is the place for this command.
 
     Returns:
         The newest folder that goes on, else the one with the next free number.
@@ -417,9 +392,9 @@ def next_run_folder(root: Path, name: str, goes_on: Callable[[RunFolder], bool])
         if match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name):
             numbers.append(int(match[1]))
     for number in sorted(numbers, reverse=True):
-        if goes_on(RunFolder(root / f"{name}-{number}")):
-            return RunFolder(root / f"{name}-{number}")
-    return RunFolder(root / f"{name}-{max(numbers, default=0) + 1}")
+        if goes_on(root / f"{name}-{number}"):
+            return root / f"{name}-{number}"
+    return root / f"{name}-{max(numbers, default=0) + 1}"
 
 
 def expected_rows(submission: Path) -> int:

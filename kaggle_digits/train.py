@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kaggle_digits import models
-from kaggle_digits.config import MemberSettings, Train
+from kaggle_digits.sections import MemberSettings, Train
 
 PREDICT_BATCH = 512
 # Rows that the batch-norm statistics are estimated from again: with fewer the estimate is noisy,
@@ -321,6 +321,8 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     Returns:
         (n, 10) float32; each row sums to 1.
     """
+    if not len(images):
+        return np.zeros((0, 10), np.float32)  # Keras refuses to predict nothing
     logits = model.predict(images, batch_size=PREDICT_BATCH, verbose=0).astype(np.float64)
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits import augment
-from kaggle_digits.config import Augment, Elastic, Grid
+from kaggle_digits.sections import Augment, Elastic, Grid
 
 NEVER = Augment(affine_p=0, elastic=Elastic(p=0), grid=Grid(p=0))
 

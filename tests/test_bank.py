@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from kaggle_digits import augment, bank, disk, store
-from kaggle_digits.config import Augment, Elastic
 from kaggle_digits.errors import UserError
+from kaggle_digits.sections import Augment, Elastic
 
 AFFINE = Augment(elastic=Elastic(p=0))
 
@@ -232,7 +232,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from kaggle_digits import bank, store
-from kaggle_digits.config import Augment
+from kaggle_digits.sections import Augment
 
 if __name__ == "__main__":
     images = np.zeros((500, 28, 28), np.uint8)
@@ -259,6 +259,31 @@ def test_workers_end_with_their_parent(tmp_path, process_env):
     finally:
         for worker in filter(alive, workers):
             worker.kill()
+
+
+WITHOUT_GUARD = """
+import sys
+from pathlib import Path
+import numpy as np
+from kaggle_digits import bank, store
+from kaggle_digits.sections import Augment
+
+# Each worker runs this script too, and dies before it listens to its parent.
+assert sys.argv[0] != "-c" and __name__ == "__main__"
+images = np.zeros((2_000, 28, 28), np.uint8)  # more than a pipe holds
+bank.fill(store.Cache(Path(sys.argv[1])), "key", images, Augment(), 5, range(9), processes=2)
+"""
+
+
+def test_workers_that_die_at_their_start_do_not_hold_the_parent_up(tmp_path, process_env):
+    script, cache = tmp_path / "without_guard.py", tmp_path / "cache"
+    script.write_text(WITHOUT_GUARD)
+    command = [sys.executable, str(script), str(cache)]
+    done = subprocess.run(
+        command, env=process_env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "augmentation: a drawing process was killed" in done.stderr
+    assert not list(cache.rglob("*.npy"))
 
 
 def alive(process):

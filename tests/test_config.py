@@ -7,8 +7,9 @@ import yaml
 from pydantic import ValidationError
 
 from kaggle_digits import config as configs
-from kaggle_digits.config import Config, Elastic, Member, Section, Stage
+from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
+from kaggle_digits.sections import Elastic, Member, Section, Setting, Stage, Tune, Tuned
 
 SHIPPED = sorted(path.stem for path in configs.shipped_folder().glob("*.yaml"))
 TRAIN_KEYS = (
@@ -42,19 +43,42 @@ def test_shipped_config_loads_and_its_members_resolve(name):
         assert settings.model.stages
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", sorted({*SHIPPED} - {"detuned"}))  # it says what it changes
 def test_shipped_config_states_every_setting(name):
     text = (configs.shipped_folder() / f"{name}.yaml").read_text()
 
     def check(section, values, where):
-        assert set(values) == set(section.model_fields), where
+        # One of them has a search space to begin with; only a search says where settings are from.
+        may_lack = {"tuned"} | ({"tune"} if name != "quick" else set())
+        assert set(values) | (may_lack & set(section.model_fields)) == set(section.model_fields), (
+            where
+        )
         for key, field in section.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            is_section = isinstance(field.annotation, type) and issubclass(
+                field.annotation, Section
+            )
+            if is_section and key in values:
                 check(field.annotation, values[key], f"{where}.{key}")
 
     check(Config, yaml.safe_load(text), name)
     for key in Stage.model_fields:
         assert f"{key}: " in text
+
+
+def test_the_defaults_are_those_of_quick():
+    assert configs.without_tuning(configs.load("quick")) == Config()
+
+
+def test_detuned_is_quick_but_for_what_it_says():
+    spoilt = {
+        "folds.count": 6,
+        "augment.elastic.p": 0.0,
+        "train.learning_rate": 8e-4,
+        **{f"model.stages.{place}.width": width for place, width in enumerate((12, 24, 48))},
+    }
+    expected = configs.changed(configs.load("quick"), spoilt)
+    found = configs.load("detuned")
+    assert configs.without_tuning(found) == configs.without_tuning(expected)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -150,7 +174,11 @@ def test_override_that_cannot_be_read(tmp_path, override, message):
 @pytest.mark.parametrize(
     ("text", "key", "known"),
     [
-        ("tran: {}", "tran", "seed, data, folds, augment, model, train, members, ensemble"),
+        (
+            "tran: {}",
+            "tran",
+            "seed, data, folds, augment, model, train, members, ensemble, tune, tuned",
+        ),
         ("train: {epoch: 5}", "train.epoch", TRAIN_KEYS),
         ("augment: {elastic: {q: 1}}", "augment.elastic.q", "p, alpha, sigma"),
         ("folds: {number: 3}", "folds.number", "count"),
@@ -382,3 +410,182 @@ def test_missing_shipped_configs_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "files", no_distribution)
     with pytest.raises(UserError, match="the shipped configs are missing"):
         configs.load("quick")
+
+
+# Settings by their dotted keys
+
+THREE = Config.model_validate(
+    {
+        "model": {"stages": [{"width": 8}, {"width": 9, "pool": "last"}]},
+        "members": {"a": {"train": {"epochs": 9}}, "b": {}},
+    }
+)
+
+
+def test_changed_config():
+    changed = configs.changed(
+        THREE,
+        {
+            "seed": 5,
+            "train.learning_rate": 0.5,
+            "augment.rotate": [-5, 5],
+            "augment.elastic": {"p": 0.25},
+            "model.stages.1.width": 32,
+            "model.stages.0": {"kernel": 5},
+            "members.b.train.epochs": 4,
+        },
+    )
+    assert (changed.seed, changed.train.learning_rate) == (5, 0.5)
+    assert changed.augment.rotate == (-5.0, 5.0)
+    assert changed.augment.elastic == Elastic(p=0.25)
+    assert changed.model.stages == (Stage(width=8, kernel=5), Stage(width=32, pool="last"))
+    assert changed.members == {"a": Member(train={"epochs": 9}), "b": Member(train={"epochs": 4})}
+    # What is not named stays, and so does the config that was changed.
+    assert changed.train.epochs == THREE.train.epochs
+    assert [stage.width for stage in THREE.model.stages] == [8, 9]
+    assert configs.changed(THREE, {}) == THREE
+
+
+def test_changed_config_takes_a_list_as_a_whole_and_null_for_a_default():
+    assert configs.changed(THREE, {"model.stages": [{"width": 3}]}).model.stages == (
+        Stage(width=3),
+    )
+    less_elastic = configs.changed(THREE, {"augment.elastic.p": 0.25})
+    assert configs.changed(less_elastic, {"augment.elastic": None}) == THREE
+    assert list(configs.changed(THREE, {"members.a": None}).members) == ["b"]
+
+
+def test_later_changes_go_before_earlier_ones():
+    stages = {"model.stages": [{"width": 3}], "model.stages.0.width": 5}
+    assert configs.changed(THREE, stages).model.stages == (Stage(width=5),)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.epoch", 5, "train.epoch: unknown key, expected one of epochs, "),
+        ("train.epochs", 5.5, "train.epochs: "),
+        ("train.epochs", "many", "train.epochs: "),
+        ("model.stages.2.width", 5, "model.stages: "),
+        ("model.stages.0.widht", 5, "model.stages.0.widht: unknown key, expected one of width, "),
+        ("members.a.train.epoch", 5, "members.a.train.epoch: unknown key, expected one of epochs"),
+        ("members.a.train.warmup_epochs", 9, "members.a.train: warmup_epochs: must be below epo"),
+    ],
+)
+def test_change_that_does_not_fit_is_refused_with_its_key(key, value, message):
+    with pytest.raises(UserError) as caught:
+        configs.changed(THREE, {key: value})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 2026),
+        ("train.epochs", 7),
+        ("augment.rotate", [-12.0, 12.0]),
+        ("augment.variants", None),
+        ("augment.grid", {"p": 0.0, "steps": 4, "limit": 0.3}),
+        ("model.stages.1.pool", "last"),
+        ("model.stages.1.depth", 1),
+        ("members.a.train.epochs", 9),
+        # A member shares what it does not change.
+        ("members.b.train.epochs", 7),
+        ("members.a.train.batch_size", 128),
+        ("members.a.model.stages.0.width", 8),
+        ("tuned", None),
+        # There is none
+        ("trian", None),
+        ("train.epoch", None),
+        ("train.epochs.0", None),
+        ("model.stages.2.width", None),
+        ("model.stages.-1.width", None),
+        ("model.stages.\u00b2.width", None),
+        ("members.c.train.epochs", None),
+    ],
+)
+def test_setting_by_its_key(key, value):
+    found = configs.setting(THREE, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+# The search's sections
+
+
+def test_a_run_looks_at_nothing_that_only_a_search_does():
+    config = configs.changed(THREE, {"tune.trials": 5, "tune.untouched": 0})
+    assert config != THREE
+    assert configs.without_tuning(config) == THREE
+    # Where the settings come from matters to a run: its figures may be optimistic.
+    tuned = Tuned(train_data="d", seed=1, folds=3, untouched=1, trials=9)
+    kept = config.model_copy(update={"tuned": tuned})
+    assert configs.without_tuning(kept).tuned == tuned
+
+
+def test_saved_config_leaves_out_a_search_that_nobody_declared():
+    saved = yaml.safe_load(configs.dump(THREE))
+    assert not {"tune", "tuned"} & set(saved)
+    assert "tune" in yaml.safe_load(configs.dump(configs.changed(THREE, {"tune.trials": 5})))
+    # Of a section nothing is left out.
+    assert yaml.safe_load(configs.dump(Tune())) == Tune().model_dump(mode="json")
+
+
+def test_saved_search_reads_back_equal(tmp_path):
+    text = """
+        folds: {count: 6}
+        tune:
+          oracle: hyperband
+          untouched: 2
+          space:
+            train.learning_rate: {low: 1.0e-4, high: 0.02, sampling: log}
+            model.stages.0.width: {low: 8, high: 32, step: 4}
+            augment.rotate: {choices: [[-5, 5], [0, 0]], when: {model.head: [max, average]}}
+            augment.variants: {choices: [null, 3]}
+        tuned: {train_data: abc, seed: 3, folds: 6, untouched: 2, trials: 24}
+    """
+    config = load(tmp_path, text)
+    assert load(tmp_path, configs.dump(config)) == config
+    assert config.tune.space["model.stages.0.width"] == Setting(low=8, high=32, step=4)
+    assert config.tuned.trials == 24
+
+
+def test_space_from_the_command_line(tmp_path):
+    declaration = "tune.space={train.epochs: {low: 4, high: 9}, model.head: {choices: [max, avg]}}"
+    space = load(tmp_path, "", declaration).tune.space
+    assert list(space) == ["train.epochs", "model.head"]
+    assert space["train.epochs"] == Setting(low=4, high=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tune: {oracel: grid}", "tune.oracel: unknown key, expected one of oracle, objective, "),
+        (
+            "tune: {space: {train.epochs: {lo: 4}}}",
+            "tune.space.train.epochs.lo: unknown key, expected one of low, high, step, sampling, ",
+        ),
+        ("tune: {space: {train.epochs: {low: few, high: 9}}}", "tune.space.train.epochs.low: "),
+        ("tune: {space: {train.epochs: 5}}", "tune.space.train.epochs: "),
+        ("tune: {space: [train.epochs]}", "tune.space: "),
+        ("tune: {oracle: annealing}", "tune.oracle: "),
+        ("tune: {rows: 0}", "tune.rows: "),
+        (
+            "tuned: {train_data: d, seed: 1, folds: 3, untouched: 1, trials: 9, fold: 3}",
+            "tuned.fold: unknown key, expected one of train_data, seed, folds, untouched, trials (",
+        ),
+        ("tuned: {train_data: d, seed: 1, folds: 3, untouched: 1}", "tuned.trials: "),
+        ("tuned: yes", "tuned: "),
+    ],
+)
+def test_wrong_search_is_refused_with_its_key(tmp_path, text, message):
+    assert refusal(tmp_path, text).startswith(message)
+
+
+@pytest.mark.parametrize(("count", "untouched"), [(2, 2), (3, 3), (3, 7)])
+def test_a_search_needs_a_fold_of_its_own(tmp_path, count, untouched):
+    text = f"{{folds: {{count: {count}}}, tune: {{untouched: {untouched}}}}}"
+    assert refusal(tmp_path, text).startswith(
+        f"tune.untouched: must be below folds.count ({count}), found {untouched}"
+    )
+    assert load(tmp_path, text, f"tune.untouched={count - 1}").tune.untouched == count - 1

@@ -45,6 +45,15 @@ def test_digest_of_arrays_sees_every_element(tiny_images):
     assert disk.digest(changed) != disk.digest(tiny_images)
 
 
+def test_digest_of_nothing():
+    # An array without elements, whatever its shape, is a part without bytes.
+    expected = hashlib.blake2b(bytes(8), digest_size=16).hexdigest()
+    for part in (b"", "", np.zeros(0), np.zeros((0, 28, 28), np.uint8), np.zeros((3, 0))):
+        assert disk.digest(part) == expected
+    assert disk.digest(b"") != disk.digest()
+    assert disk.digest(np.zeros((0, 28, 28)), "a") != disk.digest("a")
+
+
 def test_digest_json_ignores_the_order_of_keys_only():
     assert disk.digest_json({"a": 1, "b": [1, 2]}) == disk.digest_json({"b": (1, 2), "a": 1})
     assert disk.digest_json({"a": [1, 2]}) != disk.digest_json({"a": [2, 1]})

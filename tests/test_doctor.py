@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kaggle_digits import disk, doctor, fits, machine, store
+from kaggle_digits import disk, doctor, fits, fitspec, machine, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
+from kaggle_digits.findings import TrialResult
 from kaggle_digits.progress import Reporter
+from kaggle_digits.search_folder import SearchFolder
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
 SPLIT = [np.arange(0, 20), np.arange(20, 40)]
@@ -20,8 +22,8 @@ CONFIG = Config(folds={"count": 2}, members={"a": {}, "b": {}}, augment={"varian
 @pytest.fixture
 def run(tmp_path, tiny_images):
     """A run folder: member a is finished, b stands after epoch 2 of its first fold."""
-    inputs = fits.Inputs.of(tiny_images, LABELS, tiny_images[:5])
-    specs = fits.plan(CONFIG, inputs, SPLIT, "tensorflow")
+    inputs = fitspec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+    specs = fitspec.plan(CONFIG, inputs, SPLIT, "tensorflow")
     folder = store.RunFolder(tmp_path / "run")
     for spec in specs[:2]:
         facts = {"identity": spec.identity(), "digest": spec.digest()}
@@ -108,10 +110,31 @@ def test_run_in_use_is_told(run):
 
 
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(UserError, match=r"expected the folder of a run, found no manifest\.json"):
-        doctor.examine(
-            CONFIG, "quick", None, tmp_path, store.RunFolder(tmp_path), Reporter(Console())
-        )
+    with pytest.raises(UserError, match=r"expected the folder of a run or a search, found no"):
+        doctor.examine(CONFIG, "quick", None, tmp_path, tmp_path, Reporter(Console()))
+
+
+def test_search_folder(tmp_path, run):
+    folder = SearchFolder(tmp_path / "search")
+    disk.write_json(folder.identity, {"config": {}, "data": {}, "backend": "tensorflow"})
+    whole, damaged = folder.candidate("a" * 32), folder.checked("b" * 32)
+    files = {"predictions.npz": lambda path: disk.write_arrays(path, {"heldout": np.zeros(3)})}
+    for candidate in (whole, damaged):
+        candidate.write_fit("cnn", 0, files, {})
+    folder.write_result(TrialResult("0", "a" * 32, {}, "completed"))
+    folder.write_result(TrialResult("1", "c" * 32, {}, "running"))
+    found = {each.name: (each.found, each.problem) for each in doctor.examine_search(folder)}
+    assert found == {
+        "trials": ("1 completed, 1 running", False),
+        "best.yaml": ("not there yet", False),
+        "repeating the command would": ("reuse 2 finished fits, go on with trial 1", False),
+    }
+    (damaged.fit_folder("cnn", 0) / "predictions.npz").write_bytes(b"")
+    with folder.locked():
+        found = {each.name: (each.found, each.problem) for each in doctor.examine_search(folder)}
+    assert found[f"{'b' * 32} cnn-fold1"] == ("damaged: its checksum in fit.json differs", True)
+    assert "is at work in it" in found["in use"][0]
+    assert found["repeating the command would"][0].startswith("reuse 1 finished fits")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"fits": 3}'])
@@ -188,11 +211,11 @@ def test_first_problem_is_the_one_line(run, monkeypatch):
     monkeypatch.setattr(doctor, "_installation", lambda: iter(()))
     monkeypatch.setattr(doctor, "_places", lambda *given: iter(()))
     console = Console(file=io.StringIO())
-    doctor.examine(CONFIG, "quick", None, run.folder, run, Reporter(console))
+    doctor.examine(CONFIG, "quick", None, run.folder, run.folder, Reporter(console))
     assert console.file.getvalue().rstrip().endswith("no problems found")
     run.metrics.unlink()
     with pytest.raises(UserError, match=r"^doctor: 1 problem; the first: metrics\.json: differs"):
-        doctor.examine(CONFIG, "quick", None, run.folder, run, Reporter(console))
+        doctor.examine(CONFIG, "quick", None, run.folder, run.folder, Reporter(console))
 
 
 def test_command_on_this_machine(tmp_path, process_env):

@@ -1,7 +1,5 @@
 import csv
 import dataclasses
-import hashlib
-import json
 import math
 import os
 import subprocess
@@ -11,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kaggle_digits import backend, bank, disk, fits, store
+from kaggle_digits import backend, bank, disk, fits, fitspec, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
 
@@ -27,222 +25,19 @@ SETTINGS = {
 
 @pytest.fixture
 def inputs(tiny_images):
-    return fits.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+    return fitspec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
 
 
 @pytest.fixture
 def plan(inputs):
-    def plan(backend="tensorflow", split=SPLIT, inputs=inputs, **changes):
+    def plan(backend="tensorflow", **changes):
         config = Config.model_validate(SETTINGS | changes)
-        return fits.plan(config, inputs, split, backend)
+        return fitspec.plan(config, inputs, SPLIT, backend)
 
     return plan
 
 
-def digests(specs):
-    return {(spec.member, spec.fold): spec.digest() for spec in specs}
-
-
-# Inputs
-
-
-def test_inputs_have_keys_of_their_content(tiny_images, inputs):
-    assert len(inputs.key) == len(inputs.images_key) == 32
-    same = fits.Inputs.of(tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy())
-    assert (same.key, same.images_key) == (inputs.key, inputs.images_key)
-    # Arrays need not be contiguous.
-    striped = np.repeat(tiny_images, 2, axis=0)[::2]
-    assert fits.Inputs.of(striped, LABELS, tiny_images[:5]).key == inputs.key
-    pixel, labels, test = tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy()
-    pixel[-1, 27, 27] ^= 1
-    labels[7] = 8
-    test[0, 0, 0] ^= 1
-    others = [
-        fits.Inputs.of(pixel, LABELS, tiny_images[:5]),
-        fits.Inputs.of(tiny_images, labels, tiny_images[:5]),
-        fits.Inputs.of(tiny_images, LABELS, test),
-    ]
-    assert len({other.key for other in others} | {inputs.key}) == 4
-    # The bank depends on the training images alone.
-    assert [other.images_key == inputs.images_key for other in others] == [False, True, True]
-
-
-def test_inputs_come_back_from_the_cache(tmp_path, inputs):
-    inputs.put_into(store.Cache(tmp_path))
-    back = fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
-    assert (back.key, back.images_key) == (inputs.key, inputs.images_key)
-    for name in fits.INPUT_ARRAYS:
-        np.testing.assert_array_equal(getattr(back, name), getattr(inputs, name))
-
-
-def test_missing_or_damaged_inputs_are_told(tmp_path, inputs):
-    message = f"^{tmp_path}: has no sound data with digest {inputs.key}; .*--cache"
-    with pytest.raises(UserError, match=message):
-        fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
-    inputs.put_into(store.Cache(tmp_path))
-    path = store.Cache(tmp_path).arrays_path(f"inputs-{inputs.key}")
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=message):
-        fits.Inputs.from_cache(store.Cache(tmp_path), inputs.key)
-
-
-# Planning
-
-
-def test_plan_lists_all_folds_of_one_member_after_the_other(plan):
-    specs = plan()
-    assert [(s.member, s.fold) for s in specs] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-    assert [s.name for s in specs] == ["a fold 1", "a fold 2", "b fold 1", "b fold 2"]
-    assert {s.attempt for s in specs} == {1}
-    assert {s.seed for s in specs} == {3}
-    assert [s.heldout_rows for s in specs] == [tuple(range(20)), tuple(range(20, 40))] * 2
-    assert [s.settings.train.epochs for s in specs] == [4, 4, 6, 6]
-
-
-def test_without_a_number_there_is_a_variant_an_epoch(plan):
-    assert [s.settings.augment.variants for s in plan()] == [4, 4, 6, 6]
-    fixed = plan(augment={"variants": 3})
-    assert [s.settings.augment.variants for s in fixed] == [3, 3, 3, 3]
-
-
-def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
-    keys = [spec.bank_key for spec in plan()]
-    assert len(set(keys)) == 1
-    assert keys[0] == bank.bank_key(inputs.images_key, Config().augment, 3)
-    members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
-    assert len({spec.bank_key for spec in plan(members=members)}) == 2
-
-
-def test_specification_comes_back_from_json(plan):
-    for spec in plan():
-        text = json.dumps(spec.to_json())
-        back = fits.FitSpec.from_json(json.loads(text))
-        assert back == spec
-        assert back.digest() == spec.digest()
-
-
-# Identity and seeds
-
-
-def test_other_members_change_no_fit(plan):
-    before = digests(plan())
-    reordered = plan(members=dict(reversed(SETTINGS["members"].items())))
-    assert digests(reordered) == before
-    more = digests(plan(members={"z": {"train": {"epochs": 9}}} | SETTINGS["members"]))
-    assert before.items() < more.items()
-    assert len(set(more.values())) == 6
-    fewer = digests(plan(members={"b": SETTINGS["members"]["b"]}))
-    assert fewer.items() < before.items()
-
-
-def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
-    before = digests(plan())
-    assert digests(plan(ensemble={"method": "vote"})) == before
-    assert digests(plan(data={"path": "elsewhere"})) == before
-    # What is given in so many words is no change.
-    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.008})) == before
-    assert digests(plan(train={"epochs": 4, "momentum": 0.5})) == before  # AdamW has none
-    explicit = plan(members={"a": {"augment": {"variants": 4}}})
-    assert digests(explicit).items() < before.items()
-
-
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"seed": 4}, "seed"),
-        ({"train": {"epochs": 4, "threads": 1}}, "settings.train.threads"),
-        ({"train": {"epochs": 4, "batch_size": 64}}, "settings.train.batch_size"),
-        ({"model": {"dropout": 0.5}}, "settings.model.dropout"),
-        ({"model": {"stages": [{"width": 8}]}}, "settings.model.stages"),
-        ({"augment": {"elastic": {"p": 0.25}}}, "settings.augment.elastic.p"),
-        ({"augment": {"variants": 2}}, "settings.augment.variants"),
-        ({"split": SPLIT[::-1]}, "heldout_rows"),
-        ({"backend": "jax"}, "backend"),
-    ],
-)
-def test_identity_holds_what_the_fit_depends_on(plan, changes, key):
-    before, after = plan()[0], plan(**changes)[0]
-    assert after.digest() != before.digest()
-    differing = {k for k, value in before.identity().items() if after.identity()[k] != value}
-    assert differing - {"bank_key"} == {key}
-
-
-@pytest.mark.parametrize("array", fits.INPUT_ARRAYS)
-def test_identity_holds_every_pixel_and_label(plan, inputs, array):
-    arrays = {name: getattr(inputs, name).copy() for name in fits.INPUT_ARRAYS}
-    arrays[array].flat[0] ^= 1
-    after = plan(inputs=fits.Inputs.of(**arrays))[0]
-    differing = {k for k, v in plan()[0].identity().items() if after.identity()[k] != v}
-    expected = {"inputs_key", "bank_key"} if array == "train_images" else {"inputs_key"}
-    assert differing == expected
-
-
-def test_identity_holds_the_libraries_that_draw_the_bank(plan, monkeypatch):
-    before = plan()[0]
-    monkeypatch.setattr("cv2.__version__", "0.0.1")
-    assert plan()[0].digest() != before.digest()
-
-
-def test_seeds_follow_from_run_seed_member_fold_and_attempt_alone(plan):
-    spec = plan()[0]
-    seed = spec.seed_for("fit")
-    assert 0 <= seed < 2**31
-    unrelated = [
-        plan(members={"b": {}, "a": {"train": {"epochs": 7}}}, backend="jax")[2],
-        plan(model={"dropout": 0.5}, split=SPLIT[::-1])[0],
-    ]
-    assert [(s.member, s.fold) for s in unrelated] == [("a", 0), ("a", 0)]
-    assert {s.seed_for("fit") for s in unrelated} == {seed}
-    related = [
-        dataclasses.replace(spec, seed=4),
-        dataclasses.replace(spec, member="b"),
-        dataclasses.replace(spec, fold=1),
-        dataclasses.replace(spec, attempt=2),
-    ]
-    seeds = {s.seed_for("fit") for s in related} | {seed, spec.seed_for("variants")}
-    assert len(seeds) == 6
-    assert dataclasses.replace(spec, attempt=2).digest() != spec.digest()
-
-
-def test_seed_by_hand(plan):
-    # A change of this formula would make every finished fit a stranger to its own settings.
-    digest = hashlib.blake2b(b"3/a/0/1/fit", digest_size=4).hexdigest()
-    assert plan()[0].seed_for("fit") == int(digest, 16) // 2
-
-
-def test_epochs_go_through_all_variants_before_they_repeat_one(plan):
-    specs = plan(augment={"variants": 5}, train={"epochs": 12})
-    orders = {}
-    for spec in specs:
-        order = [spec.variant_of_epoch(epoch) for epoch in range(12)]
-        assert all(type(variant) is int for variant in order)
-        assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
-        assert len(set(order[10:])) == 2
-        orders[spec.name] = tuple(order)
-    assert len(set(orders.values())) == 4  # members and folds have orders of their own
-
-
-# Another attempt
-
-
-def test_next_attempt(plan):
-    spec = plan(train={"epochs": 4, "learning_rate": 0.006})[1]
-    again = spec.again()
-    assert (again.attempt, again.settings.train.learning_rate) == (2, 0.003)
-    differing = {key for key, value in spec.identity().items() if again.identity()[key] != value}
-    assert differing == {"attempt", "settings.train.learning_rate"}
-    assert again.digest() != spec.digest()
-    for purpose in ("fit", "variants"):
-        assert again.seed_for(purpose) != spec.seed_for(purpose)
-    assert (
-        again.seed_for("fit")
-        == int(hashlib.blake2b(b"3/a/1/2/fit", digest_size=4).hexdigest(), 16) // 2
-    )
-    assert (again.name, again.bank_key) == (spec.name, spec.bank_key)  # it reads the same bank
-    # The specification that it was made of stays as it was.
-    assert (spec.attempt, spec.settings.train.learning_rate) == (1, 0.006)
-    third = again.again()
-    assert (third.attempt, third.settings.train.learning_rate) == (3, 0.0015)
+# Sick fits
 
 
 def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
@@ -385,51 +180,30 @@ def test_damaged_state_is_told(folder, plan):
             read(folder, plan()[1])
 
 
-# A finished fit that is there already
+def test_a_fit_starts_where_nothing_is_saved(folder, plan):
+    said = []
+    assert fits.resume(folder, plan()[1], said.append) is None
+    # Epochs of other settings are nothing to go on from either.
+    fits.save_state(folder, plan(seed=4)[1], state())
+    assert fits.resume(folder, plan()[1], said.append) is None
+    assert said == []
 
 
-def identity_of(spec, **changes):
-    """The identity as `fit.json` has it."""
-    return json.loads(json.dumps(spec.identity() | changes))
+def test_a_fit_goes_on_where_it_was_cut_off(folder, plan):
+    fits.save_state(folder, plan()[1], state())
+    said = []
+    back = fits.resume(folder, plan()[1], said.append)
+    assert (back.epochs, back.history, len(back.arrays)) == (2, state().history, 12)
+    assert said == ["a fold 2 goes on after epoch 2, saved before it was cut off"]
 
 
-def test_own_fit_is_accepted(plan):
-    for spec in plan():
-        fits.check_identity(spec, identity_of(spec), "fits/a-fold1")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"settings.train.epochs": 9}, "another train.epochs: 9 there, 4 here"),
-        ({"settings.augment.elastic.p": 0.1}, "another augment.elastic.p: 0.1 there, 0.5 here"),
-        ({"settings.train.threads": None}, "another train.threads: None there, 2 here"),
-        ({"seed": 8}, "another seed: 8 there, 3 here"),
-        ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
-        ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
-        ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
-        (
-            {"bank_key": "x"},
-            "another version of albumentations or OpenCV (--allow-changed-versions goes on); give",
-        ),
-        # A change of the settings changes the bank as well: the cause is named.
-        ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0, 0]"),
-    ],
-)
-def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message):
-    spec = plan()[0]
-    with pytest.raises(UserError) as caught:
-        fits.check_identity(spec, identity_of(spec, **changes), "out/fits/a-fold1")
-    assert str(caught.value).startswith("out/fits/a-fold1: this fit was made with")
-    assert message in str(caught.value)
-    assert "give another --out, or the settings and data of that run" in str(caught.value)
-
-
-def test_other_versions_are_accepted_where_they_are_allowed(plan):
-    spec = plan()[0]
-    fits.check_identity(spec, identity_of(spec, bank_key="x"), "there", allow_changed=True)
-    with pytest.raises(UserError, match="another seed: 8 there, 3 here"):
-        fits.check_identity(spec, identity_of(spec, bank_key="x", seed=8), "there", True)
+def test_a_fit_starts_over_where_what_was_saved_is_damaged(folder, plan):
+    fits.save_state(folder, plan()[1], state())
+    path = folder.fits / "a-fold2.state"
+    flip_a_byte(path)
+    said = []
+    assert fits.resume(folder, plan()[1], said.append) is None
+    assert said == [f"damaged: {path}: its checksum differs; a fold 2 starts over"]
 
 
 # Saving
@@ -469,7 +243,7 @@ def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
     names = ["fit.json", "history.csv", "model.keras", "predictions.npz"]
     assert sorted(path.name for path in files.iterdir()) == names
     facts = folder.read_fit("b", 1)
-    fits.check_identity(spec, facts["identity"], "there")
+    fitspec.check_identity(spec, facts["identity"], "there")
     assert facts["digest"] == spec.digest()
     assert facts["seconds"] == {"train": 2.5, "predict": 0.5}
     assert facts["train_images"] == 80
@@ -483,6 +257,16 @@ def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
             ["1", "0.5", "0.25"],
             ["2", "0.125", "0.75"],
         ]
+
+
+def test_finished_fit_may_have_further_facts(tmp_path, plan):
+    folder, specs = store.RunFolder(tmp_path), plan()
+    fits.save_fit(folder, specs[0], result())
+    fits.save_fit(folder, specs[1], result(), {"peak_memory_bytes": 2**40})
+    without, more = (folder.read_fit("a", fold) for fold in (0, 1))
+    assert more["peak_memory_bytes"] == 2**40
+    assert more.keys() - without.keys() == {"peak_memory_bytes"}
+    assert more["digest"] == specs[1].digest()
 
 
 def test_finished_fit_leaves_no_epochs_behind(tmp_path, plan):
@@ -506,7 +290,7 @@ def test_nothing_is_left_of_a_fit_whose_net_cannot_be_saved(tmp_path, plan):
 
 def test_a_fit_refuses_inputs_that_are_not_its_own(tmp_path, plan, tiny_images):
     # Importing the training module is all that this needs of a backend; `train` is never called.
-    other = fits.Inputs.of(tiny_images[::-1], LABELS, tiny_images[:5])
+    other = fitspec.Inputs.of(tiny_images[::-1], LABELS, tiny_images[:5])
     with pytest.raises(ValueError, match=f"made for inputs .*, given {other.key}"):
         fits.train_fit(plan()[0], other, store.Cache(tmp_path))
 
@@ -645,7 +429,7 @@ IN_THIS_PROCESS = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from kaggle_digits import backend, fits, folds, store
+from kaggle_digits import backend, fits, fitspec, folds, store
 from kaggle_digits.config import Config
 
 folder = Path(sys.argv[1])
@@ -659,10 +443,10 @@ generator = np.random.default_rng(5)
 images = generator.integers(0, 256, (200, 28, 28), dtype=np.uint8)
 labels = np.arange(200, dtype=np.uint8) % 10
 images[np.arange(200), 2 * labels.astype(int)] = 255  # a bright line that tells the class
-inputs = fits.Inputs.of(images, labels, images[:50, ::-1])
+inputs = fitspec.Inputs.of(images, labels, images[:50, ::-1])
 cache = store.Cache(folder / "cache")
 inputs.put_into(cache)
-spec = fits.plan(config, inputs, folds.stratified(labels, 2, config.seed), backend.name())[1]
+spec = fitspec.plan(config, inputs, folds.stratified(labels, 2, config.seed), backend.name())[1]
 (folder / "spec.json").write_text(json.dumps(spec.to_json()))
 backend.configure(spec.settings.train.threads)
 trained = fits.train_fit(spec, inputs, cache)
@@ -672,12 +456,12 @@ fits.save_fit(store.RunFolder(folder / "here"), spec, fits.finish_fit(spec, inpu
 IN_A_FRESH_PROCESS = """
 import json, sys
 from pathlib import Path
-from kaggle_digits import backend, fits, store
+from kaggle_digits import backend, fits, fitspec, store
 
 folder = Path(sys.argv[1])
-spec = fits.FitSpec.from_json(json.loads((folder / "spec.json").read_text()))
+spec = fitspec.FitSpec.from_json(json.loads((folder / "spec.json").read_text()))
 cache = store.Cache(folder / "cache")
-inputs = fits.Inputs.from_cache(cache, spec.inputs_key)
+inputs = fitspec.Inputs.from_cache(cache, spec.inputs_key)
 backend.configure(spec.settings.train.threads)
 trained = fits.train_fit(spec, inputs, cache)
 fits.save_fit(store.RunFolder(folder / "fresh"), spec, fits.finish_fit(spec, inputs, trained))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kaggle_digits import disk, fits, fitting, pipeline, results, stopping, store
+from kaggle_digits import disk, fits, fitspec, fitting, pipeline, results, stopping, store
 from kaggle_digits.config import Config
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
@@ -84,9 +84,9 @@ class Run:
         )
         self.now = 0.0
         self.stop = Stop(limit)
-        self.inputs = fits.Inputs.of(images[:ROWS], LABELS, images[ROWS:])
+        self.inputs = fitspec.Inputs.of(images[:ROWS], LABELS, images[ROWS:])
         self.folder = store.RunFolder(path / "run")
-        self.specs = fits.plan(config, self.inputs, SPLIT, "tensorflow")
+        self.specs = fitspec.plan(config, self.inputs, SPLIT, "tensorflow")
         self.results = results.Results(self.folder, config, digits, self.specs, {}, self.stop)
         self.console = Console(file=io.StringIO(), soft_wrap=True)
         self.cache = store.Cache(path / "cache")
@@ -638,7 +638,7 @@ def test_a_wild_member_is_left_out(tmp_path):
 
 HELD_UP = """
 import sys, time
-from kaggle_digits import cli, fits
+from kaggle_digits import cli, fits, fitspec
 
 train_fit = fits.train_fit
 

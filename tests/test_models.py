@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits import backend, models
-from kaggle_digits.config import Model, Stage
+from kaggle_digits.sections import Model, Stage
 
 SMALL = Model(
     stages=(
@@ -91,6 +91,22 @@ def test_shapes_and_parameters_by_hand():
     assert model.count_params() == 1150
     # Half of each batch norm, 2 x (4 + 4 + 6 + 8), is moving statistics.
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 1150 - 44
+
+
+def test_cost_by_hand():
+    # Each place of a convolution's map costs a multiplication and an addition for each weight.
+    flops = [
+        28 * 28 * (3 * 3 * 1 * 4),
+        14 * 14 * (3 * 3 * 4 * 4),
+        5 * 5 * (5 * 5 * 4 * 6),
+        24 * 8,
+        8 * 10,
+    ]
+    for fused in (False, True):
+        assert models.cost(models.build(SMALL, seed=1, fused=fused)) == (1150, 2 * sum(flops))
+    # POINT: a weight of the convolution, four of its batch norm, 784 x 10 and 10 of the head.
+    cost = models.cost(models.build(POINT, seed=1))
+    assert cost == (1 + 4 + 7850, 2 * (28 * 28 + 7840))
 
 
 @pytest.mark.parametrize(

@@ -415,6 +415,27 @@ def test_method_changes_the_answer(copied, go_on):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_figures_of_settings_that_were_chosen_on_these_rows_are_optimistic(copied, go_on, digits):
+    assert "OPTIMISTIC" not in go_on(copied, (*TINY, "tuned=null"))
+    facts = {
+        "train_data": disk.digest(digits.train_images),
+        "seed": 2026,
+        "folds": 2,
+        "untouched": 1,
+        "trials": 9,
+    }
+    said = go_on(copied, (*TINY, f"tuned={json.dumps(facts)}"))
+    assert "reused: 2 of 2 fits" in said
+    assert "OPTIMISTIC" in said
+    # The search has split the rows as the run does: its untouched ones are the second fit's.
+    metrics = json.loads((copied / "metrics.json").read_text())
+    assert metrics["untouched"] == metrics["members"]["cnn"]["fits"]["fold2"]
+    (line,) = (line for line in said.splitlines() if "the search left untouched" in line)
+    assert f"{metrics['untouched']['accuracy']:.5f} ({metrics['untouched']['errors']} of 7" in line
+    # What such a run leaves says where its settings are from.
+    assert configs.load(str(copied / "config.yaml")).tuned.trials == 9
+
+
 def test_another_member_joins_finished_ones(copied, go_on):
     before = files_of(copied)
     wider = "members={wide: {model: {stages: [{width: 8, stride: 2, pool: first}]}}, cnn: {}}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kaggle_digits import disk, fits, folds, planning, store
+from kaggle_digits import disk, fits, fitspec, folds, planning, store
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
 from kaggle_digits.progress import Reporter
@@ -31,9 +31,9 @@ class Run:
     """A run folder whose fits are written by hand."""
 
     def __init__(self, path, images):
-        inputs = fits.Inputs.of(images, LABELS, images[:5])
+        inputs = fitspec.Inputs.of(images, LABELS, images[:5])
         self.folder = store.RunFolder(path)
-        self.specs = fits.plan(CONFIG, inputs, SPLIT, "tensorflow")
+        self.specs = fitspec.plan(CONFIG, inputs, SPLIT, "tensorflow")
         self.console = Console(file=io.StringIO(), soft_wrap=True)
         self.reporter = Reporter(self.console)
 
@@ -243,8 +243,8 @@ def test_after_two_sick_attempts_a_fit_is_left_out(run):
 
 def test_sick_attempts_of_other_settings_do_not_count(run, tiny_images):
     other = CONFIG.model_copy(update={"seed": 4})
-    inputs = fits.Inputs.of(tiny_images, LABELS, tiny_images[:5])
-    spec = fits.plan(other, inputs, SPLIT, "tensorflow")[0]
+    inputs = fitspec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+    spec = fitspec.plan(other, inputs, SPLIT, "tensorflow")[0]
     fits.note_sick(run.folder, spec, "of another seed")
     fits.note_sick(run.folder, spec.again(), "of another seed")
     assert run.survey()[0] == planning.Standing(run.specs[0])

@@ -43,6 +43,17 @@ def test_without_a_terminal_a_table_is_plain_and_fits_the_page(capsys):
     assert "\x1b" not in "".join(lines)
 
 
+def test_brackets_in_a_table_are_no_markup(tmp_path, capsys):
+    table = Table()
+    table.add_row("runs[old]/train.csv", "[/] [5, 3]")
+    reporter = Reporter()
+    reporter.log_to(tmp_path / "run.log")
+    reporter.show(table)
+    for text in (capsys.readouterr().out, (tmp_path / "run.log").read_text(encoding="utf-8")):
+        assert "runs[old]/train.csv" in text
+        assert "[/] [5, 3]" in text
+
+
 def test_log_holds_what_was_said_before_and_after_it_was_opened(tmp_path, capsys):
     reporter = Reporter()
     reporter.say("early")
@@ -98,6 +109,48 @@ def test_bar_without_a_terminal_writes_nothing(tmp_path):
         show(1, "cnn fold 1")
     assert console.file.getvalue() == ""
     assert not (tmp_path / "run.log").exists()
+
+
+def test_a_live_table_on_a_terminal(tmp_path, terminal):
+    reporter = Reporter(terminal)
+    reporter.log_to(tmp_path / "tune.log")
+    rows = ["trial 0001"]
+
+    def make():
+        table = Table()
+        for row in rows:
+            table.add_row(row)
+        return table
+
+    with reporter.live(make):
+        reporter.say("a line above the table")
+        rows.append("trial 0002")  # what it shows at its end
+    shown = terminal.file.getvalue()
+    assert "trial 0001" in shown
+    assert "trial 0002" in shown
+    assert "a line above the table" in shown
+    log = (tmp_path / "tune.log").read_text()
+    assert re.fullmatch(f"{STAMP} a line above the table\n", log)
+
+
+def test_a_live_table_goes_when_its_block_fails(terminal):
+    reporter = Reporter(terminal)
+    with pytest.raises(KeyError), reporter.live(make_table):
+        raise KeyError
+    with reporter.live(make_table):  # only one at a time can be shown
+        pass
+
+
+def test_a_live_table_without_a_terminal_is_never_made(tmp_path):
+    def make():
+        raise AssertionError
+
+    console = Console(file=StringIO())
+    reporter = Reporter(console)
+    reporter.log_to(tmp_path / "tune.log")
+    with reporter.live(make):
+        reporter.say("a line")
+    assert console.file.getvalue() == "a line\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kaggle_digits import disk, fits, results, store
+from kaggle_digits import disk, fitspec, folds, results, store
 from kaggle_digits.config import Config
 from kaggle_digits.data import Digits
 from kaggle_digits.errors import UserError
@@ -15,6 +15,7 @@ LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
 SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
 TEST_LABELS = np.uint8([3, 1, 4, 1, 5])
 CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}})
+IMAGES = np.random.default_rng(1).integers(0, 256, (25, 28, 28), np.uint8)
 AFTER_50_SECONDS = SimpleNamespace(seconds=lambda: 50.0)
 
 
@@ -26,13 +27,12 @@ def sure(labels, share=0.91):
 class Run:
     """A run folder whose fits are written by hand; no net is trained."""
 
-    def __init__(self, path, config=CONFIG, test_labels=None, practice=False):
-        generator = np.random.default_rng(1)
-        images = generator.integers(0, 256, (25, 28, 28), np.uint8)
+    def __init__(self, path, config=CONFIG, test_labels=None, practice=False, split=SPLIT):
+        self.split = split
         digits = Digits(
-            train_images=images[:20],
+            train_images=IMAGES[:20],
             train_labels=LABELS,
-            test_images=images[20:],
+            test_images=IMAGES[20:],
             test_labels=test_labels,
             key="k",
             hashes={"train.csv": "aa", "test.csv": "bb"},
@@ -40,9 +40,9 @@ class Run:
             practice=practice,
             duplicates=2,
         )
-        inputs = fits.Inputs.of(images[:20], LABELS, images[20:])
+        inputs = fitspec.Inputs.of(IMAGES[:20], LABELS, IMAGES[20:])
         self.folder = store.RunFolder(path)
-        self.specs = fits.plan(config, inputs, SPLIT, "tensorflow")
+        self.specs = fitspec.plan(config, inputs, split, "tensorflow")
         self.results = results.Results(
             self.folder, config, digits, self.specs, {}, AFTER_50_SECONDS
         )
@@ -50,7 +50,7 @@ class Run:
     def finish(self, member, fold, heldout=None, test=TEST_LABELS, seconds=2.0, images=300):
         """Write a fit; it is right everywhere unless told otherwise."""
         (spec,) = (s for s in self.specs if (s.member, s.fold) == (member, fold))
-        heldout = sure(LABELS[SPLIT[fold]]) if heldout is None else heldout
+        heldout = sure(LABELS[self.split[fold]]) if heldout is None else heldout
         test = sure(test) if np.ndim(test) == 1 else test
         self.folder.write_fit(
             member,
@@ -262,6 +262,89 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert len({fit["seed"] for fit in manifest["fits"].values()}) == 4
     assert manifest["packages"]["numpy"] == np.__version__
     assert manifest["hardware"]["cores"] >= 1
+
+
+# Settings that a search has chosen
+
+
+# As a search has split the rows: those of its trials, those that they never saw.
+SEARCHED, UNTOUCHED = folds.stratified(LABELS, 2, 5)
+
+
+def tuned(**changes):
+    """A config whose settings a search has chosen on the rows of `Run`."""
+    values = {
+        "train_data": disk.digest(IMAGES[:20]),
+        "seed": 5,
+        "folds": 2,
+        "untouched": 1,
+        "trials": 9,
+    }
+    return Config.model_validate(CONFIG.model_dump() | {"tuned": values | changes})
+
+
+def finish_with_mistakes(run, rows):
+    """Finish all fits; every net takes some rows for the next class."""
+    answers = (LABELS + np.isin(np.arange(20), rows)) % 10
+    for fold, heldout in enumerate(run.split):
+        for member in ("a", "b"):
+            run.finish(member, fold, sure(answers[heldout]))
+
+
+def test_figures_of_settings_that_no_search_has_chosen(run):
+    run.finish_all()
+    metrics = run.update()
+    assert (metrics["optimistic"], metrics["untouched"]) == (False, None)
+
+
+def test_settings_that_were_chosen_on_other_rows_are_no_matter(tmp_path):
+    run = Run(tmp_path / "run", tuned(train_data="of other images"))
+    run.finish_all()
+    metrics = run.update()
+    assert (metrics["optimistic"], metrics["untouched"]) == (False, None)
+
+
+def test_honest_figure_is_that_of_the_untouched_rows(tmp_path):
+    run = Run(tmp_path / "run", tuned())
+    finish_with_mistakes(run, [*SEARCHED[:3], UNTOUCHED[4]])
+    metrics = run.update()
+    assert metrics["optimistic"] is True
+    assert (metrics["oof_errors"], metrics["oof_rows"]) == (4, 20)
+    honest = metrics["untouched"]
+    assert (honest["errors"], honest["rows"]) == (1, 10)
+    assert honest["accuracy"] == pytest.approx(0.9)
+    # Wilson: (p + z^2/20 -+ z sqrt(p(1-p)/10 + (z/20)^2)) / (1 + z^2/10), z = 1.96, p = 0.9.
+    assert honest["interval"] == pytest.approx([0.59585, 0.98212], abs=1e-5)
+    # The forecast begins there. All nets agree on the 5 test rows, so that averaging brings
+    # nothing, and the errors of both samples together are sqrt(1 + 10/5) of the interval's.
+    low = 0.9 - (0.9 - 0.59585) * 3**0.5
+    assert metrics["expected_leaderboard"] == pytest.approx([low, 1.0], abs=1e-4)
+    assert json.loads(run.folder.metrics.read_text())["untouched"] == honest
+
+
+def test_untouched_rows_are_those_of_the_last_folds(tmp_path):
+    for untouched, errors, rows in ((1, 0, 10), (2, 3, 20)):
+        run = Run(tmp_path / str(untouched), tuned(untouched=untouched))
+        finish_with_mistakes(run, SEARCHED[:3])
+        honest = run.update()["untouched"]
+        assert (honest["errors"], honest["rows"]) == (errors, rows)
+
+
+def test_without_untouched_rows_there_is_no_honest_figure(tmp_path):
+    run = Run(tmp_path / "run", tuned(untouched=0))
+    run.finish_all()
+    metrics = run.update()
+    assert (metrics["optimistic"], metrics["untouched"]) == (True, None)
+
+
+def test_honest_figure_waits_for_a_fit_that_holds_untouched_rows_out(tmp_path):
+    run = Run(tmp_path / "run", tuned(), split=[SEARCHED, UNTOUCHED])
+    run.finish("a", 0)
+    metrics = run.update()
+    assert (metrics["optimistic"], metrics["untouched"]) == (True, None)
+    assert metrics["oof_rows"] == 10
+    run.finish("a", 1)
+    assert run.update()["untouched"]["rows"] == 10
 
 
 # Fits that are left out, and attempts

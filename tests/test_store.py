@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -127,37 +123,37 @@ def test_nothing_is_stored_when_making_fails(tmp_path):
         (["standard-4", "quick-x", "quick-3-old", "very-quick-7", "quick"], "quick-1"),
     ],
 )
-def test_next_run_folder_takes_the_next_number(tmp_path, present, expected):
+def test_next_folder_takes_the_next_number(tmp_path, present, expected):
     for name in present:
         (tmp_path / name).mkdir()
-    chosen = store.next_run_folder(tmp_path, "quick", lambda folder: False)
-    assert chosen.folder == tmp_path / expected
+    chosen = store.next_folder(tmp_path, "quick", lambda folder: False)
+    assert chosen == tmp_path / expected
     assert names(tmp_path) == sorted(present)
 
 
-def test_next_run_folder_without_any_folder(tmp_path):
-    chosen = store.next_run_folder(tmp_path / "absent", "quick", lambda folder: True)
-    assert chosen.folder == tmp_path / "absent" / "quick-1"
+def test_next_folder_without_any_folder(tmp_path):
+    chosen = store.next_folder(tmp_path / "absent", "quick", lambda folder: True)
+    assert chosen == tmp_path / "absent" / "quick-1"
 
 
-def test_next_run_folder_goes_on_in_the_newest_that_may(tmp_path):
+def test_next_folder_goes_on_in_the_newest_that_may(tmp_path):
     for number in (1, 2, 9, 10, 11):
         (tmp_path / f"quick-{number}").mkdir()
     asked = []
 
     def goes_on(folder):
-        asked.append(folder.folder.name)
-        return folder.folder.name in ("quick-2", "quick-10")
+        asked.append(folder.name)
+        return folder.name in ("quick-2", "quick-10")
 
-    assert store.next_run_folder(tmp_path, "quick", goes_on).folder.name == "quick-10"
+    assert store.next_folder(tmp_path, "quick", goes_on).name == "quick-10"
     assert asked == ["quick-11", "quick-10"]
 
 
-def test_next_run_folder_takes_a_config_name_as_it_is(tmp_path):
+def test_next_folder_takes_a_config_name_as_it_is(tmp_path):
     for name in ("my[1]-1", "my1-5", "my.a-1", "myxa-8"):
         (tmp_path / name).mkdir()
-    chosen = [store.next_run_folder(tmp_path, n, lambda _: False) for n in ("my[1]", "my.a")]
-    assert [run.folder.name for run in chosen] == ["my[1]-2", "my.a-2"]
+    chosen = [store.next_folder(tmp_path, n, lambda _: False) for n in ("my[1]", "my.a")]
+    assert [path.name for path in chosen] == ["my[1]-2", "my.a-2"]
 
 
 FILES = {
@@ -322,55 +318,14 @@ def test_folds_are_kept_and_damage_is_told(run):
         run.read_folds()
 
 
-def test_one_process_a_folder(run, process_env):
-    assert run.owner() is None
-    assert not run.folder.exists()
-    script = f"""
-import sys
-from pathlib import Path
-from kaggle_digits.store import RunFolder
-with RunFolder(Path({str(run.folder)!r})).locked():
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=process_env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert owner.stdout.readline() == "locked\n"
-    assert run.owner() == str(owner.pid)
-    with pytest.raises(UserError, match=f"process {owner.pid} is at work"), run.locked():
-        pass
-    owner.kill()  # SIGKILL: nothing of it can clean up
-    owner.wait()
-    assert run.owner() is None
-    with run.locked():
-        assert run.owner() == str(os.getpid())
-
-
-def test_lock_clears_away_what_a_killed_process_left(run):
-    half_fit = run.fits / f"{disk.HALF}77-cnn-fold1"
-    half_fit.mkdir(parents=True)
-    (half_fit / "model.keras").write_bytes(b"half")
-    half_file = run.folder / f"{disk.HALF}77-metrics.json"
-    half_file.write_bytes(b"half")
+def test_lock_clears_away_half_written_fits_too(run):
+    half = run.fits / f"{disk.HALF}77-cnn-fold1"
+    half.mkdir(parents=True)
+    (half / "model.keras").write_bytes(b"half")
     run.submission.write_bytes(b"whole")
     with run.locked():
-        assert not half_fit.exists()
-        assert not half_file.exists()
+        assert names(run.fits) == []
         assert run.submission.read_bytes() == b"whole"
-
-
-def test_lock_leaves_other_hidden_files_alone(run):
-    note = run.folder / ".2024-notes" / "important.txt"
-    note.parent.mkdir(parents=True)
-    note.write_text("mine")
-    assert not run.is_ours()
-    with run.locked():
-        assert note.read_text() == "mine"
 
 
 def test_a_folder_in_which_no_run_has_begun_is_untouched(run):
@@ -415,7 +370,9 @@ def test_new_empty_and_run_folders_are_ours(run):
     assert run.is_ours()
     run.folder.mkdir(parents=True, exist_ok=True)
     assert run.is_ours()
-    (run.folder / "thesis.tex").write_text("mine")
+    (run.folder / ".2024-notes").mkdir()
+    assert not run.is_ours()
+    (run.folder / ".2024-notes").rename(run.folder / "thesis.tex")
     assert not run.is_ours()
     # Other programs have such files as well.
     run.fits.mkdir()

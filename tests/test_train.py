@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits import backend, models, train
-from kaggle_digits.config import Augment, MemberSettings, Model, Stage, Train
+from kaggle_digits.sections import Augment, MemberSettings, Model, Stage, Train
 
 ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
@@ -553,6 +553,11 @@ def test_softmax_by_hand():
 def test_softmax_of_huge_logits():
     found = train.predict(make_constant([5000.0, 5000.0, *[-5000.0] * 8]), make_pixels()[:1])
     assert found.tolist() == [[0.5, 0.5, *[0.0] * 8]]
+
+
+def test_nothing_is_predicted_for_no_rows(usual):
+    found = train.predict(usual.model, make_pixels()[:0])
+    assert (found.shape, found.dtype) == ((0, 10), np.float32)
 
 
 def test_predicted_rows_sum_to_one(usual):

@@ -1,0 +1,570 @@
+"""The order of a search's stages: config and space -> trials -> the honest check -> best.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaggle_digits import (
+    backend,
+    board,
+    cluster,
+    comparison,
+    data,
+    disk,
+    ensemble,
+    fitspec,
+    folds,
+    machine,
+    planning,
+    search_log,
+    search_report,
+    space,
+    store,
+)
+from kaggle_digits import config as configs
+from kaggle_digits.config import Config
+from kaggle_digits.errors import UserError
+from kaggle_digits.findings import Check, Findings, Side, TrialResult
+from kaggle_digits.progress import Reporter, duration
+from kaggle_digits.search_folder import SearchFolder
+from kaggle_digits.sections import Tune, Tuned
+from kaggle_digits.stopping import Stop, Stopped
+from kaggle_digits.trials import FoldTrainer, Judge, Limits, OutOfTime
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+TRIALS = 20  # where nobody says how many; a grid has an end of its own
+HEADER = "# Found by kaggle-digits tune"
+EXIT_SECONDS = 5.0  # for the page and the end of the process
+# The check is forecast from the trials' speeds; a machine may have become slower, and each fit has
+# a start and an end.
+CHECK_MARGIN, CHECK_FIT_SECONDS = 1.3, 15.0
+RESERVE_SHARE = 0.5  # of a time limit that is kept free for the check at most
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for with `kaggle-digits tune`.
+
+    Attributes:
+        config: the config to begin with, and the space.
+        name: the config's name, for the search's folder.
+        data: value of --data, or None.
+        out: the search's folder, or None: choose one under `root`.
+        root: where folders are made.
+        cache: the cache folder.
+        trials: value of --trials, or None.
+        save: another place for the best config, or None.
+        seconds_per_fit: value of --max-seconds-per-fit, or None.
+        parameters: value of --max-parameters, or None.
+        against: further configs to hold the best one against on the untouched folds, by name.
+        allow_changed_versions: go on with other package versions.
+    """
+
+    config: Config
+    name: str
+    data: str | None
+    out: Path | None
+    root: Path
+    cache: Path
+    trials: int | None = None
+    save: Path | None = None
+    seconds_per_fit: float | None = None
+    parameters: int | None = None
+    against: dict[str, Config] = field(default_factory=dict)
+    allow_changed_versions: bool = False
+
+
+def tune(request: Request, reporter: Reporter, stop: Stop) -> SearchFolder:
+    """Search, check and export; repeated, it goes on where it was.
+
+    Args:
+        request: what was asked for.
+        reporter: where progress goes.
+        stop: the time there is.
+
+    Returns:
+        The search's folder with `best.yaml`.
+
+    Raises:
+        Stopped: a signal came; nothing finished is lost.
+        UserError: anything a person can mend; nothing finished is lost.
+    """
+    ours = cluster.from_environment()
+    wanted = space.declared(request.config)
+    _check_save(request.save)
+    cache = store.Cache(request.cache, notice=reporter.say)
+    digits = planning.load_digits(request.config, request.data, cache, reporter)
+    identity = _identity(request.config, digits)
+    folder = _choose_folder(request, identity)
+    search = Search(request, wanted, digits, folder, cache, ours, reporter, stop)
+    if ours and not ours.is_chief:
+        search.work(identity)
+        return folder
+    with folder.locked():
+        _check_identity(folder, identity, request.allow_changed_versions)
+        disk.write_json(folder.identity, identity)
+        reporter.log_to(folder.log)
+        search.lead()
+    return folder
+
+
+def _check_save(path: Path | None) -> None:
+    if path is None or not path.exists():
+        return
+    if not path.is_file() or not path.read_text("utf-8", "replace").startswith(HEADER):
+        raise UserError(
+            f"--save {path}: expected a new file, or one that a search has saved, found another; "
+            "give another path"
+        )
+
+
+def _identity(config: Config, digits: data.Digits) -> dict[str, Any]:
+    """Return everything that the trials depend on; how many there are to be does not count."""
+    values = config.model_dump(mode="json", exclude={"data": True, "tune": {"trials"}})
+    return {
+        "config": values,
+        "data": digits.hashes,
+        "backend": backend.name(),
+        "packages": machine.package_versions(),
+    }
+
+
+def _choose_folder(request: Request, identity: dict[str, Any]) -> SearchFolder:
+    def goes_on(path: Path) -> bool:
+        folder = SearchFolder(path)
+        if not folder.identity.is_file():
+            return path.is_dir() and folder.is_ours()
+        found = disk.read_json(folder.identity)
+        same = all(found.get(key) == identity[key] for key in ("config", "data", "backend"))
+        return same and not disk.read_json(folder.findings).get("complete")
+
+    if request.out is None:
+        return SearchFolder(store.next_folder(request.root, f"tune-{request.name}", goes_on))
+    if request.out.exists() and not request.out.is_dir():
+        raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
+    folder = SearchFolder(request.out)
+    if not folder.is_ours():
+        raise UserError(
+            f"--out {request.out}: expected a new or empty folder, or one of a search, found other "
+            "files; give another path"
+        )
+    return folder
+
+
+def _check_identity(folder: SearchFolder, identity: dict[str, Any], allow_changed: bool) -> None:
+    found = disk.read_json(folder.identity)
+    if not found:
+        return
+    theirs = fitspec.flattened({key: found.get(key) for key in ("config", "data", "backend")})
+    ours = fitspec.flattened({key: identity[key] for key in ("config", "data", "backend")})
+    for key in [*ours, *(theirs.keys() - ours.keys())]:
+        there, here = theirs.get(key), ours.get(key)
+        if there != here:
+            shown = f": {there} there, {here} here" if key.startswith("config.") else ""
+            raise UserError(
+                f"{folder.folder}: this search was begun with another "
+                f"{key.removeprefix('config.')}{shown}; give another --out, or the config and data "
+                "of that search"
+            )
+    for name, there, here in planning.changed_versions(found, identity["backend"]):
+        if not allow_changed:
+            raise UserError(
+                f"{folder.folder}: this search was begun with {name} {there}, here is {here}; use "
+                f"{name} {there} again, or go on all the same with --allow-changed-versions"
+            )
+
+
+def rows_of_search(
+    labels: np.ndarray, split: Sequence[np.ndarray], untouched: int, share: float, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Pick the rows that trials see, and split them.
+
+    Args:
+        labels: (n,) integers 0..9 of all training rows.
+        split: all folds.
+        untouched: how many of the last folds no trial sees.
+        share: of each other fold's rows, every class alike.
+        seed: the run's seed.
+
+    Returns:
+        (sorted rows; held-out row sets as places in these rows, one for each other fold).
+    """
+    kept = []
+    for fold, heldout in enumerate(split[: len(split) - untouched]):
+        random = np.random.default_rng([seed, fold])
+        picked = []
+        for label in range(10):
+            own = random.permutation(heldout[labels[heldout] == label])
+            picked.append(own[: max(1, round(share * len(own)))])
+        kept.append(np.sort(np.concatenate(picked)))
+    rows = np.sort(np.concatenate(kept))
+    return rows, [np.searchsorted(rows, each) for each in kept]
+
+
+class Search:
+    """One process of a search, be it all of it, its chief, or a worker.
+
+    Args:
+        request: what was asked for.
+        wanted: the space.
+        digits: the data.
+        folder: the search's folder.
+        cache: holds the banks.
+        ours: the cluster, None: this process is all there is.
+        reporter: where progress goes.
+        stop: the time there is.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        wanted: space.Space,
+        digits: data.Digits,
+        folder: SearchFolder,
+        cache: store.Cache,
+        ours: cluster.Cluster | None,
+        reporter: Reporter,
+        stop: Stop,
+    ) -> None:
+        self._request, self._space, self._digits = request, wanted, digits
+        self._folder, self._cache, self._cluster = folder, cache, ours
+        self._reporter, self._stop = reporter, stop
+        self._config, self._tune = request.config, request.config.tune
+        self._labels = digits.train_labels
+        self._split = folds.stratified(self._labels, self._config.folds.count, self._config.seed)
+        self._oracle: keras_tuner.Oracle | None = None
+        self._doing = "starting"
+        self._check: Check | None = None
+        self._against: dict[str, Check] = {}
+        self._seen = self.findings()
+
+    # What each process does
+
+    def lead(self) -> None:
+        """Give out trials (and, alone, judge them), then check and export the best."""
+        config, tune = self._config, self._tune
+        self._say_what_is_searched()
+        backend.configure(config.train.threads)
+        from kaggle_digits import oracles
+
+        self._oracle = oracles.make(
+            tune.oracle,
+            tune.objective,
+            self._space.hyperparameters(),
+            self._trials(),
+            self._folds(),
+            tune.initial or len(self._space.settings) + 1,
+            config.seed,
+        )
+        oracles.load(self._oracle, self._folder.oracle)
+        if ended := len(self._oracle.end_order):
+            self._reporter.say(f"reused: {ended} trials, ended earlier")
+        complete = False
+        try:
+            with self._reporter.live(lambda: board.table(self._seen, self._doing)):
+                if self._cluster:
+                    oracles.serve(self._oracle, self._cluster, self._watch_workers)
+                else:
+                    self._judge_trials()
+                self._export()
+                self._make_checks()
+            complete = True
+        except OutOfTime:
+            self._reporter.say(
+                f"time limit of {duration(self._stop.limit)}: ended after "
+                f"{duration(self._stop.seconds())}; repeat the command to go on"
+            )
+        except Stopped:
+            self._write_findings(complete=False)
+            raise
+        self._export()
+        self._write_findings(complete)
+        self._reporter.show(board.result(self.findings()))
+        if not self.findings().best():
+            reasons = [trial.reason for trial in self.findings().trials if trial.reason]
+            why = f" (the first: {reasons[0]})" if reasons else ""
+            raise UserError(
+                f"{self._folder.folder}: no trial has come to its end yet{why}; repeat the command "
+                "with more time, or with another tune.space and --out"
+            )
+        self._reporter.say(f"best config: {self._folder.best}")
+        self._reporter.say(f"page: {self._folder.page}")
+
+    def work(self, identity: dict[str, Any]) -> None:
+        """Judge trials that the chief gives out."""
+        self._reporter.say(f"worker {self._cluster.tuner} of the chief at {self._cluster.address}")
+        backend.configure(self._config.train.threads)
+
+        try:
+            self._judge_trials(partial(self._check_chief, identity))
+        except OutOfTime:
+            self._reporter.say(
+                f"time limit of {duration(self._stop.limit)}: this worker ended; start it again "
+                "with its KERASTUNER_TUNER_ID to go on with its trial"
+            )
+
+    def _check_chief(self, identity: dict[str, Any]) -> None:
+        if not self._folder.identity.is_file():
+            raise UserError(
+                f"{self._folder.folder}: expected the chief's search folder, found none; give "
+                "chief and workers the same --out, on a disk that all of them see"
+            )
+        _check_identity(self._folder, identity, self._request.allow_changed_versions)
+
+    def _judge_trials(self, check: Callable[[], None] = lambda: None) -> None:
+        from kaggle_digits import oracles
+
+        rows, split = rows_of_search(
+            self._labels, self._split, self._tune.untouched, self._tune.rows, self._config.seed
+        )
+        trainer = self._trainer(rows, split, self._reserve)
+        judge = Judge(
+            self._folder,
+            self._config,
+            trainer,
+            self._limits(),
+            self.findings,
+            self._tell_news,
+            self._reporter,
+        )
+
+        def judge_trial(trial: str, values: dict[str, Any]) -> float:
+            check()
+            settings = self._space.decode(values)
+            self._doing = f"trial {trial}"
+            planned = values.get("tuner/epochs", self._folds())
+            return judge.judge(trial, settings, planned).objective
+
+        oracle = self._oracle or oracles.make(
+            "random", self._tune.objective, self._space.hyperparameters(), 1, 1, 1, 0
+        )
+        worker = self._cluster if self._oracle is None else None
+        oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker).search()
+
+    def _watch_workers(self) -> None:
+
+        self._tell_news()
+        self._doing = f"{len(self._oracle.ongoing_trials)} workers at work"
+        if self._stop.seconds_left() < self._reserve():
+            raise OutOfTime
+
+    # What is searched
+
+    def _folds(self) -> int:
+        return self._config.folds.count - self._tune.untouched
+
+    def _trials(self) -> int | None:
+        given = self._request.trials or self._tune.trials
+        return given or (None if self._tune.oracle == "grid" else TRIALS)
+
+    def _limits(self) -> Limits:
+        return Limits(self._request.seconds_per_fit, self._request.parameters)
+
+    def _trainer(
+        self, rows: np.ndarray, split: list[np.ndarray], reserve: Callable[[], float]
+    ) -> FoldTrainer:
+        images = self._digits.train_images
+        inputs = fitspec.Inputs.of(images[rows], self._labels[rows], images[:0])
+        return FoldTrainer(
+            inputs,
+            split,
+            self._cache,
+            self._limits(),
+            self._stop,
+            reserve,
+            self._reporter,
+            self._watch,
+            self._request.allow_changed_versions,
+        )
+
+    def _say_what_is_searched(self) -> None:
+        tune, say = self._tune, self._reporter.say
+        say(f"data: {self._digits.source}: {len(self._labels):,} training rows")
+        say(f"search folder: {self._folder.folder}")
+        trials = f"{self._trials()} trials" if self._trials() else "all combinations"
+        share = f", {100 * tune.rows:g} % of their rows" if tune.rows < 1 else ""
+        epochs = f", {100 * tune.epochs:g} % of the epochs" if tune.epochs < 1 else ""
+        kept = f"; {tune.untouched} kept untouched for the check" if tune.untouched else ""
+        say(
+            f"search: {tune.oracle}, {trials}, {tune.objective.replace('_', ' ')} on "
+            f"{self._folds()} of {self._config.folds.count} folds{share}{epochs}{kept}; searched: "
+            f"{', '.join(self._space.settings)}"
+        )
+
+    # What has been found
+
+    def findings(self) -> Findings:
+        """Return what the search has found so far, the trials in the order of their ids."""
+        results = self._folder.read_results()
+        return Findings(
+            objective=self._tune.objective,
+            keys=tuple(self._space.settings),
+            start=self._space.start,
+            trials=tuple(results[trial] for trial in sorted(results, key=int)),
+            check=self._check,
+            against=self._against,
+            facts={
+                "data": f"{self._digits.source}, {len(self._labels):,} training rows",
+                "oracle": self._tune.oracle,
+                "time, this invocation": duration(self._stop.seconds()),
+            },
+        )
+
+    def _watch(self, doing: str) -> None:
+        self._doing = f"{self._doing.partition(':')[0]}: {doing}"
+
+    def _tell_news(self) -> None:
+        """Say what has changed since the last call, and keep the best config's file true."""
+        before = {trial.trial: trial for trial in self._seen.trials}
+        self._seen = self.findings()
+        if self._seen.trials == tuple(before.values()):
+            return
+        for trial in self._seen.trials:
+            if trial != before.get(trial.trial) and (trial.folds or trial.reason):
+                self._reporter.say(board.line(self._seen, trial))
+        self._export()
+
+    def _export(self) -> None:
+        """Write the best config."""
+        findings = self.findings()
+        best = findings.best()
+        if not best:
+            return
+        content = best_yaml(self._config, findings, best, self._digits)
+        disk.write_bytes(self._folder.best, content.encode())
+        if self._request.save:
+            disk.write_bytes(self._request.save, content.encode())
+
+    def _write_findings(self, complete: bool) -> None:
+        findings = self.findings()
+        disk.write_json(self._folder.findings, {"complete": complete} | asdict(findings))
+        search_report.write_page(findings, f"Search from {self._request.name}", self._folder.page)
+        search_log.write_log(findings, self._folder.tensorboard)
+
+    # The honest check
+
+    def _reserve(self) -> float:
+        """Forecast the seconds that the check takes."""
+        if self._stop.limit is None:
+            return 0.0
+        findings = self._seen  # asked after each step: no time to read it anew
+        if not (self._tune.untouched and findings.best()):
+            return EXIT_SECONDS
+        compared = [self._config, self._config, *self._request.against.values()]
+        rows = len(self._labels) * (1 - 1 / self._config.folds.count)
+        speeds = [t.images_per_second for t in findings.trials if t.images_per_second]
+        seconds = 0.0
+        for config in compared:
+            epochs = sum(config.member(name).train.epochs for name in config.members)
+            fit_seconds = CHECK_MARGIN * rows * epochs / min(speeds)
+            seconds += self._tune.untouched * (fit_seconds + CHECK_FIT_SECONDS)
+        return EXIT_SECONDS + min(seconds, RESERVE_SHARE * self._stop.limit)
+
+    def _make_checks(self) -> None:
+        """Hold the best config against where it came from, on rows that the search never saw."""
+        best = self.findings().best()
+        if not best or not self._tune.untouched:
+            return
+        trainer = self._trainer(np.arange(len(self._labels)), self._split, lambda: EXIT_SECONDS)
+        self._doing = "check on the untouched folds"
+        found = self._checked(trainer, "the best", configs.changed(self._config, best.settings))
+        start = self._checked(trainer, "the start", self._config)
+        self._check = self._compared(start, found)
+        for name, config in self._request.against.items():
+            same = {"seed": self._config.seed, "train.threads": self._config.train.threads}
+            other = self._checked(trainer, name, configs.changed(config, same))
+            self._against[name] = self._compared(other, found)
+
+    def _checked(self, trainer: FoldTrainer, name: str, config: Config) -> tuple[np.ndarray, float]:
+        """Train a config's fits on the untouched folds.
+
+        Returns:
+            ((rows,) bool, whether each held-out row is predicted wrongly; training seconds a fit).
+        """
+        count = self._config.folds.count
+        config = configs.without_tuning(config)
+        folder = self._folder.checked(disk.digest_json(config.model_dump(mode="json")))
+        by_fold = trainer.plan(config, range(count - self._tune.untouched, count))
+        specs = [spec for specs in by_fold for spec in specs]
+        with folder.locked():
+            todo = trainer.prepare(folder, specs)
+            for spec in todo.values():
+                self._doing = f"check of {name}"
+                trainer.train(folder, spec)
+            probabilities = trainer.probabilities(folder, specs, config)
+            facts = [folder.read_fit(spec.member, spec.fold) for spec in specs]
+        rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
+        wrong = comparison.mistakes(probabilities[rows], self._labels[rows])
+        self._reporter.say(
+            f"check of {name} on untouched folds: {wrong.sum()} of {len(wrong):,} rows wrong"
+        )
+        return wrong, float(np.mean([fact["seconds"]["train"] for fact in facts]))
+
+    def _compared(self, start: tuple[np.ndarray, float], best: tuple[np.ndarray, float]) -> Check:
+        only_start, only_best = comparison.discordant(start[0], best[0])
+        count = self._config.folds.count
+        return Check(
+            folds=tuple(range(count - self._tune.untouched + 1, count + 1)),
+            start=_side(*start),
+            best=_side(*best),
+            only_start_wrong=only_start,
+            only_best_wrong=only_best,
+            p_value=comparison.mcnemar(start[0], best[0]),
+        )
+
+
+def _side(wrong: np.ndarray, seconds: float) -> Side:
+    errors, rows = int(wrong.sum()), len(wrong)
+    interval = ensemble.accuracy_interval(errors, rows)
+    return Side(rows, errors, 1 - errors / rows, interval, seconds)
+
+
+def best_yaml(config: Config, findings: Findings, best: TrialResult, digits: data.Digits) -> str:
+    """Write the best trial's config, ready for `run`, and how it was found.
+
+    Args:
+        config: what the search began with.
+        findings: what it has found.
+        best: the best trial.
+        digits: the data.
+
+    Returns:
+        YAML with a comment on top.
+    """
+    tune = config.tune
+    searched = config.folds.count - tune.untouched
+    tuned = Tuned(
+        train_data=disk.digest(digits.train_images),
+        seed=config.seed,
+        folds=config.folds.count,
+        untouched=tune.untouched,
+        trials=len(findings.trials),
+    )
+    found = configs.changed(config, best.settings).model_copy(
+        update={"tune": Tune(), "tuned": tuned}
+    )
+    lines = [
+        f"{HEADER}: trial {best.trial} of {len(findings.trials)}, {tune.oracle} search for the "
+        f"best {findings.objective.replace('_', ' ')}.",
+        f"On folds 1 to {searched} of {config.folds.count} (seed {config.seed}), "
+        f"{100 * tune.rows:g} % of their rows and {100 * tune.epochs:g} % of the epochs: "
+        f"{board.score(findings, best)}.",
+        "That figure is optimistic: this trial was picked because of it.",
+        *(["PRACTICE DATA: these settings mean nothing."] if digits.practice else []),
+        "Changed by the search:",
+        *(
+            f"  {key}: {board.text_of(findings.start.get(key))} -> {board.text_of(value)}"
+            for key, value in best.settings.items()
+            if value != findings.start.get(key)
+        ),
+    ]
+    comment = "\n".join("# " + text.removeprefix("# ") for text in lines)
+    return f"{comment}\n{configs.dump(found)}"
