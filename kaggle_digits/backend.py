@@ -139,3 +139,18 @@ def fused_batch_norm(x, gamma, beta, epsilon: float):
     # The kernel returns the unbiased variance (n / (n - 1)); Keras averages the biased one.
     count = tf.cast(tf.size(x) / tf.shape(x)[-1], "float32")
     return y, mean, variance * (count - 1.0) / count
+
+
+def leave_out_replicas(optimizer) -> None:
+    """Have an optimizer apply gradients as they are, without a sum over replicas.
+
+    There is one replica, so nothing else changes; but for that sum TensorFlow registers a gradient
+    function with each trace, and with it keeps the graph of every fit, some 27 MB, for ever.
+
+    Args:
+        optimizer: a Keras optimizer, changed in place.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow" and hasattr(optimizer, "_all_reduce_sum_gradients"):
+        optimizer._all_reduce_sum_gradients = list

@@ -11,7 +11,7 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from kaggle_digits import models
+from kaggle_digits import backend, models
 from kaggle_digits.sections import MemberSettings, Train
 
 PREDICT_BATCH = 512
@@ -192,6 +192,7 @@ def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
     else:
         optimizer = keras.optimizers.AdamW(**common | {"weight_decay": config.weight_decay})
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    backend.leave_out_replicas(optimizer)
     return optimizer
 
 

@@ -245,6 +245,7 @@ class Search:
         self._check: Check | None = None
         self._against: dict[str, Check] = {}
         self._seen = self.findings()
+        self._check_seconds = self._forecast_check()
 
     # What each process does
 
@@ -267,25 +268,24 @@ class Search:
         oracles.load(self._oracle, self._folder.oracle)
         if ended := len(self._oracle.end_order):
             self._reporter.say(f"reused: {ended} trials, ended earlier")
-        complete = False
+        complete = True
         try:
             with self._reporter.live(lambda: board.table(self._seen, self._doing)):
-                if self._cluster:
-                    oracles.serve(self._oracle, self._cluster, self._watch_workers)
-                else:
-                    self._judge_trials()
-                self._export()
-                self._make_checks()
-            complete = True
-        except OutOfTime:
+                # What is kept free of a time limit is the check's.
+                for stage in (self._give_trials, self._make_checks):
+                    try:
+                        stage()
+                    except OutOfTime:
+                        complete = False
+                    self._export()
+        except Stopped:
+            self._write_findings(complete=False)
+            raise
+        if not complete:
             self._reporter.say(
                 f"time limit of {duration(self._stop.limit)}: ended after "
                 f"{duration(self._stop.seconds())}; repeat the command to go on"
             )
-        except Stopped:
-            self._write_findings(complete=False)
-            raise
-        self._export()
         self._write_findings(complete)
         self._reporter.show(board.result(self.findings()))
         if not self.findings().best():
@@ -297,6 +297,14 @@ class Search:
             )
         self._reporter.say(f"best config: {self._folder.best}")
         self._reporter.say(f"page: {self._folder.page}")
+
+    def _give_trials(self) -> None:
+        from kaggle_digits import oracles
+
+        if self._cluster:
+            oracles.serve(self._oracle, self._cluster, self._watch_workers)
+        else:
+            self._judge_trials()
 
     def work(self, identity: dict[str, Any]) -> None:
         """Judge trials that the chief gives out."""
@@ -427,6 +435,7 @@ class Search:
         self._seen = self.findings()
         if self._seen.trials == tuple(before.values()):
             return
+        self._check_seconds = self._forecast_check()
         for trial in self._seen.trials:
             if trial != before.get(trial.trial) and (trial.folds or trial.reason):
                 self._reporter.say(board.line(self._seen, trial))
@@ -451,22 +460,27 @@ class Search:
 
     # The honest check
 
-    def _reserve(self) -> float:
-        """Forecast the seconds that the check takes."""
-        if self._stop.limit is None:
-            return 0.0
-        findings = self._seen  # asked after each step: no time to read it anew
-        if not (self._tune.untouched and findings.best()):
+    def _forecast_check(self) -> float:
+        """Forecast the seconds that the check and the end of the process take."""
+        best = self._seen.best()
+        if not (self._tune.untouched and best):
             return EXIT_SECONDS
-        compared = [self._config, self._config, *self._request.against.values()]
+        # Other configs are taken to be as fast as the best one; the start is rarely slower.
+        compared = [
+            configs.changed(self._config, best.settings),
+            self._config,
+            *self._request.against.values(),
+        ]
+        epochs = sum(each.member(name).train.epochs for each in compared for name in each.members)
+        members = sum(len(each.members) for each in compared)
         rows = len(self._labels) * (1 - 1 / self._config.folds.count)
-        speeds = [t.images_per_second for t in findings.trials if t.images_per_second]
-        seconds = 0.0
-        for config in compared:
-            epochs = sum(config.member(name).train.epochs for name in config.members)
-            fit_seconds = CHECK_MARGIN * rows * epochs / min(speeds)
-            seconds += self._tune.untouched * (fit_seconds + CHECK_FIT_SECONDS)
-        return EXIT_SECONDS + min(seconds, RESERVE_SHARE * self._stop.limit)
+        seconds = CHECK_MARGIN * rows * epochs / best.images_per_second
+        return EXIT_SECONDS + self._tune.untouched * (seconds + CHECK_FIT_SECONDS * members)
+
+    def _reserve(self) -> float:
+        """Say how many seconds of a time limit are kept free."""
+        limit = self._stop.limit
+        return 0.0 if limit is None else min(self._check_seconds, RESERVE_SHARE * limit)
 
     def _make_checks(self) -> None:
         """Hold the best config against where it came from, on rows that the search never saw."""

@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import os
 import subprocess
@@ -366,6 +367,19 @@ def test_a_loss_that_is_no_number_ends_training(epochs):
     assert trained.complete is False  # nor is it where this was the last epoch
     assert states == []
     assert told == [None] * 4
+
+
+def test_fits_leave_nothing_behind():
+    def graphs():
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    fit()
+    before = graphs()
+    for seed in range(3):
+        fit(seed=seed)
+    # TensorFlow keeps the graph of a step with which it registers a gradient function.
+    assert graphs() <= before
 
 
 def test_returned_net_has_stock_layers_only(usual):
