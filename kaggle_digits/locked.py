@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,10 +27,14 @@ class LockedFolder:
         return [self.folder]
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: Callable[[], None] | None = None) -> Iterator[None]:
         """Keep other processes out of the folder; the lock ends with its process, however it ends.
 
         What a killed owner had half written is cleared away.
+
+        Args:
+            wait: is called again and again while another process has the folder; None: that is an
+                error.
 
         Raises:
             UserError: another process has the folder; names its id.
@@ -39,13 +43,16 @@ class LockedFolder:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise UserError(
-                f"{self.folder}: process {self._owner()} is at work in this folder; wait for "
-                "it, or give another --out"
-            ) from None
+        while not lock.is_locked:
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                if wait is None:
+                    raise UserError(
+                        f"{self.folder}: process {self._owner()} is at work in this folder; wait "
+                        "for it, or give another --out"
+                    ) from None
+                wait()
         try:
             for place in self.places():
                 for remains in place.glob(f"{disk.HALF}*"):

@@ -76,7 +76,10 @@ class _Kept:
         super().reload()
         for tuner, trial in state["ongoing_trials"].items():
             self._retry_queue.remove(trial)
-            self.ongoing_trials[tuner] = self.trials[trial]
+            # The stock oracle saves a trial's end before it takes it from those under way.
+            if trial not in self.end_order:
+                self.trials[trial].status = "RUNNING"  # its file may know of an end already
+                self.ongoing_trials[tuner] = self.trials[trial]
         # Loaded in the order of file names; models of the objective read them in this order.
         self.trials = {trial: self.trials[trial] for trial in self.start_order}
 
@@ -122,7 +125,9 @@ class GridOracle(_Kept, keras_tuner.oracles.GridSearchOracle):
         super().set_state(state)
         for trial in state["ordered"]:
             self._ordered_ids.insert(trial)
-        self._populate_next = state["populate_next"]
+        # The stock oracle queues a trial that has ended after it has saved the end; one that is
+        # queued twice does no harm.
+        self._populate_next = state["populate_next"] + state["end_order"]
 
 
 class BayesianOracle(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
@@ -132,6 +137,20 @@ class BayesianOracle(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
         """Choose values; where its numbers start does not depend on earlier processes."""
         self._random_state = np.random.RandomState(self.seed + len(self.trials))
         return super().populate_space(trial_id)
+
+    def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Forecast trials under way with a model of those that have ended.
+
+        The stock oracle takes the last process's model, or one that has seen nothing: 1 where all
+        others have -0.99.
+        """
+        everything = self.trials
+        ended = {name: trial for name, trial in everything.items() if name in self.end_order}
+        if len(ended) < len(everything):
+            self.trials = ended
+            self.gpr.fit(*super()._vectorize_trials())
+            self.trials = everything
+        return super()._vectorize_trials()
 
 
 class HyperbandOracle(_Kept, keras_tuner.oracles.HyperbandOracle):
@@ -213,14 +232,18 @@ class Tuner(base_tuner.BaseTuner):
         self._asked = False
 
     def run_trial(self, trial: Any) -> dict[str, float]:
-        """Judge a trial; whatever is not the trial's own fault ends the search."""
+        """Judge a trial."""
+        figure = self._judge(trial.trial_id, trial.hyperparameters.values)
+        return {self.oracle.objective.name: figure}
+
+    def _run_and_update_trial(self, trial: Any) -> None:
+        # Whatever is not the trial's own fault ends the search, also an error in telling a figure.
         try:
-            figure = self._judge(trial.trial_id, trial.hyperparameters.values)
+            super()._run_and_update_trial(trial)
         except UnfitError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
-        return {self.oracle.objective.name: figure}
 
     def search(self) -> None:
         """Judge trials until the oracle has no more.
@@ -229,14 +252,18 @@ class Tuner(base_tuner.BaseTuner):
             UserError: the chief does not answer; else whatever `judge` raises.
         """
         try:
-            super().search()
-        except keras_tuner.errors.FatalError as error:
-            raise error.__cause__ from None
+            self._search()
         except grpc.RpcError as error:
             raise UserError(
                 f"the chief of this search does not answer ({error.code().name}); start it again, "
                 "then this worker with the same KERASTUNER_TUNER_ID"
             ) from None
+
+    def _search(self) -> None:
+        try:
+            super().search()
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ from None
 
     def save(self) -> None:
         """Write nothing: there is no state but the oracle's."""

@@ -6,6 +6,7 @@ own, and whatever is finished is never trained again, by whichever trial it was 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.findings import Findings, TrialResult, UnfitError
 from kaggle_digits.progress import Reporter
 from kaggle_digits.search_folder import SearchFolder
-from kaggle_digits.stopping import Stop
+from kaggle_digits.stopping import Stop, Stopped
 
 if TYPE_CHECKING:
     from kaggle_digits import train
 
+POLL_SECONDS = 0.1
 SCHEDULE = ("epochs", "warmup_epochs", "ema_epochs")
 
 
@@ -172,7 +174,7 @@ class FoldTrainer:
 
     def _train(self, folder: store.RunFolder, spec: fitspec.FitSpec) -> None:
         peak = 0
-        too_slow: list[float] = []
+        epochs = spec.settings.train.epochs
 
         def listen(epochs_done: float, entry: dict | None) -> None:
             nonlocal peak
@@ -180,33 +182,28 @@ class FoldTrainer:
             self._watch(f"{spec.name}, epoch {epochs_done:.1f}/{spec.settings.train.epochs}")
 
         def keep(state: train.State) -> None:
+            nonlocal too_slow
             fits.save_state(folder, spec, state)
-            seconds = [entry["seconds"] for entry in state.history]
-            # The first epoch also starts the backend up, so the last one tells what is to come.
-            forecast = sum(seconds) + seconds[-1] * (spec.settings.train.epochs - len(seconds))
-            limit = self._limits.seconds_per_fit
-            whole = len(seconds) == spec.settings.train.epochs
-            if limit is not None and forecast > limit and (len(seconds) > 1 or whole):
-                too_slow.append(forecast)
+            too_slow = self._too_slow(state, epochs)
 
         def must_stop(epochs_done: float) -> bool:
-            return bool(too_slow) or self._stop.signal is not None or self._is_late()
+            return too_slow is not None or self._stop.signal is not None or self._is_late()
 
+        state = fits.resume(folder, spec, self._reporter.say)
+        too_slow = self._too_slow(state, epochs) if state else None
+        if too_slow:
+            raise UnfitError(too_slow, "out of bounds")
         trained = fits.train_fit(
             spec,
             self.inputs,
             self._cache,
             listen,
-            state=fits.resume(folder, spec, self._reporter.say),
+            state=state,
             keep=keep,
             stop=must_stop,
         )
         if too_slow:
-            raise UnfitError(
-                f"a fit would train {too_slow[-1]:.0f} s, more than "
-                f"--max-seconds-per-fit {self._limits.seconds_per_fit:g}",
-                "out of bounds",
-            )
+            raise UnfitError(too_slow, "out of bounds")
         if reason := fits.sickness(trained):
             fits.note_sick(folder, spec, reason)
             if spec.attempt >= fits.ATTEMPTS:
@@ -215,11 +212,28 @@ class FoldTrainer:
             self._train(folder, spec.again())
             return
         if not trained.complete:
+            if self._stop.signal is not None:
+                raise Stopped(self._stop.signal)
             raise OutOfTime
         result = fits.finish_fit(spec, self.inputs, trained)
         if not np.isfinite(result.heldout).all():
             raise UnfitError(f"{spec.name} is sick: its predictions are not numbers")
         fits.save_fit(folder, spec, result, {"peak_memory_bytes": peak})
+
+    def _too_slow(self, state: train.State, epochs: int) -> str | None:
+        seconds = [entry["seconds"] for entry in state.history]
+        # The first epoch also starts the backend up, so the last one tells what is to come.
+        forecast = sum(seconds) + seconds[-1] * (epochs - len(seconds))
+        limit = self._limits.seconds_per_fit
+        if limit is None or forecast <= limit or len(seconds) < min(2, epochs):
+            return None
+        return f"a fit would train {forecast:.0f} s, more than --max-seconds-per-fit {limit:g}"
+
+    def wait(self) -> None:
+        """Wait a little for another process; raise `OutOfTime` if there is no time to."""
+        if self._is_late():
+            raise OutOfTime
+        time.sleep(POLL_SECONDS)
 
     def _is_late(self) -> bool:
         return self._stop.seconds_left() < self._reserve()
@@ -269,7 +283,7 @@ class Judge:
         digest = disk.digest_json(settings)
         result = TrialResult(trial, digest, settings, folds_planned=folds)
         folder = self._folder.candidate(digest)
-        with folder.locked():
+        with folder.locked(self._trainer.wait):  # another worker may judge the same settings
             try:
                 result = self._judge(folder, result)
             except UnfitError as error:
@@ -371,11 +385,15 @@ class Judge:
         best = self._findings().best()
         if not level or best is None or best.candidate == result.candidate:
             return result
+        if result.folds >= min(best.folds, result.folds_planned):
+            return result  # there is nothing left to save
         theirs = self._folder.read_rows(best.candidate, self._reporter.say)
         own = self._folder.read_rows(result.candidate, self._reporter.say)
-        if theirs is None or own is None or result.folds >= best.folds:
+        if theirs is None or own is None:
             return result
         common = np.isin(theirs["rows"], own["rows"])
+        if common.sum() < len(own["rows"]):  # another worker is just writing them anew
+            return result
         if self._is_accuracy:
             p_value = comparison.more_mistakes(own["wrong"], theirs["wrong"][common])
         else:

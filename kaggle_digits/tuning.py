@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,26 +13,31 @@ from kaggle_digits import (
     backend,
     board,
     cluster,
-    comparison,
     data,
     disk,
-    ensemble,
     fitspec,
     folds,
-    machine,
     planning,
     search_log,
     search_report,
+    search_result,
     space,
     store,
 )
 from kaggle_digits import config as configs
 from kaggle_digits.config import Config
 from kaggle_digits.errors import UserError
-from kaggle_digits.findings import Check, Findings, Side, TrialResult
+from kaggle_digits.findings import Check, Findings
 from kaggle_digits.progress import Reporter, duration
 from kaggle_digits.search_folder import SearchFolder
-from kaggle_digits.sections import Tune, Tuned
+from kaggle_digits.search_plan import (
+    Request,
+    check_identity,
+    check_save,
+    choose_folder,
+    identity_of,
+    rows_of_search,
+)
 from kaggle_digits.stopping import Stop, Stopped
 from kaggle_digits.trials import FoldTrainer, Judge, Limits, OutOfTime
 
@@ -41,45 +45,11 @@ if TYPE_CHECKING:
     import keras_tuner
 
 TRIALS = 20  # where nobody says how many; a grid has an end of its own
-HEADER = "# Found by kaggle-digits tune"
 EXIT_SECONDS = 5.0  # for the page and the end of the process
 # The check is forecast from the trials' speeds; a machine may have become slower, and each fit has
 # a start and an end.
 CHECK_MARGIN, CHECK_FIT_SECONDS = 1.3, 15.0
 RESERVE_SHARE = 0.5  # of a time limit that is kept free for the check at most
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for with `kaggle-digits tune`.
-
-    Attributes:
-        config: the config to begin with, and the space.
-        name: the config's name, for the search's folder.
-        data: value of --data, or None.
-        out: the search's folder, or None: choose one under `root`.
-        root: where folders are made.
-        cache: the cache folder.
-        trials: value of --trials, or None.
-        save: another place for the best config, or None.
-        seconds_per_fit: value of --max-seconds-per-fit, or None.
-        parameters: value of --max-parameters, or None.
-        against: further configs to hold the best one against on the untouched folds, by name.
-        allow_changed_versions: go on with other package versions.
-    """
-
-    config: Config
-    name: str
-    data: str | None
-    out: Path | None
-    root: Path
-    cache: Path
-    trials: int | None = None
-    save: Path | None = None
-    seconds_per_fit: float | None = None
-    parameters: int | None = None
-    against: dict[str, Config] = field(default_factory=dict)
-    allow_changed_versions: bool = False
 
 
 def tune(request: Request, reporter: Reporter, stop: Stop) -> SearchFolder:
@@ -99,114 +69,21 @@ def tune(request: Request, reporter: Reporter, stop: Stop) -> SearchFolder:
     """
     ours = cluster.from_environment()
     wanted = space.declared(request.config)
-    _check_save(request.save)
+    check_save(request.save)
     cache = store.Cache(request.cache, notice=reporter.say)
     digits = planning.load_digits(request.config, request.data, cache, reporter)
-    identity = _identity(request.config, digits)
-    folder = _choose_folder(request, identity)
+    identity = identity_of(request.config, digits)
+    folder = choose_folder(request, identity)
     search = Search(request, wanted, digits, folder, cache, ours, reporter, stop)
     if ours and not ours.is_chief:
         search.work(identity)
         return folder
     with folder.locked():
-        _check_identity(folder, identity, request.allow_changed_versions)
+        check_identity(folder, identity, request.allow_changed_versions)
         disk.write_json(folder.identity, identity)
         reporter.log_to(folder.log)
         search.lead()
     return folder
-
-
-def _check_save(path: Path | None) -> None:
-    if path is None or not path.exists():
-        return
-    if not path.is_file() or not path.read_text("utf-8", "replace").startswith(HEADER):
-        raise UserError(
-            f"--save {path}: expected a new file, or one that a search has saved, found another; "
-            "give another path"
-        )
-
-
-def _identity(config: Config, digits: data.Digits) -> dict[str, Any]:
-    """Return everything that the trials depend on; how many there are to be does not count."""
-    values = config.model_dump(mode="json", exclude={"data": True, "tune": {"trials"}})
-    return {
-        "config": values,
-        "data": digits.hashes,
-        "backend": backend.name(),
-        "packages": machine.package_versions(),
-    }
-
-
-def _choose_folder(request: Request, identity: dict[str, Any]) -> SearchFolder:
-    def goes_on(path: Path) -> bool:
-        folder = SearchFolder(path)
-        if not folder.identity.is_file():
-            return path.is_dir() and folder.is_ours()
-        found = disk.read_json(folder.identity)
-        same = all(found.get(key) == identity[key] for key in ("config", "data", "backend"))
-        return same and not disk.read_json(folder.findings).get("complete")
-
-    if request.out is None:
-        return SearchFolder(store.next_folder(request.root, f"tune-{request.name}", goes_on))
-    if request.out.exists() and not request.out.is_dir():
-        raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
-    folder = SearchFolder(request.out)
-    if not folder.is_ours():
-        raise UserError(
-            f"--out {request.out}: expected a new or empty folder, or one of a search, found other "
-            "files; give another path"
-        )
-    return folder
-
-
-def _check_identity(folder: SearchFolder, identity: dict[str, Any], allow_changed: bool) -> None:
-    found = disk.read_json(folder.identity)
-    if not found:
-        return
-    theirs = fitspec.flattened({key: found.get(key) for key in ("config", "data", "backend")})
-    ours = fitspec.flattened({key: identity[key] for key in ("config", "data", "backend")})
-    for key in [*ours, *(theirs.keys() - ours.keys())]:
-        there, here = theirs.get(key), ours.get(key)
-        if there != here:
-            shown = f": {there} there, {here} here" if key.startswith("config.") else ""
-            raise UserError(
-                f"{folder.folder}: this search was begun with another "
-                f"{key.removeprefix('config.')}{shown}; give another --out, or the config and data "
-                "of that search"
-            )
-    for name, there, here in planning.changed_versions(found, identity["backend"]):
-        if not allow_changed:
-            raise UserError(
-                f"{folder.folder}: this search was begun with {name} {there}, here is {here}; use "
-                f"{name} {there} again, or go on all the same with --allow-changed-versions"
-            )
-
-
-def rows_of_search(
-    labels: np.ndarray, split: Sequence[np.ndarray], untouched: int, share: float, seed: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Pick the rows that trials see, and split them.
-
-    Args:
-        labels: (n,) integers 0..9 of all training rows.
-        split: all folds.
-        untouched: how many of the last folds no trial sees.
-        share: of each other fold's rows, every class alike.
-        seed: the run's seed.
-
-    Returns:
-        (sorted rows; held-out row sets as places in these rows, one for each other fold).
-    """
-    kept = []
-    for fold, heldout in enumerate(split[: len(split) - untouched]):
-        random = np.random.default_rng([seed, fold])
-        picked = []
-        for label in range(10):
-            own = random.permutation(heldout[labels[heldout] == label])
-            picked.append(own[: max(1, round(share * len(own)))])
-        kept.append(np.sort(np.concatenate(picked)))
-    rows = np.sort(np.concatenate(kept))
-    return rows, [np.searchsorted(rows, each) for each in kept]
 
 
 class Search:
@@ -325,7 +202,7 @@ class Search:
                 f"{self._folder.folder}: expected the chief's search folder, found none; give "
                 "chief and workers the same --out, on a disk that all of them see"
             )
-        _check_identity(self._folder, identity, self._request.allow_changed_versions)
+        check_identity(self._folder, identity, self._request.allow_changed_versions)
 
     def _judge_trials(self, check: Callable[[], None] = lambda: None) -> None:
         from kaggle_digits import oracles
@@ -333,7 +210,7 @@ class Search:
         rows, split = rows_of_search(
             self._labels, self._split, self._tune.untouched, self._tune.rows, self._config.seed
         )
-        trainer = self._trainer(rows, split, self._reserve)
+        trainer = self._trainer(rows, split, self._limits(), self._reserve)
         judge = Judge(
             self._folder,
             self._config,
@@ -377,7 +254,11 @@ class Search:
         return Limits(self._request.seconds_per_fit, self._request.parameters)
 
     def _trainer(
-        self, rows: np.ndarray, split: list[np.ndarray], reserve: Callable[[], float]
+        self,
+        rows: np.ndarray,
+        split: list[np.ndarray],
+        limits: Limits,
+        reserve: Callable[[], float],
     ) -> FoldTrainer:
         images = self._digits.train_images
         inputs = fitspec.Inputs.of(images[rows], self._labels[rows], images[:0])
@@ -385,7 +266,7 @@ class Search:
             inputs,
             split,
             self._cache,
-            self._limits(),
+            limits,
             self._stop,
             reserve,
             self._reporter,
@@ -447,7 +328,7 @@ class Search:
         best = findings.best()
         if not best:
             return
-        content = best_yaml(self._config, findings, best, self._digits)
+        content = search_result.best_yaml(self._config, findings, best, self._digits)
         disk.write_bytes(self._folder.best, content.encode())
         if self._request.save:
             disk.write_bytes(self._request.save, content.encode())
@@ -487,98 +368,23 @@ class Search:
         best = self.findings().best()
         if not best or not self._tune.untouched:
             return
-        trainer = self._trainer(np.arange(len(self._labels)), self._split, lambda: EXIT_SECONDS)
-        self._doing = "check on the untouched folds"
-        found = self._checked(trainer, "the best", configs.changed(self._config, best.settings))
-        start = self._checked(trainer, "the start", self._config)
-        self._check = self._compared(start, found)
+        # On all rows a fit takes longer than the limit of trials that may see fewer.
+        rows = np.arange(len(self._labels))
+        trainer = self._trainer(rows, self._split, Limits(), lambda: EXIT_SECONDS)
+        untouched = range(self._folds(), self._config.folds.count)
+
+        def outcome(name: str, config: Config) -> search_result.Outcome | None:
+            self._doing = f"check of {name}"
+            return search_result.outcome(
+                self._folder, trainer, name, config, untouched, self._reporter
+            )
+
+        found = outcome("the best", configs.changed(self._config, best.settings))
+        start = outcome("the start", self._config)
+        if found and start:
+            self._check = search_result.compared(untouched, start, found)
         for name, config in self._request.against.items():
             same = {"seed": self._config.seed, "train.threads": self._config.train.threads}
-            other = self._checked(trainer, name, configs.changed(config, same))
-            self._against[name] = self._compared(other, found)
-
-    def _checked(self, trainer: FoldTrainer, name: str, config: Config) -> tuple[np.ndarray, float]:
-        """Train a config's fits on the untouched folds.
-
-        Returns:
-            ((rows,) bool, whether each held-out row is predicted wrongly; training seconds a fit).
-        """
-        count = self._config.folds.count
-        config = configs.without_tuning(config)
-        folder = self._folder.checked(disk.digest_json(config.model_dump(mode="json")))
-        by_fold = trainer.plan(config, range(count - self._tune.untouched, count))
-        specs = [spec for specs in by_fold for spec in specs]
-        with folder.locked():
-            todo = trainer.prepare(folder, specs)
-            for spec in todo.values():
-                self._doing = f"check of {name}"
-                trainer.train(folder, spec)
-            probabilities = trainer.probabilities(folder, specs, config)
-            facts = [folder.read_fit(spec.member, spec.fold) for spec in specs]
-        rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
-        wrong = comparison.mistakes(probabilities[rows], self._labels[rows])
-        self._reporter.say(
-            f"check of {name} on untouched folds: {wrong.sum()} of {len(wrong):,} rows wrong"
-        )
-        return wrong, float(np.mean([fact["seconds"]["train"] for fact in facts]))
-
-    def _compared(self, start: tuple[np.ndarray, float], best: tuple[np.ndarray, float]) -> Check:
-        only_start, only_best = comparison.discordant(start[0], best[0])
-        count = self._config.folds.count
-        return Check(
-            folds=tuple(range(count - self._tune.untouched + 1, count + 1)),
-            start=_side(*start),
-            best=_side(*best),
-            only_start_wrong=only_start,
-            only_best_wrong=only_best,
-            p_value=comparison.mcnemar(start[0], best[0]),
-        )
-
-
-def _side(wrong: np.ndarray, seconds: float) -> Side:
-    errors, rows = int(wrong.sum()), len(wrong)
-    interval = ensemble.accuracy_interval(errors, rows)
-    return Side(rows, errors, 1 - errors / rows, interval, seconds)
-
-
-def best_yaml(config: Config, findings: Findings, best: TrialResult, digits: data.Digits) -> str:
-    """Write the best trial's config, ready for `run`, and how it was found.
-
-    Args:
-        config: what the search began with.
-        findings: what it has found.
-        best: the best trial.
-        digits: the data.
-
-    Returns:
-        YAML with a comment on top.
-    """
-    tune = config.tune
-    searched = config.folds.count - tune.untouched
-    tuned = Tuned(
-        train_data=disk.digest(digits.train_images),
-        seed=config.seed,
-        folds=config.folds.count,
-        untouched=tune.untouched,
-        trials=len(findings.trials),
-    )
-    found = configs.changed(config, best.settings).model_copy(
-        update={"tune": Tune(), "tuned": tuned}
-    )
-    lines = [
-        f"{HEADER}: trial {best.trial} of {len(findings.trials)}, {tune.oracle} search for the "
-        f"best {findings.objective.replace('_', ' ')}.",
-        f"On folds 1 to {searched} of {config.folds.count} (seed {config.seed}), "
-        f"{100 * tune.rows:g} % of their rows and {100 * tune.epochs:g} % of the epochs: "
-        f"{board.score(findings, best)}.",
-        "That figure is optimistic: this trial was picked because of it.",
-        *(["PRACTICE DATA: these settings mean nothing."] if digits.practice else []),
-        "Changed by the search:",
-        *(
-            f"  {key}: {board.text_of(findings.start.get(key))} -> {board.text_of(value)}"
-            for key, value in best.settings.items()
-            if value != findings.start.get(key)
-        ),
-    ]
-    comment = "\n".join("# " + text.removeprefix("# ") for text in lines)
-    return f"{comment}\n{configs.dump(found)}"
+            other = outcome(name, configs.changed(config, same))
+            if found and other:
+                self._against[name] = search_result.compared(untouched, other, found)

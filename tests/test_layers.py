@@ -106,6 +106,10 @@ ALLOWED["trials"] |= {
     "store",
     "train",
 }
+ALLOWED["search_plan"] = BASE | {"backend", "data", "disk", "fitspec", "machine", "planning"}
+ALLOWED["search_plan"] |= {"search_folder", "store"}
+ALLOWED["search_result"] = BASE | {"board", "comparison", "data", "disk", "ensemble", "findings"}
+ALLOWED["search_result"] |= {"progress", "search_folder", "search_plan", "trials"}
 ALLOWED["tuning"] = set(ALLOWED) - {"pipeline", "fitting", "results", "extending"}
 ALLOWED["doctor"] = set(ALLOWED) - {"pipeline", "fitting", "results", "extending", "tuning"}
 ALLOWED["rivals"] = BASE | {"augment", "models", "train"}
