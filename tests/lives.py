@@ -1,24 +1,25 @@
-"""Real runs in processes of their own: started, watched from outside, ended at a chosen moment."""
+"""Real runs and searches in processes of their own: started, watched, ended at a chosen moment."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 import kaggle_digits
-from kaggle_digits import disk
+from kaggle_digits import cluster, disk
 
 # A net so small that what it goes on from takes less room than its finished fit.
 TINY = (
@@ -36,7 +37,14 @@ TEST_ROWS = 397  # of the practice set
 PATIENCE = 180.0  # seconds that a slow, busy machine may take for anything that is waited for
 POLL_SECONDS = 0.001
 
-OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+OF_THIS_MACHINE = (
+    "KAGGLE_DIGITS_DATA",
+    "KAGGLE_DIGITS_CACHE",
+    "KAGGLE_KERNEL_RUN_TYPE",
+    cluster.TUNER_ID,
+    cluster.ADDRESS,
+    cluster.PORT,
+)
 SUMMARY = ("submission.csv", "predictions.npz", "metrics.json", "manifest.json")
 
 
@@ -52,7 +60,7 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Job:
-    """A command that is repeated until its run is complete.
+    """A command that is repeated until its run, or its search, is complete.
 
     Attributes:
         home: the working folder of its processes.
@@ -60,6 +68,8 @@ class Job:
         settings: values of --set.
         words: further words of the command.
         out: the run folder; None: the command leaves it out, and the first number is taken.
+        command: run or tune.
+        variables: what its processes have in the environment beside `environment`.
     """
 
     home: Path
@@ -67,11 +77,14 @@ class Job:
     settings: tuple[str, ...] = SETTINGS
     words: tuple[str, ...] = ()
     out: Path | None = None
+    command: str = "run"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def run(self) -> Path:
-        """The run folder."""
-        return self.out or self.home / "submissions" / "quick-1"
+        """The run folder, or the search's."""
+        name = {"run": "quick-1", "tune": "tune-tiny-1"}[self.command]
+        return self.out or self.home / "submissions" / name
 
     def state(self, fit: str) -> Path:
         """Say where an unfinished fit's state lies."""
@@ -79,7 +92,10 @@ class Job:
 
     def whole_fits(self) -> list[Path]:
         """List the folders of the finished fits."""
-        return sorted(path.parent for path in self.run.glob("fits/[!.]*/fit.json"))
+        # No "**": it minds folders that go away meanwhile.
+        places = ("", "candidates/*/", "check/*/")
+        found = [path for place in places for path in self.run.glob(f"{place}fits/[!.]*/fit.json")]
+        return sorted(path.parent for path in found)
 
     def variants(self) -> list[Path]:
         """List the variants in all banks of the cache."""
@@ -133,11 +149,11 @@ class Life:
         self.complaints: list[str] = []
         overrides = [word for setting in job.settings for word in ("--set", setting)]
         out = ["--out", str(job.out)] if job.out else []
-        command = [sys.executable, "-m", "kaggle_digits", "run", *overrides, *out]
+        command = [sys.executable, "-m", "kaggle_digits", job.command, *overrides, *out]
         job.home.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [*command, "--cache", str(job.cache), *job.words, *words],
-            env=environment(),
+            env=environment() | job.variables,
             cwd=job.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -182,7 +198,9 @@ class Life:
         while not reached():
             if self.process.poll() is not None:
                 return reached()
-            assert time.monotonic() < deadline, f"not seen in {PATIENCE} s:\n{self.output}"
+            if time.monotonic() > deadline:
+                self.destroy()
+                raise AssertionError(f"not seen in {PATIENCE} s:\n{self.output}")
             time.sleep(POLL_SECONDS)
         return True
 
@@ -270,4 +288,103 @@ def assert_same_result(job: Job, expected: tuple[bytes, disk.Arrays]) -> None:
     for name, array in expected[1].items():
         np.testing.assert_array_equal(arrays[name], array, strict=True)
     assert not list(job.run.rglob("*.state"))
+    assert not job.half_written()
+
+
+# Searches
+
+SEARCH = """
+folds: {count: 3}
+model:
+  stages: [{width: 8, pool: first}, {width: 16, pool: last}]
+  head: average
+train: {epochs: 4, batch_size: 32, learning_rate: 0.003, warmup_epochs: 0.5}
+augment: {variants: 3, elastic: {p: 0.0}}
+tune:
+  oracle: random
+  trials: 3
+  race: 0
+  space:
+    train.learning_rate: {low: 0.003, high: 0.1, sampling: log}
+    model.stages.0.width: {low: 4, high: 8, step: 4}
+    augment.affine_p: {choices: [0.5, 1.0]}
+"""
+# What is not the same twice.
+OF_THE_CLOCK = (
+    "seconds",
+    "seconds_per_fit",
+    "images_per_second",
+    "peak_memory_bytes",
+    "time, this invocation",
+)
+
+
+def search(home: Path, cache: Path, *settings: str) -> Job:
+    """Return a search of `SEARCH` with some settings changed, in new folders."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "tiny.yaml").write_text(SEARCH)
+    return Job(home, cache, settings, ("--config", "tiny.yaml"), home / "search", "tune")
+
+
+def oracle_state(job: Job) -> dict:
+    """Read what the oracle of a search knows; {} before its first trial."""
+    return disk.read_json(job.run / "oracle" / "oracle.json")
+
+
+def unfinished_fits(job: Job, fit: str) -> list[Path]:
+    """List the states of the unfinished fits of a name, whichever candidates they belong to."""
+    return list(job.run.glob(f"candidates/*/fits/{fit}.state"))
+
+
+def stamps(job: Job) -> dict[Path, tuple[int, int]]:
+    """Return the model files of the finished fits, each with what tells it from a newer one."""
+    models = [fit / "model.keras" for fit in job.whole_fits()]
+    return {model: (model.stat().st_ino, model.stat().st_mtime_ns) for model in models}
+
+
+def assert_kept(job: Job, models: dict[Path, tuple[int, int]]) -> None:
+    """Assert that no fit of those that `stamps` returned was trained again."""
+    now = stamps(job)
+    assert {model: now.get(model) for model in models} == models
+
+
+def ended(job: Job) -> list[str]:
+    """List the trials of a search that have ended, in this order."""
+    return oracle_state(job).get("end_order", [])
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as attempt:
+        attempt.bind(("127.0.0.1", 0))
+        return attempt.getsockname()[1]
+
+
+def member(job: Job, port: int, tuner: str) -> Job:
+    """Return the part that the chief or a worker has in a search."""
+    address = {cluster.ADDRESS: "127.0.0.1", cluster.PORT: str(port)}
+    return replace(job, variables=address | {cluster.TUNER_ID: tuner})
+
+
+def search_result(job: Job) -> tuple[bytes, dict]:
+    """Return what must not depend on how a search came about."""
+    findings = json.loads((job.run / "findings.json").read_text())
+    return (job.run / "best.yaml").read_bytes(), _without(findings, OF_THE_CLOCK)
+
+
+def _without(value: object, keys: tuple[str, ...]) -> object:
+    if isinstance(value, dict):
+        return {key: _without(each, keys) for key, each in value.items() if key not in keys}
+    return [_without(each, keys) for each in value] if isinstance(value, list) else value
+
+
+def assert_same_search(job: Job, expected: tuple[bytes, dict]) -> None:
+    """Assert that a finished search has an undisturbed one's result, and nothing lies about."""
+    best, findings = search_result(job)
+    assert findings == expected[1]
+    assert best == expected[0]
+    trials = [trial["trial"] for trial in findings["trials"]]
+    oracle = oracle_state(job)
+    assert (oracle["start_order"], sorted(oracle["end_order"])) == (trials, trials)
+    assert not unfinished_fits(job, "*")
     assert not job.half_written()
