@@ -207,6 +207,7 @@ class Tuner(base_tuner.BaseTuner):
         folder: where the oracle keeps its state.
         judge: (trial id, values) -> the objective's figure; raises `UnfitError`.
         cluster: None for a search in one process.
+        watch: is called again and again while a worker waits for its chief; may raise.
     """
 
     def __init__(
@@ -215,11 +216,12 @@ class Tuner(base_tuner.BaseTuner):
         folder: Path,
         judge: Callable[[str, dict[str, Any]], float],
         cluster: Cluster | None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(oracle, directory=str(folder.parent), project_name=folder.name)
         self._judge, self._asked = judge, False
         if cluster:
-            self.oracle = _Client(oracle, cluster)
+            self.oracle = _Client(oracle, cluster, watch)
 
     def pre_create_trial(self) -> None:
         """Wait a little if there was nothing to do."""
@@ -245,13 +247,18 @@ class Tuner(base_tuner.BaseTuner):
         except Exception as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
 
-    def search(self) -> None:
+    def search(self, check: Callable[[], None] = lambda: None) -> None:
         """Judge trials until the oracle has no more.
 
+        Args:
+            check: is called once the oracle answers, before it gives out a trial.
+
         Raises:
-            UserError: the chief does not answer; else whatever `judge` raises.
+            UserError: the chief does not answer; else whatever `judge` or `check` raises.
         """
         try:
+            self.oracle.get_space()
+            check()
             self._search()
         except grpc.RpcError as error:
             raise UserError(
@@ -272,12 +279,32 @@ class Tuner(base_tuner.BaseTuner):
 class _Client(oracle_client.OracleClient):
     """The stock client with a channel that outlives a restart of the chief."""
 
-    def __init__(self, oracle: keras_tuner.Oracle, cluster: Cluster) -> None:
+    def __init__(
+        self, oracle: keras_tuner.Oracle, cluster: Cluster, watch: Callable[[], None]
+    ) -> None:
         super().__init__(oracle)
         channel = grpc.insecure_channel(
             cluster.address, options=[("grpc.service_config", json.dumps(CALLS))]
         )
-        self.stub = protos.get_service_grpc().OracleStub(channel)
+        self.stub = _Stub(protos.get_service_grpc().OracleStub(channel), watch)
+
+
+class _Stub:
+    """The stock stub, whose calls wait up to an hour for a chief, with somebody who watches."""
+
+    def __init__(self, stub: Any, watch: Callable[[], None]) -> None:
+        self._stub, self._watch = stub, watch
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(request: Any, **options: Any) -> Any:
+            answer = getattr(self._stub, name).future(request, **options)
+            while True:
+                try:
+                    return answer.result(IDLE_SECONDS)
+                except grpc.FutureTimeoutError:
+                    self._watch()
+
+        return call
 
 
 def load(oracle: keras_tuner.Oracle, folder: Path) -> None:

@@ -148,6 +148,7 @@ def _standing(
         place = str(folder.fit_folder(spec.member, spec.fold))
         fitspec.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)
+        folder.remove_state(spec.member, spec.fold)  # left by a kill just after the fit was written
     except disk.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return Standing(spec)

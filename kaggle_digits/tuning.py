@@ -189,7 +189,7 @@ class Search:
         backend.configure(self._config.train.threads)
 
         try:
-            self._judge_trials(partial(self._check_chief, identity))
+            self._judge_trials(partial(self._check_chief, identity), self._watch_chief)
         except OutOfTime:
             self._reporter.say(
                 f"time limit of {duration(self._stop.limit)}: this worker ended; start it again "
@@ -204,7 +204,13 @@ class Search:
             )
         check_identity(self._folder, identity, self._request.allow_changed_versions)
 
-    def _judge_trials(self, check: Callable[[], None] = lambda: None) -> None:
+    def _watch_chief(self) -> None:
+        if self._stop.seconds_left() < EXIT_SECONDS:
+            raise OutOfTime
+
+    def _judge_trials(
+        self, check: Callable[[], None] = lambda: None, watch: Callable[[], None] = lambda: None
+    ) -> None:
         from kaggle_digits import oracles
 
         rows, split = rows_of_search(
@@ -222,7 +228,6 @@ class Search:
         )
 
         def judge_trial(trial: str, values: dict[str, Any]) -> float:
-            check()
             settings = self._space.decode(values)
             self._doing = f"trial {trial}"
             planned = values.get("tuner/epochs", self._folds())
@@ -232,7 +237,7 @@ class Search:
             "random", self._tune.objective, self._space.hyperparameters(), 1, 1, 1, 0
         )
         worker = self._cluster if self._oracle is None else None
-        oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker).search()
+        oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker, watch).search(check)
 
     def _watch_workers(self) -> None:
 

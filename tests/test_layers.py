@@ -36,7 +36,7 @@ ALLOWED = {
     "stopping": BASE,
     "models": BASE | {"backend"},
     "bank": BASE | {"augment", "disk", "store"},
-    "train": BASE | {"models"},
+    "train": BASE | {"backend", "models"},
     "fitspec": BASE | {"bank", "disk", "store"},
     "fits": BASE | {"backend", "bank", "disk", "fitspec", "machine", "train", "store"},
     "comparison": BASE,

@@ -651,7 +651,7 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
 
     def chosen(digits, *changes, backend_name="tensorflow"):
         request = pipeline.Request(
-            config=configs.load("quick", (*TINY, *changes)),
+            config=configs.without_tuning(configs.load("quick", (*TINY, *changes))),
             name="quick",
             data=None,
             out=None,
