@@ -658,11 +658,13 @@ def test_save_replaces_only_what_a_search_has_saved(search, tmp_path, training):
 
 def test_worker_without_its_chiefs_folder_is_refused(search, monkeypatch, tmp_path):
     class Asked:
-        """A tuner whose chief gives out one trial."""
+        """A tuner whose chief answers."""
 
-        def __init__(self, oracle, folder, judge, cluster):
+        def __init__(self, oracle, folder, judge, cluster, watch):
             assert cluster.tuner == "worker1"
-            self.search = lambda: judge("0", {RATE: 0.02})
+
+        def search(self, check):
+            check()
 
     monkeypatch.setattr(oracles, "Tuner", Asked)
     monkeypatch.setattr(
@@ -678,8 +680,12 @@ def test_worker_of_another_config_is_refused(search, monkeypatch, training):
     training.begun.clear()
 
     class Asked:
-        def __init__(self, oracle, folder, judge, cluster):
-            self.search = lambda: judge("3", {RATE: 0.03})
+        def __init__(self, oracle, folder, judge, cluster, watch):
+            self.judge = judge
+
+        def search(self, check):
+            check()
+            self.judge("3", {RATE: 0.03})
 
     monkeypatch.setattr(oracles, "Tuner", Asked)
     monkeypatch.setattr(
