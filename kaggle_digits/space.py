@@ -391,16 +391,3 @@ def _count(setting: Setting) -> int:
     """Count the values of a range with steps."""
     # 0.3 / 0.1 is a little less than 3.
     return int((setting.high - setting.low) / _step(setting) + 1e-9) + 1
-
-
-def size(space: Space) -> float:
-    """Count the combinations without regard to conditions; infinite with a range of floats."""
-    count = 1.0
-    for setting in space.settings.values():
-        if setting.choices is not None:
-            count *= len(setting.choices)
-        elif setting.step is not None or _is_of_integers(setting):
-            count *= _count(setting) if _step(setting) else 1 + setting.high - setting.low
-        else:
-            return math.inf
-    return count

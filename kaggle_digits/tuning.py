@@ -187,7 +187,6 @@ class Search:
         """Judge trials that the chief gives out."""
         self._reporter.say(f"worker {self._cluster.tuner} of the chief at {self._cluster.address}")
         backend.configure(self._config.train.threads)
-
         try:
             self._judge_trials(partial(self._check_chief, identity), self._watch_chief)
         except OutOfTime:
@@ -240,7 +239,6 @@ class Search:
         oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker, watch).search(check)
 
     def _watch_workers(self) -> None:
-
         self._tell_news()
         self._doing = f"{len(self._oracle.ongoing_trials)} workers at work"
         if self._stop.seconds_left() < self._reserve():

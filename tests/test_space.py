@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
@@ -366,29 +364,6 @@ def test_values_that_are_one_in_the_config_are_no_choice(declaration):
     key = declaration.partition(":")[0]
     message = f"tune.space.{key}.choices: expected each value once, found one twice"
     assert refusal(declaration) == message
-
-
-@pytest.mark.parametrize(
-    ("declaration", "count"),
-    [
-        ("train.epochs: {low: 2, high: 8}", 7),
-        ("train.epochs: {low: 2, high: 8, step: 3}", 3),  # 2, 5, 8
-        ("train.epochs: {low: 2, high: 8, step: 4}", 2),  # 2, 6
-        ("train.epochs: {low: 2, high: 8, sampling: log}", 7),
-        ("model.dropout: {low: 0.1, high: 0.5, step: 0.1}", 5),
-        ("model.dropout: {low: 0.0, high: 0.3, step: 0.1}", 4),  # 0.3 // 0.1 is 2
-        ("model.dropout: {low: 0.1, high: 0.3, step: 0.2}", 2),  # 0.3 - 0.1 is less than 0.2
-        ("model.dropout: {low: 0.1, high: 0.5}", math.inf),
-        ("model.dropout: {choices: [0.1, 0.2, 0.4]}", 3),
-        ("{model.dropout: {choices: [0.1, 0.2, 0.4]}, train.epochs: {low: 2, high: 8}}", 21),
-        (
-            "{model.dropout: {choices: [0.1, 0.2]}, train.ema_epochs: {low: 0.1, high: 0.2}}",
-            math.inf,
-        ),
-    ],
-)
-def test_size(declaration, count):
-    assert space.size(declared(declaration)) == count
 
 
 # What KerasTuner makes of them
