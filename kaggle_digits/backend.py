@@ -95,7 +95,7 @@ def _quiet_start() -> Iterator[None]:
     """Hold back what a backend's native code writes to standard error while it starts.
 
     TensorFlow tells of drivers and instruction sets there, whatever its settings say. If the start
-    fails, all of it is shown.
+    fails, all of it is shown; a stop by a signal is no failure.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -104,7 +104,7 @@ def _quiet_start() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(original, held.read())
             raise

@@ -207,7 +207,7 @@ class Tuner(base_tuner.BaseTuner):
         folder: where the oracle keeps its state.
         judge: (trial id, values) -> the objective's figure; raises `UnfitError`.
         cluster: None for a search in one process.
-        watch: is called again and again while a worker waits for its chief; may raise.
+        watch: is called again and again while it waits; may raise.
     """
 
     def __init__(
@@ -219,13 +219,14 @@ class Tuner(base_tuner.BaseTuner):
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(oracle, directory=str(folder.parent), project_name=folder.name)
-        self._judge, self._asked = judge, False
+        self._judge, self._watch, self._asked = judge, watch, False
         if cluster:
             self.oracle = _Client(oracle, cluster, watch)
 
     def pre_create_trial(self) -> None:
         """Wait a little if there was nothing to do."""
         if self._asked:
+            self._watch()
             time.sleep(IDLE_SECONDS)
         self._asked = True
 
@@ -284,7 +285,11 @@ class _Client(oracle_client.OracleClient):
     ) -> None:
         super().__init__(oracle)
         channel = grpc.insecure_channel(
-            cluster.address, options=[("grpc.service_config", json.dumps(CALLS))]
+            cluster.address,
+            options=[
+                ("grpc.service_config", json.dumps(CALLS)),
+                ("grpc.max_reconnect_backoff_ms", 5000),
+            ],
         )
         self.stub = _Stub(protos.get_service_grpc().OracleStub(channel), watch)
 

@@ -215,7 +215,9 @@ class Search:
         rows, split = rows_of_search(
             self._labels, self._split, self._tune.untouched, self._tune.rows, self._config.seed
         )
-        trainer = self._trainer(rows, split, self._limits(), self._reserve)
+        is_worker = self._oracle is None
+        reserve = (lambda: EXIT_SECONDS) if is_worker else self._reserve  # it makes no check
+        trainer = self._trainer(rows, split, self._limits(), reserve)
         judge = Judge(
             self._folder,
             self._config,
@@ -235,7 +237,7 @@ class Search:
         oracle = self._oracle or oracles.make(
             "random", self._tune.objective, self._space.hyperparameters(), 1, 1, 1, 0
         )
-        worker = self._cluster if self._oracle is None else None
+        worker = self._cluster if is_worker else None
         oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker, watch).search(check)
 
     def _watch_workers(self) -> None:
