@@ -114,7 +114,7 @@ def test_killed_search_ends_with_the_same_result(tmp_path, undisturbed):
     assert_same_search(job, search_result(undisturbed.job))
 
 
-def test_time_limit_and_sigterm_leave_the_best_so_far(cut_off, undisturbed):
+def test_time_limit_leaves_the_best_so_far(cut_off, undisturbed):
     job, finished, limit = cut_off, stamps(cut_off), short_limit(undisturbed)
     life = job.begin("--time-limit", f"{limit}s")
     assert life.end() == 0, life.complaints
@@ -123,8 +123,13 @@ def test_time_limit_and_sigterm_leave_the_best_so_far(cut_off, undisturbed):
     assert life.said(f"time limit of {limit} s: ended after ")
     assert life.said("; repeat the command to go on")
     assert_there_is_a_best(job)
+    job.finish()
+    assert_kept(job, finished)
+    assert_same_search(job, search_result(undisturbed.job))
 
-    begun = time.time()
+
+def test_sigterm_leaves_the_best_so_far(cut_off, undisturbed):
+    job, finished, begun = cut_off, stamps(cut_off), time.time()
     life = job.begin()
 
     def has_saved_an_epoch() -> bool:
