@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.stopping import Stop, Stopped, parse_limit
+from kaggle_digits.system.time_budget import Stop, Stopped, parse_limit
 
 app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
+    help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission_csv.csv.",
 )
 
 ConfigOption = Annotated[
@@ -101,14 +101,14 @@ def run(
     ] = False,
     allow_changed_versions: VersionsOption = False,
 ) -> None:
-    """Train the ensemble and write a checked submission.csv; repeated, it goes on."""
-    from kaggle_digits import config as configs
-    from kaggle_digits import pipeline
-    from kaggle_digits.progress import Reporter
+    """Train the ensemble and write a checked submission_csv.csv; repeated, it goes on."""
+    from kaggle_digits.config import loading
+    from kaggle_digits.runs import pipeline
+    from kaggle_digits.system.console import Reporter
 
     _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache))
     request = pipeline.Request(
-        config=configs.load(config, set_ or ()),
+        config=loading.load(config, set_ or ()),
         name=Path(config).stem,
         data=data,
         out=Path(out) if out else None,
@@ -146,26 +146,26 @@ def extend(
     allow_changed_versions: VersionsOption = False,
 ) -> None:
     """Add members or seeds to a run: only their fits are trained, then all are averaged anew."""
-    from kaggle_digits import config as configs
-    from kaggle_digits import extending, pipeline
-    from kaggle_digits.progress import Reporter
+    from kaggle_digits.config import extension, loading
+    from kaggle_digits.runs import pipeline
+    from kaggle_digits.system.console import Reporter
 
     _refuse_empty_paths(("--data", data), ("--cache", cache))
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: expected the folder of a run, found no config.yaml in it")
-    of_run = configs.load(str(folder / "config.yaml"))
-    wanted = configs.load(str(folder / "config.yaml"), set_ or ())
+    of_run = loading.load(str(folder / "config.yaml"))
+    wanted = loading.load(str(folder / "config.yaml"), set_ or ())
     if config is not None:
-        wanted = extending.with_members_of(wanted, configs.load(config), config)
+        wanted = extension.with_members_of(wanted, loading.load(config), config)
     if seeds is not None:
-        wanted = extending.with_seeds(wanted, seeds, member or ())
+        wanted = extension.with_seeds(wanted, seeds, member or ())
     elif member:
         raise UserError("--member: expected --seeds N with it, found none; it names whose seeds")
     if (config, seeds, set_) == (None, None, None):
         raise UserError(
             "extend: expected what to add, found nothing; give --seeds, --config, --set"
         )
-    extending.check_extends(wanted, of_run, str(folder))
+    extension.check_extends(wanted, of_run, str(folder))
     request = pipeline.Request(
         config=wanted,
         name=folder.name,
@@ -223,13 +223,13 @@ def tune(
     allow_changed_versions: VersionsOption = False,
 ) -> None:
     """Search the settings in the config's tune section with KerasTuner; repeated, it goes on."""
-    from kaggle_digits import config as configs
-    from kaggle_digits import tuning
-    from kaggle_digits.progress import Reporter
+    from kaggle_digits.config import loading
+    from kaggle_digits.system.console import Reporter
+    from kaggle_digits.tuning import search
 
     _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache), ("--save", save))
-    request = tuning.Request(
-        config=configs.load(config, set_ or ()),
+    request = search.Request(
+        config=loading.load(config, set_ or ()),
         name=Path(config).stem,
         data=data,
         out=Path(out) if out else None,
@@ -239,10 +239,10 @@ def tune(
         save=Path(save) if save else None,
         seconds_per_fit=max_seconds_per_fit,
         parameters=max_parameters,
-        against={name: configs.load(name) for name in against or ()},
+        against={name: loading.load(name) for name in against or ()},
         allow_changed_versions=allow_changed_versions,
     )
-    tuning.tune(request, Reporter(), _limited(context, time_limit))
+    search.tune(request, Reporter(), _limited(context, time_limit))
 
 
 @app.command()
@@ -256,13 +256,13 @@ def doctor(
     cache: CacheOption = None,
 ) -> None:
     """Check the installation, and what a run's or search's folder holds."""
-    from kaggle_digits import config as configs
-    from kaggle_digits import doctor as doctors
-    from kaggle_digits.progress import Reporter
+    from kaggle_digits.config import loading
+    from kaggle_digits.diagnostics import doctor
+    from kaggle_digits.system.console import Reporter
 
     _refuse_empty_paths(("--data", data), ("--cache", cache))
-    doctors.examine(
-        configs.load(config), Path(config).stem, data, _cache_folder(cache), folder, Reporter()
+    doctor.examine(
+        loading.load(config), Path(config).stem, data, _cache_folder(cache), folder, Reporter()
     )
 
 
@@ -289,28 +289,29 @@ def check(
     ] = None,
 ) -> None:
     """Check a submission as Kaggle would, and for labels that cannot be right."""
-    from kaggle_digits import store, submission
+    from kaggle_digits.data import submission_csv
+    from kaggle_digits.storage.run_folder import expected_rows, is_practice
 
-    labels = submission.check_file(file, rows or store.expected_rows(file))
-    practice = " of PRACTICE DATA, NOT FOR UPLOAD" if store.is_practice(file) else ""
+    labels = submission_csv.check_file(file, rows or expected_rows(file))
+    practice = " of PRACTICE DATA, NOT FOR UPLOAD" if is_practice(file) else ""
     typer.echo(f"{file}: a valid submission{practice} of {len(labels):,} rows")
 
 
 @app.command()
 def bench(config: ConfigOption = "quick", data: DataOption = None) -> None:
     """Measure this machine beside bare Keras and Deotte's net; estimate each config's time."""
-    from kaggle_digits import bench as benchmark
-    from kaggle_digits import config as configs
-    from kaggle_digits.progress import Reporter
+    from kaggle_digits.config import loading
+    from kaggle_digits.diagnostics import benchmark
+    from kaggle_digits.system.console import Reporter
 
-    benchmark.run(configs.load(config), Path(config).stem, data, Reporter())
+    benchmark.run(loading.load(config), Path(config).stem, data, Reporter())
 
 
 def _cache_folder(option: str | None) -> Path:
-    from kaggle_digits import store
+    from kaggle_digits.storage.cache import default_cache
 
     given = option or os.environ.get("KAGGLE_DIGITS_CACHE")
-    return Path(given).expanduser() if given else store.default_cache()
+    return Path(given).expanduser() if given else default_cache()
 
 
 def main() -> None:

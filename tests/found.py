@@ -1,6 +1,6 @@
 """Findings made by hand, for tests of what is made from them."""
 
-from kaggle_digits.findings import Check, Findings, Side, TrialResult
+from kaggle_digits.results.search_records import Check, Findings, Side, TrialResult
 
 START = {"train.learning_rate": 0.001, "model.width": 8, "train.optimizer": "adamw"}
 

@@ -19,7 +19,8 @@ import numpy as np
 import psutil
 
 import kaggle_digits
-from kaggle_digits import cluster, disk
+from kaggle_digits.storage import files
+from kaggle_digits.tuning import chief_worker
 
 # A net so small that what it goes on from takes less room than its finished fit.
 TINY = (
@@ -41,9 +42,9 @@ OF_THIS_MACHINE = (
     "KAGGLE_DIGITS_DATA",
     "KAGGLE_DIGITS_CACHE",
     "KAGGLE_KERNEL_RUN_TYPE",
-    cluster.TUNER_ID,
-    cluster.ADDRESS,
-    cluster.PORT,
+    chief_worker.TUNER_ID,
+    chief_worker.ADDRESS,
+    chief_worker.PORT,
 )
 SUMMARY = ("submission.csv", "predictions.npz", "metrics.json", "manifest.json")
 
@@ -109,17 +110,17 @@ class Job:
             for place in (self.run, self.cache)
             for folder, folders, files in os.walk(place)
             for name in (*folders, *files)
-            if name.startswith(disk.HALF)
+            if name.startswith(files.HALF)
         ]
 
     def metrics(self) -> dict:
         """Read `metrics.json`."""
         return json.loads((self.run / "metrics.json").read_text())
 
-    def result(self) -> tuple[bytes, disk.Arrays]:
+    def result(self) -> tuple[bytes, files.Arrays]:
         """Return what must not depend on how a run came about."""
         submission = (self.run / "submission.csv").read_bytes()
-        return submission, disk.read_arrays(self.run / "predictions.npz")
+        return submission, files.read_arrays(self.run / "predictions.npz")
 
     def begin(self, *words: str) -> Life:
         """Start the command, with further words."""
@@ -265,7 +266,7 @@ def where_killed(life: Life) -> str:
     for path in life.half_written():
         if job.cache in path.parents:
             return "cache" if path.parent.name == "arrays" else "bank"
-        name = path.name.removeprefix(disk.HALF).partition("-")[2]
+        name = path.name.removeprefix(files.HALF).partition("-")[2]
         return "ensemble" if name in SUMMARY and job.whole_fits() else "writing"
     manifest = job.run / "manifest.json"
     written = [(fit / "fit.json").stat().st_mtime_ns for fit in job.whole_fits()]
@@ -280,7 +281,7 @@ def where_killed(life: Life) -> str:
     return "start"
 
 
-def assert_same_result(job: Job, expected: tuple[bytes, disk.Arrays]) -> None:
+def assert_same_result(job: Job, expected: tuple[bytes, files.Arrays]) -> None:
     """Assert that a finished run has an undisturbed one's bytes, and nothing lies about."""
     submission, arrays = job.result()
     assert submission == expected[0]
@@ -328,7 +329,7 @@ def search(home: Path, cache: Path, *settings: str) -> Job:
 
 def oracle_state(job: Job) -> dict:
     """Read what the oracle of a search knows; {} before its first trial."""
-    return disk.read_json(job.run / "oracle" / "oracle.json")
+    return files.read_json(job.run / "oracle" / "oracle.json")
 
 
 def unfinished_fits(job: Job, fit: str) -> list[Path]:
@@ -362,8 +363,8 @@ def free_port() -> int:
 
 def member(job: Job, port: int, tuner: str) -> Job:
     """Return the part that the chief or a worker has in a search."""
-    address = {cluster.ADDRESS: "127.0.0.1", cluster.PORT: str(port)}
-    return replace(job, variables=address | {cluster.TUNER_ID: tuner})
+    address = {chief_worker.ADDRESS: "127.0.0.1", chief_worker.PORT: str(port)}
+    return replace(job, variables=address | {chief_worker.TUNER_ID: tuner})
 
 
 def search_result(job: Job) -> tuple[bytes, dict]:

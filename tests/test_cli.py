@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kaggle_digits import cli, stopping, submission
+from kaggle_digits import cli
+from kaggle_digits.data import submission_csv
+from kaggle_digits.system import time_budget
 
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
 
@@ -68,7 +70,7 @@ def refusal(found):
 
 def write_submission(path, labels):
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(submission.to_csv(np.array(labels)))
+    path.write_bytes(submission_csv.to_csv(np.array(labels)))
     return path
 
 
@@ -217,7 +219,7 @@ def test_inputs_are_checked_before_a_backend_is_imported(tmp_path, args):
     ("number", "name", "status"), [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143)]
 )
 def test_a_signal_is_one_line(kd, monkeypatch, number, name, status):
-    monkeypatch.setattr(submission, "check_file", lambda *args: signal.raise_signal(number))
+    monkeypatch.setattr(submission_csv, "check_file", lambda *args: signal.raise_signal(number))
     line = f"kaggle-digits: stopped by {name}; repeat the command to go on\n"
     assert kd("check", "x.csv") == (status, "", line)
 
@@ -226,7 +228,7 @@ def test_an_error_of_the_system_is_one_line(kd, monkeypatch):
     def fail(*args):
         raise PermissionError(13, "Permission denied", "there.csv")
 
-    monkeypatch.setattr(submission, "check_file", fail)
+    monkeypatch.setattr(submission_csv, "check_file", fail)
     assert "there.csv: Permission denied" in refusal(kd("check", "x.csv"))
 
 
@@ -234,7 +236,7 @@ def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
     def fail(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(submission, "check_file", fail)
+    monkeypatch.setattr(submission_csv, "check_file", fail)
     with pytest.raises(ZeroDivisionError):
         kd("check", "x.csv")
 
@@ -245,7 +247,7 @@ def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
 @pytest.fixture
 def asked_for(kd, monkeypatch):
     """The request that a command line makes, and the time it has; nothing is run."""
-    from kaggle_digits import pipeline
+    from kaggle_digits.runs import pipeline
 
     def call(*args):
         asked = []
@@ -281,7 +283,7 @@ def test_options_of_run(request_of):
 @pytest.mark.parametrize(("text", "seconds"), [("8h30m", 30_600.0), ("90s", 90.0)])
 def test_time_limit(asked_for, monkeypatch, text, seconds):
     clock = SimpleNamespace(now=500.0)
-    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
     _, stop = asked_for("--time-limit", text)
     clock.now = 560.0
     assert (stop.limit, stop.seconds_left()) == (seconds, seconds - 60)
@@ -314,9 +316,9 @@ def test_config_by_path_gives_its_name(request_of, tmp_path):
 
 
 def test_cache_folder(request_of, monkeypatch):
-    from kaggle_digits import store
+    from kaggle_digits.storage.cache import default_cache
 
-    assert request_of().cache == store.default_cache()
+    assert request_of().cache == default_cache()
     monkeypatch.setenv("KAGGLE_DIGITS_CACHE", "from-environment")
     assert request_of().cache == Path("from-environment")
     assert request_of("--cache", "from-option").cache == Path("from-option")

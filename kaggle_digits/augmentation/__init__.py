@@ -1,0 +1,1 @@
+"""Random changes to images, and the bank of augmented variants that all fits share."""

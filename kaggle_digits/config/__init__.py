@@ -1,0 +1,1 @@
+"""What a person can set: sections, YAML files, overrides, and more members for a finished run."""

@@ -1,0 +1,323 @@
+"""CSV bytes to checked uint8 arrays: parsing, the checks of every cell, and the assembled set.
+
+Comes after `sources`, which finds the files and unpacks them; the arrays go on to folds, the
+augmentation bank and the fits. Caching is the caller's: `load` takes a function for it.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaggle_digits.data import sources
+from kaggle_digits.data.sources import Source, find_source, practice_csv
+from kaggle_digits.errors import UserError
+
+__all__ = [
+    "Digits",
+    "Source",
+    "check_class_counts",
+    "find_source",
+    "load",
+    "parse_csv",
+    "practice_csv",
+]
+
+PARSER_VERSION = 1  # part of every cache key: raise it when the same bytes give other arrays
+PIXELS = tuple(f"pixel{index}" for index in range(784))
+BLOCK_BYTES = 256 * 1024  # arrays of this size stay in the processor's cache
+HEADER_BYTES = 64 * 1024  # the competition's header has 7.5 kB
+SHOWN_BYTES = 40  # of a bad cell or header, in an error message
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What people hand over by mistake, by the first bytes.
+NOT_CSV = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"<": "a web page",
+}
+
+Arrays = dict[str, np.ndarray]
+Cache = Callable[[str, Callable[[], Arrays]], Arrays]
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """The competition's data, checked.
+
+    Attributes:
+        train_images: (n, 28, 28) uint8, 0..255, 0 is the background.
+        train_labels: (n,) uint8, 0..9.
+        test_images: (m, 28, 28) uint8, 0..255.
+        test_labels: (m,) uint8, 0..9, or None where test.csv has no label column.
+        key: hex digest of both files' unpacked content.
+        hashes: BLAKE2b hex digest of each file's unpacked bytes, by "train.csv" and "test.csv".
+        source: where the files come from, for people.
+        practice: whether this is the practice set, which is not for upload.
+        duplicates: test rows whose 784 pixels also stand in train.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray | None
+    key: str
+    hashes: dict[str, str]
+    source: str
+    practice: bool
+    duplicates: int
+
+
+def load(source: Source, cached: Cache | None = None) -> Digits:
+    """Read, check and assemble train and test.
+
+    Args:
+        source: where the files come from, see `find_source`.
+        cached: called as `cached(key, make)` once a file; returns the arrays stored under `key`,
+            or those of `make()` after storing them. The key changes with the parser and with the
+            file's content. Without it, every call parses.
+
+    Returns:
+        The checked arrays and what is known about them.
+
+    Raises:
+        UserError: a file cannot be read or fails a check; names file, row and column.
+    """
+    train = _load_part(source, "train", cached)
+    test = _load_part(source, "test", cached)
+    digests = {"train.csv": train["digest"].tobytes(), "test.csv": test["digest"].tobytes()}
+    return Digits(
+        train_images=train["images"],
+        train_labels=train["labels"],
+        test_images=test["images"],
+        test_labels=test.get("labels"),
+        key=hashlib.blake2b(b"".join(digests.values())).hexdigest(),
+        hashes={name: digest.hex() for name, digest in digests.items()},
+        source=source.description,
+        practice=source.practice,
+        duplicates=_count_duplicates(train["images"], test["images"]),
+    )
+
+
+def parse_csv(
+    content: bytes | bytearray, where: str, *, label_required: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Parse one file of the competition, refusing whatever is not exactly in its format.
+
+    Args:
+        content: the file's bytes: UTF-8 with or without a byte-order mark, lines ending in LF or
+            CRLF, a header with pixel0 to pixel783 and label in any order, quoted or not.
+        where: the file's name, for error messages.
+        label_required: whether the label column must be there.
+
+    Returns:
+        (images, labels): (n, 28, 28) uint8 of 0..255, and (n,) uint8 of 0..9 or None where the file
+        has no label column.
+
+    Raises:
+        UserError: the first thing that is wrong, with its row (the header is line 1) and column.
+    """
+    names, start = _parse_header(content, where, label_required)
+    if start >= len(content):
+        raise UserError(f"{where}: expected rows after the header, found none; download it again")
+    pixel_columns = [names.index(name) for name in PIXELS]
+    label_column = names.index("label") if "label" in names else None
+    images, labels = [], []
+    line = 2
+    while start < len(content):
+        # Up to the last line end within the block; a last line may have none.
+        end = content.rfind(b"\n", start, start + BLOCK_BYTES) + 1 or len(content)
+        # A single line longer than a block is wrong, however long it is: no need to parse it.
+        fits = end - start <= BLOCK_BYTES
+        cells = _parse_cells(bytes(content[start:end]), len(names)) if fits else None
+        if cells is None or (label_column is not None and cells[:, label_column].max() > 9):
+            raise _first_bad_cell(content, start, line, names, where)
+        images.append(np.take(cells, pixel_columns, axis=1))  # in C order, unlike cells[:, ...]
+        if label_column is not None:
+            labels.append(cells[:, label_column].copy())  # a view would keep all cells
+        start = end
+        line += len(cells)
+    return (
+        np.concatenate(images).reshape(-1, 28, 28),
+        np.concatenate(labels) if labels else None,
+    )
+
+
+def check_class_counts(labels: np.ndarray, folds: int, source: str) -> None:
+    """Refuse data in which a class has fewer rows than there are folds.
+
+    Args:
+        labels: (n,) integers 0..9.
+        folds: number of folds.
+        source: where the labels come from, for the error message.
+
+    Raises:
+        UserError: names the smallest class, its rows, and what to set.
+    """
+    counts = np.bincount(labels, minlength=10)
+    smallest = counts.argmin()
+    if counts[smallest] < folds:
+        raise UserError(
+            f"{source}: train.csv, column label: expected at least {folds} rows of each class, one "
+            f"for each fold, found {counts[smallest]} of class {smallest}; "
+            f"lower folds.count or give more rows"
+        )
+
+
+def _load_part(source: Source, part: str, cached: Cache | None) -> Arrays:
+    def make() -> Arrays:
+        where, content = sources.read(source, part)
+        images, labels = parse_csv(content, where, label_required=part == "train")
+        arrays = {
+            "images": images,
+            "digest": np.frombuffer(hashlib.blake2b(content).digest(), np.uint8),
+        }
+        return arrays if labels is None else arrays | {"labels": labels}
+
+    if cached is None:
+        return make()
+    return cached(f"csv{PARSER_VERSION}-{sources.fingerprint(source, part)}", make)
+
+
+def _count_duplicates(train_images: np.ndarray, test_images: np.ndarray) -> int:
+    seen = {image.tobytes() for image in train_images}
+    return sum(image.tobytes() in seen for image in test_images)
+
+
+def _parse_header(
+    content: bytes | bytearray, where: str, label_required: bool
+) -> tuple[list[str], int]:
+    """Return the column names, checked, and where the rows start."""
+    start = len(BYTE_ORDER_MARK) if content.startswith(BYTE_ORDER_MARK) else 0
+    if start == len(content):
+        raise UserError(f"{where}: expected a CSV, found an empty file; download it again")
+    for signature, kind in NOT_CSV.items():
+        if content.startswith(signature, start):
+            raise UserError(f"{where}: expected a CSV in UTF-8, found {kind}; download it again")
+    end = content.find(b"\n", start, start + HEADER_BYTES)
+    if end < 0 and len(content) - start > HEADER_BYTES:
+        raise UserError(
+            f"{where} line 1: expected a header of at most {HEADER_BYTES} bytes that ends in LF "
+            f"or CRLF, found no line end; save it as a CSV"
+        )
+    end = end if end >= 0 else len(content)
+    raw = bytes(content[start:end]).removesuffix(b"\r")
+    try:
+        text = raw.decode()
+        if "\0" in text or "\r" in text:
+            raise ValueError("holds NUL, or CR without LF")
+        names = next(csv.reader([text], strict=True), [])
+    except (ValueError, csv.Error) as error:
+        raise UserError(
+            f"{where} line 1: expected the header of a CSV in UTF-8, found {_shown(raw)} ({error});"
+            " save it as a CSV in UTF-8"
+        ) from error
+    _check_names(names, where, label_required)
+    return names, end + 1
+
+
+def _check_names(names: list[str], where: str, label_required: bool) -> None:
+    columns = "label" if label_required else "optionally label"
+    expected = f"{where} line 1: expected the columns {columns} and pixel0 to pixel783, each once"
+    known = {"label", *PIXELS}
+    required = {*PIXELS, "label"} if label_required else set(PIXELS)
+    unknown = [name for name in names if name not in known]
+    if not names or unknown:
+        found = f"unknown {_listed(unknown)}" if names else "an empty line"
+        raise UserError(f"{expected}; found {found}; correct the header")
+    if len(set(names)) < len(names):
+        doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        raise UserError(f"{expected}; found {_listed(doubled)} more than once; correct the header")
+    if absent := required - set(names):
+        missing = [name for name in ("label", *PIXELS) if name in absent]
+        raise UserError(f"{expected}; found no {_listed(missing)}; download the file again")
+
+
+def _parse_cells(block: bytes, columns: int) -> np.ndarray | None:
+    """Parse whole lines of `columns` cells each, at full speed.
+
+    `pandas.read_csv` would take "3.0" and "+5", skip blank lines, and shift rows with a cell too
+    many. Here every byte is looked at, in a sixth of the time.
+
+    Args:
+        block: lines ending in LF or CRLF; the last one may have no line end.
+        columns: cells that each line must have.
+
+    Returns:
+        (lines, columns) uint8, or None if any line or cell is not as it must be: one to three
+        decimal digits, at most 255.
+    """
+    block = block.replace(b"\r\n", b"\n")
+    text = np.frombuffer(block if block.endswith(b"\n") else block + b"\n", np.uint8)
+    ends = np.flatnonzero(text < ord("0"))  # separators, and any other byte below the digits
+    if text.max() > ord("9") or ends.size % columns:
+        return None
+    separators = text[ends].reshape(-1, columns)
+    if (separators[:, :-1] != ord(",")).any() or (separators[:, -1] != ord("\n")).any():
+        return None
+    lengths = np.diff(ends, prepend=-1) - 1
+    if lengths.min() < 1 or lengths.max() > 3:
+        return None
+    values = text[ends - 1].astype(np.int16) - ord("0")
+    for place in (1, 2):
+        longer = np.flatnonzero(lengths > place)
+        values[longer] += (text[ends[longer] - 1 - place].astype(np.int16) - ord("0")) * 10**place
+    if values.max() > 255:
+        return None
+    return values.astype(np.uint8).reshape(-1, columns)
+
+
+def _first_bad_cell(
+    content: bytes | bytearray, start: int, line: int, names: list[str], where: str
+) -> UserError:
+    """Say what is wrong with the first bad line at or after `start`, which is line `line`."""
+    while start < len(content):
+        newline = content.find(b"\n", start)
+        ended = newline >= 0
+        end = line_end = newline if ended else len(content)
+        found = content.count(b",", start, end) + 1
+        if not ended and (found < len(names) or content.endswith(b",")):
+            return UserError(
+                f"{where} line {line}: the last line ends within cell {found} of {len(names)}; "
+                "the file looks truncated; download it again"
+            )
+        if ended and content.endswith(b"\r", start, end):
+            end -= 1
+        if found != len(names):
+            count = "an empty line" if start == end else found
+            return UserError(
+                f"{where} line {line}: expected {len(names)} cells, found {count}; "
+                "every row must be as long as the header"
+            )
+        for name in names:
+            comma = content.find(b",", start, end)
+            cell_end = comma if comma >= 0 else end
+            # A cell may have gigabytes; its beginning shows that it is wrong.
+            cell = bytes(content[start : min(cell_end, start + SHOWN_BYTES + 1)])
+            highest = 9 if name == "label" else 255
+            if not (cell.isdigit() and len(cell) <= 3 and int(cell) <= highest):
+                return UserError(
+                    f"{where} line {line}, column {name}: expected an integer from 0 to {highest}, "
+                    f"found {_shown(cell)}; correct the cell (one to three decimal digits) or "
+                    "download the file again"
+                )
+            start = cell_end + 1
+        start = line_end + 1
+        line += 1
+    raise AssertionError(f"{where}: the fast check refused rows that the slow one accepts")
+
+
+def _shown(found: bytes) -> str:
+    """Quote bytes from a file for one line on a terminal, control characters escaped."""
+    dots = "..." if len(found) > SHOWN_BYTES else ""
+    return json.dumps(found[:SHOWN_BYTES].decode(errors="replace")) + dots
+
+
+def _listed(names: list[str]) -> str:
+    quoted = ", ".join(_shown(name.encode()) for name in names[:3])
+    return quoted if len(names) <= 3 else f"{quoted} and {len(names) - 3} more"

@@ -1,0 +1,379 @@
+"""Measures this machine: each stage's speed, rivals beside it, and what a run would take here.
+
+Stands beside the pipeline and drives the same stages, in a temporary folder, so that the user's
+cache is neither used nor changed. Rivals take turns within each repetition; each is timed over an
+epoch of as many images, on a net that has been traced before.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rich.table import Table
+
+from kaggle_digits.augmentation import bank
+from kaggle_digits.config import loading
+from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Augment, MemberSettings
+from kaggle_digits.data import digits_csv, sources
+from kaggle_digits.diagnostics import baselines
+from kaggle_digits.diagnostics.baselines import OURS, seconds_of
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.system import environment
+from kaggle_digits.system.console import Reporter, duration
+from kaggle_digits.training import backend
+
+# Stages and rows of the table.
+CSV_COLD = "train.csv and test.csv, cold"
+BANK, BANK_ROW = "augmentation bank", "start of its processes included"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; the defaults take three to five minutes on two cores.
+
+    Attributes:
+        repetitions: rounds in which everything takes its turn.
+        bank_rows: rows of each variant of the bank, which gets a variant a core.
+        train_images: images of a timed epoch.
+        predict_images: images of a timed prediction.
+        net_images: images of an epoch and of a prediction with a net of the shipped configs.
+    """
+
+    repetitions: int = 5
+    bank_rows: int = bank.IMAGES_WORTH_A_PROCESS  # with fewer not every core would get a process
+    train_images: int = 3072
+    predict_images: int = 4096
+    net_images: int = 1024
+
+
+FULL = Sizes()
+
+
+@dataclass(frozen=True)
+class NetSpeed:
+    """What a net costs here.
+
+    Attributes:
+        train: training images a second.
+        predict: predicted images a second.
+        overhead: seconds of a fit beside its images: building, tracing, saving.
+    """
+
+    train: float
+    predict: float
+    overhead: float
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured, one number a repetition.
+
+    Attributes:
+        title: what was measured on which data.
+        rows: (training rows, test rows).
+        csv: row of the table -> seconds to hash, read, unpack and check.
+        speeds: stage -> row of the table -> images a second; ours is the first row.
+        estimates: config -> part of a run -> seconds.
+    """
+
+    title: str
+    rows: tuple[int, int]
+    csv: Mapping[str, Sequence[float]]
+    speeds: Mapping[str, Mapping[str, Sequence[float]]]
+    estimates: Mapping[str, Mapping[str, float]]
+
+    def ratio(self, stage: str, rival: str) -> float:
+        """Return our speed over a rival's: the median of the ratios within each repetition."""
+        pairs = zip(self.speeds[stage][OURS], self.speeds[stage][rival], strict=True)
+        return median(ours / other for ours, other in pairs)
+
+
+def run(
+    config: Config, name: str, data_path: str | None, reporter: Reporter, sizes: Sizes = FULL
+) -> Measurements:
+    """Measure everything and show it.
+
+    Args:
+        config: the config whose first member's net is measured.
+        name: its name.
+        data_path: value of --data, or None.
+        reporter: where progress and the tables go.
+        sizes: how much is measured.
+
+    Returns:
+        The figures of the tables.
+
+    Raises:
+        UserError: the data, a shipped config or the backend's setting is not as it must be.
+    """
+    shipped = {each: loading.load(each) for each in loading.shipped_names()}
+    source = sources.find_source(data_path or config.data.path)
+    backend_name = backend.name()
+    digits = digits_csv.load(source)
+    rows = len(digits.train_images), len(digits.test_images)
+    backend.configure(config.train.threads)
+    for line in describe_machine(backend_name, config.train.threads):
+        reporter.say(line)
+
+    # On Windows a file that is still mapped cannot be deleted.
+    with tempfile.TemporaryDirectory(
+        prefix="kaggle-digits-", ignore_cleanup_errors=True
+    ) as temporary:
+        folder = Path(temporary)
+        csv, speeds = _measure_rounds(config, source, digits, folder, sizes, reporter)
+        nets = _measure_nets(shipped, digits, folder, sizes.net_images, reporter)
+    costs = median(csv[CSV_COLD]), median(speeds[BANK][BANK_ROW])
+    estimates = {
+        each: estimate(shipped[each], rows, *costs, speeds_of) for each, speeds_of in nets.items()
+    }
+    measurements = Measurements(
+        title=f"{name}, member {next(iter(config.members))}; data: {digits.source}",
+        rows=rows,
+        csv=csv,
+        speeds=speeds,
+        estimates=estimates,
+    )
+    reporter.show(speed_table(measurements))
+    reporter.show(estimate_table(measurements))
+    return measurements
+
+
+def describe_machine(backend_name: str, threads: int) -> list[str]:
+    """Return lines that say where, with what and when something was measured."""
+    found = environment.hardware()
+    versions = [f"{name} {number}" for name, number in environment.package_versions().items()]
+    return [
+        f"machine: {found['processor']}, {found['cores']} cores, "
+        f"{found['memory_bytes'] / 2**30:.0f} GiB memory, {found['system']}",
+        f"backend: {backend_name}, {threads} threads; measured on {time.strftime('%Y-%m-%d')}",
+        f"packages: {', '.join(versions)}",
+    ]
+
+
+def _measure_rounds(
+    config: Config,
+    source: sources.Source,
+    digits: digits_csv.Digits,
+    folder: Path,
+    sizes: Sizes,
+    reporter: Reporter,
+) -> tuple[dict[str, list[float]], dict[str, dict[str, list[float]]]]:
+    """Let everything take its turn in each repetition; return `csv` and `speeds`."""
+    import keras
+
+    from kaggle_digits.training import train
+
+    keras.utils.set_random_seed(config.seed)
+    settings, seed = config.member(next(iter(config.members))), config.seed
+    images, labels = digits.train_images, digits.train_labels
+    bank_images = images[: sizes.bank_rows]
+    bank_key = bank.bank_key(files.digest(bank_images), settings.augment, seed)
+    variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
+    # Spread over the bank, as the rows of a fit are.
+    rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
+    training = baselines.training_rivals(settings, images[rows], labels[rows], seed)
+    prediction = baselines.predictors(settings, images[: sizes.predict_images], seed)
+
+    csv: dict[str, list[float]] = defaultdict(list)
+    speeds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for repetition in range(1, sizes.repetitions + 1):
+        reporter.say(f"repetition {repetition} of {sizes.repetitions}")
+        cache = Cache(folder / f"cache{repetition}")
+        for state in ("cold", "from cache"):
+            train_seconds, both_seconds = measure_csv(source, cache.folder)
+            csv[f"train.csv, {state}"].append(train_seconds)
+            csv[f"train.csv and test.csv, {state}"].append(both_seconds)
+        drawn = range(variants)
+        fill = partial(bank.fill, cache, bank_key, bank_images, settings.augment, seed, drawn)
+        speeds[BANK][BANK_ROW].append(variants * len(bank_images) / seconds_of(fill))
+        variant = partial(cache.read_variant, bank_key)
+        trained = train.train(_two_epochs(settings), variant, labels, rows, images, seed)
+        speeds["training"][OURS].append(trained.history[1]["images_per_second"])
+        for stage, measures in (("training", training), ("prediction", prediction)):
+            for row, measure in measures.items():
+                speeds[stage][row].append(measure())
+    return dict(csv), {stage: dict(measured) for stage, measured in speeds.items()}
+
+
+def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, float]:
+    """Time how a run gets its arrays, content hashes included.
+
+    Args:
+        source: where the files come from.
+        cache_folder: the first call finds nothing there, a second one finds everything.
+
+    Returns:
+        (seconds until train.csv was there, seconds until both files were there and compared).
+    """
+    cache = Cache(cache_folder)
+    finished = []
+
+    def cached(key: str, make: Callable[[], files.Arrays]) -> files.Arrays:
+        arrays = cache.arrays(key, make)
+        finished.append(time.monotonic())
+        return arrays
+
+    start = time.monotonic()
+    digits_csv.load(source, cached)
+    return finished[0] - start, time.monotonic() - start
+
+
+def _two_epochs(settings: MemberSettings) -> MemberSettings:
+    """Shorten the training: the first epoch traces, the second one is timed."""
+    shortened = settings.train.model_copy(update={"epochs": 2})
+    return settings.model_copy(update={"train": shortened})
+
+
+def _measure_nets(
+    shipped: Mapping[str, Config],
+    digits: digits_csv.Digits,
+    folder: Path,
+    images: int,
+    reporter: Reporter,
+) -> dict[str, dict[str, NetSpeed]]:
+    """Measure each distinct net of the configs once; return speeds by config and member."""
+    sample = digits.train_images[:images], digits.train_labels[:images]
+    measured: dict[tuple, NetSpeed] = {}
+    speeds: dict[str, dict[str, NetSpeed]] = defaultdict(dict)
+    for name, config in shipped.items():
+        for member in config.members:
+            settings = config.member(member)
+            train = settings.train
+            # All that the time of a step depends on.
+            net = settings.model, train.batch_size, train.optimizer, train.ema_epochs > 0
+            if net not in measured:
+                reporter.say(f"a short fit of {name}, member {member}")
+                measured[net] = measure_net(settings, *sample, config.seed, folder)
+            speeds[name][member] = measured[net]
+    return speeds
+
+
+def measure_net(
+    settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int, folder: Path
+) -> NetSpeed:
+    """Make one short fit and see where its time goes.
+
+    Args:
+        settings: the member's resolved settings.
+        images: (n, 28, 28) uint8, trained on and predicted.
+        labels: (n,) integers 0..9.
+        seed: start of the fit's random numbers.
+        folder: where the net is saved.
+
+    Returns:
+        The net's speeds.
+    """
+    from kaggle_digits.training import train
+
+    start = time.monotonic()
+    rows = np.arange(len(images))
+    trained = train.train(_two_epochs(settings), lambda epoch: images, labels, rows, images, seed)
+    train.predict(trained.model, images)
+    predict_seconds = seconds_of(lambda: train.predict(trained.model, images))
+    trained.model.save(folder / "model.keras")
+    whole = time.monotonic() - start
+    epoch_seconds = min(entry["seconds"] for entry in trained.history)  # the other one traced
+    return NetSpeed(
+        train=trained.images / 2 / epoch_seconds,
+        predict=len(images) / predict_seconds,
+        overhead=whole - 2 * epoch_seconds - 2 * predict_seconds,
+    )
+
+
+def estimate(
+    config: Config,
+    rows: tuple[int, int],
+    csv_seconds: float,
+    bank_speed: float,
+    nets: Mapping[str, NetSpeed],
+) -> dict[str, float]:
+    """Estimate the wall time of a run, from an empty cache, with measured speeds.
+
+    Args:
+        config: the run's config.
+        rows: (training rows, test rows).
+        csv_seconds: time to parse both files.
+        bank_speed: augmented images a second.
+        nets: speeds by member.
+
+    Returns:
+        Seconds by part of the run.
+    """
+    from kaggle_digits.training.train import STATISTICS_ROWS
+
+    train_rows, test_rows = rows
+    folds = config.folds.count
+    variants: dict[Augment, int] = defaultdict(int)  # members with the same transform share a bank
+    train_seconds = predict_seconds = 0.0
+    for member, speed in nets.items():
+        settings = config.member(member)
+        epochs = settings.train.epochs
+        transform = settings.augment.model_copy(update={"variants": None})
+        variants[transform] = max(variants[transform], settings.augment.variants or epochs)
+        # Every row is held out by one fold and trained on by the others.
+        train_seconds += epochs * (folds - 1) * train_rows / speed.train
+        # The batch-norm statistics of an averaged net take a forward pass too.
+        fit_rows = train_rows * (folds - 1) // folds
+        statistics_rows = min(STATISTICS_ROWS, fit_rows) if settings.train.ema_epochs else 0
+        predict_seconds += (train_rows + folds * (test_rows + statistics_rows)) / speed.predict
+    return {
+        "data and bank": csv_seconds + sum(variants.values()) * train_rows / bank_speed,
+        "training": train_seconds,
+        "prediction": predict_seconds,
+        "other": folds * sum(speed.overhead for speed in nets.values()),
+    }
+
+
+def speed_table(measurements: Measurements) -> Table:
+    """Make the table of what was measured, with the ratios of ours to each rival."""
+    repetitions = len(measurements.csv[CSV_COLD])
+    table = Table(
+        title=measurements.title,
+        caption=f"Medians over {repetitions} interleaved repetitions, with the lowest and the "
+        "highest. Ratios are taken within each repetition.",
+    )
+    table.add_column("measured")
+    for heading in ("median", "range", "ours / this"):
+        table.add_column(heading, justify="right")
+    for row, seconds in measurements.csv.items():
+        table.add_row(row, *_summary(seconds, ".2f", "s"))
+    for stage, rows in measurements.speeds.items():
+        table.add_section()
+        for row, speeds in rows.items():
+            is_rival = OURS in rows and row != OURS
+            ratio = f"{measurements.ratio(stage, row):.2f}" if is_rival else ""
+            table.add_row(f"{stage}: {row}", *_summary(speeds, ",.0f", "images/s"), ratio)
+    return table
+
+
+def _summary(values: Sequence[float], digits: str, unit: str) -> tuple[str, str]:
+    lowest, middle, highest = (format(f(values), digits) for f in (min, median, max))
+    return f"{middle} {unit}", f"{lowest} to {highest}"
+
+
+def estimate_table(measurements: Measurements) -> Table:
+    """Make the table of each shipped config's wall time."""
+    train_rows, test_rows = measurements.rows
+    table = Table(
+        title=f"Estimated wall time here, {train_rows:,} training and {test_rows:,} test rows",
+        caption="From the speeds above and a short fit of each net, with the measured config's "
+        "threads; the cache is empty at first.",
+    )
+    for heading in ("config", "data and bank", "training", "prediction", "other", "total"):
+        table.add_column(heading, justify="left" if heading == "config" else "right")
+    for name, parts in sorted(
+        measurements.estimates.items(), key=lambda item: sum(item[1].values())
+    ):
+        table.add_row(name, *map(duration, (*parts.values(), sum(parts.values()))))
+    return table

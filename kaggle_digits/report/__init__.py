@@ -1,0 +1,1 @@
+"""Records -> tables, pages, pictures and logs that people read."""

@@ -1,0 +1,1 @@
+"""Records of what a run or a search found."""

@@ -1,0 +1,1 @@
+"""Probabilities -> one prediction, its accuracy, a forecast, and tests of differences."""

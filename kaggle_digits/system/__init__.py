@@ -1,0 +1,1 @@
+"""The machine, the console and the clock that a command runs on."""

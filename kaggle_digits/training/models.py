@@ -1,0 +1,114 @@
+"""Config -> `keras.Model`: the family of deep batch-norm CNNs, written with `keras` alone.
+
+What costs time on a CPU is not the 3x3 convolutions but batch norm, ReLU and Dropout on large maps.
+So pooling comes before normalising, and Dropout stands in the head only.
+"""
+
+import math
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from keras import layers
+
+from kaggle_digits.config.schema import Model
+from kaggle_digits.training.backend import fused_batch_norm
+
+
+class FusedBatchNormalization(layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` on the backend's fused kernel, where it has one.
+
+    Same weights, same formula, about half the time on a CPU. Only used while training: exported
+    models hold the stock layer (see `build`).
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise; in training also move the running mean and variance."""
+        if training and self.trainable and mask is None:
+            fused = fused_batch_norm(inputs, self.gamma, self.beta, self.epsilon)
+            if fused is not None:
+                outputs, mean, variance = fused
+                for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                    moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+                return outputs
+        return super().call(inputs, training=training, mask=mask)
+
+
+def _seeds(seed: int) -> Iterator[int]:
+    """Draw one 31-bit seed after the other; layers further down do not change those above."""
+    generator = np.random.default_rng(seed)
+    while True:
+        yield int(generator.integers(2**31))
+
+
+def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
+    """Build a net with fresh weights.
+
+    Args:
+        config: the `model` section.
+        seed: start of the weights' and Dropout's random numbers.
+        fused: use the faster batch norm; its weights fit the stock one in the same order, so that a
+            saved model needs nothing but Keras to be loaded.
+
+    Returns:
+        A model from (n, 28, 28) uint8 pixels to (n, 10) float32 logits.
+    """
+    norm = FusedBatchNormalization if fused else layers.BatchNormalization
+    seeds = _seeds(seed)
+    inputs = keras.Input((28, 28), dtype="uint8", name="pixels")
+    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    x = layers.Reshape((28, 28, 1), name="channel")(x)
+    for number, stage in enumerate(config.stages, 1):
+        for position in range(1, stage.depth + 1):
+            name = f"stage{number}_{position}"
+            x = layers.Conv2D(
+                stage.width,
+                stage.kernel,
+                strides=stage.stride if position == 1 else 1,
+                padding=stage.padding,
+                use_bias=False,
+                kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
+                name=f"{name}_conv",
+            )(x)
+            if (stage.pool, position) in (("first", 1), ("last", stage.depth)):
+                x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+            x = norm(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+    head = {
+        "flatten": layers.Flatten,
+        "average": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+    }[config.head]
+    x = head(name="head")(x)
+    for number, width in enumerate(config.dense, 1):
+        x = layers.Dropout(config.dropout, seed=next(seeds), name=f"dense{number}_dropout")(x)
+        x = layers.Dense(
+            width,
+            use_bias=False,
+            kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
+            name=f"dense{number}",
+        )(x)
+        x = norm(momentum=0.9, epsilon=1e-5, name=f"dense{number}_norm")(x)
+        x = layers.ReLU(name=f"dense{number}_relu")(x)
+    x = layers.Dropout(config.dropout, seed=next(seeds), name="logits_dropout")(x)
+    initializer = keras.initializers.GlorotUniform(seed=next(seeds))
+    outputs = layers.Dense(10, kernel_initializer=initializer, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, outputs, name="digits_cnn")
+
+
+def cost(model: keras.Model) -> tuple[int, int]:
+    """Count what a net costs.
+
+    Args:
+        model: built by `build`.
+
+    Returns:
+        (parameters; floating-point operations of one image's forward pass through convolutions and
+        dense layers, which are nearly all, a multiplication and an addition counted as two).
+    """
+    flops = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            places = math.prod(layer.output.shape[1:-1])
+            flops += 2 * places * math.prod(layer.kernel.shape)
+    return model.count_params(), flops

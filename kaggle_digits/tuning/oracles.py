@@ -1,0 +1,354 @@
+"""KerasTuner's oracles, made to survive a kill, and its chief and workers, to survive a restart.
+
+The only module that knows KerasTuner from within (1.4.8); the rest of a search sees trials with
+values. What is added to the stock oracles, and why, stands at each method.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import keras_tuner
+import numpy as np
+from keras_tuner.engine import base_tuner
+from keras_tuner.src import protos
+from keras_tuner.src.distribute import oracle_chief, oracle_client
+
+from kaggle_digits.errors import UserError
+from kaggle_digits.results.search_records import UnfitError
+from kaggle_digits.storage import files
+from kaggle_digits.tuning.chief_worker import Cluster
+
+# Any number of failed trials is for people to judge; KerasTuner would end the search after three,
+# with its lock held.
+NEVER = 10**9
+IDLE_SECONDS = 0.5  # between two questions of a tuner that there is nothing to do for yet
+# How long a chief stays for workers that have not heard yet that the search is over.
+LINGER_SECONDS = 20.0
+# A call that was under way when the chief was killed is made again once it is back.
+CALLS = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "1s",
+                "maxBackoff": "30s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+class _Kept:
+    """What every oracle here has beside its search method."""
+
+    finished = False  # the oracle has told a tuner that nothing is left to try
+
+    def save(self) -> None:
+        """Write the state whole or not at all; the stock one can be cut off in the middle."""
+        _write(Path(self._get_oracle_fname()), self.get_state())
+
+    def _save_trial(self, trial: Any) -> None:
+        folder = Path(self._get_trial_dir(trial.trial_id))
+        _write(folder / "trial.json", trial.get_state())
+
+    def reload(self) -> None:
+        """Go on where the state was saved.
+
+        A trial that was begun stays with its tuner, which goes on with it under its own id; the
+        stock oracle hands it to whoever asks first. A trial that was written just before a kill,
+        and is not in the state, is forgotten: it is drawn again, with the same values.
+        """
+        state = json.loads(Path(self._get_oracle_fname()).read_text())
+        for folder in Path(self._project_dir).glob("trial_*"):
+            if folder.name.removeprefix("trial_") not in state["start_order"]:
+                shutil.rmtree(folder)
+        super().reload()
+        for tuner, trial in state["ongoing_trials"].items():
+            self._retry_queue.remove(trial)
+            # The stock oracle saves a trial's end before it takes it from those under way.
+            if trial not in self.end_order:
+                self.trials[trial].status = "RUNNING"  # its file may know of an end already
+                self.ongoing_trials[tuner] = self.trials[trial]
+        # Loaded in the order of file names; models of the objective read them in this order.
+        self.trials = {trial: self.trials[trial] for trial in self.start_order}
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Any:
+        """Give a tuner its next trial; remember when there is none left."""
+        trial = super().create_trial(tuner_id)
+        self.finished = self.finished or trial.status == "STOPPED"
+        return trial
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Any) -> None:
+        """End a trial once, even if a worker that heard no answer tells of it again."""
+        if trial.trial_id not in self.end_order:
+            super().end_trial(trial)
+
+    def _random_values(self) -> dict | None:
+        # The first trial is the config that the search begins with, as in the stock grid search:
+        # no search shall end with less, and races have somebody to race against.
+        if not self.start_order:
+            space = self.get_space()
+            return {hp.name: hp.default for hp in space.space if space.is_active(hp)}
+        return super()._random_values()
+
+
+class RandomOracle(_Kept, keras_tuner.oracles.RandomSearchOracle):
+    """Random search."""
+
+
+class GridOracle(_Kept, keras_tuner.oracles.GridSearchOracle):
+    """All combinations, one after the other."""
+
+    def get_state(self) -> dict:
+        """Add what the stock oracle forgets: without it a reloaded grid search ends at once."""
+        order, index = [], self._ordered_ids._next_index[None]
+        while index is not None:
+            order.append(self._ordered_ids._memory[index])
+            index = self._ordered_ids._next_index[index]
+        return super().get_state() | {"ordered": order, "populate_next": self._populate_next}
+
+    def set_state(self, state: dict) -> None:
+        """Restore what `get_state` returned."""
+        super().set_state(state)
+        for trial in state["ordered"]:
+            self._ordered_ids.insert(trial)
+        # The stock oracle queues a trial that has ended after it has saved the end; one that is
+        # queued twice does no harm.
+        self._populate_next = state["populate_next"] + state["end_order"]
+
+
+class BayesianOracle(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
+    """A Gaussian process as a model of the objective."""
+
+    def populate_space(self, trial_id: str) -> dict:
+        """Choose values; where its numbers start does not depend on earlier processes."""
+        self._random_state = np.random.RandomState(self.seed + len(self.trials))
+        return super().populate_space(trial_id)
+
+    def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Forecast trials under way with a model of those that have ended.
+
+        The stock oracle takes the last process's model, or one that has seen nothing: 1 where all
+        others have -0.99.
+        """
+        everything = self.trials
+        ended = {name: trial for name, trial in everything.items() if name in self.end_order}
+        if len(ended) < len(everything):
+            self.trials = ended
+            self.gpr.fit(*super()._vectorize_trials())
+            self.trials = everything
+        return super()._vectorize_trials()
+
+
+class HyperbandOracle(_Kept, keras_tuner.oracles.HyperbandOracle):
+    """Successive halving; its epochs are folds here."""
+
+
+def make(
+    kind: str,
+    objective: str,
+    space: keras_tuner.HyperParameters,
+    trials: int | None,
+    folds: int,
+    initial: int,
+    seed: int,
+) -> keras_tuner.Oracle:
+    """Make an oracle.
+
+    Args:
+        kind: random, bayesian, hyperband or grid.
+        objective: accuracy (to be high) or log_loss (to be low).
+        space: what to choose from.
+        trials: at most so many; None: all of a grid.
+        folds: of a whole trial; the resource of hyperband.
+        initial: random trials before bayesian has a model.
+        seed: of its random numbers.
+
+    Returns:
+        The oracle, which keeps its state.
+    """
+    common = {
+        "objective": keras_tuner.Objective(objective, "max" if objective == "accuracy" else "min"),
+        "hyperparameters": space,
+        "seed": seed + 1,  # KerasTuner takes 0 for "any"
+        "allow_new_entries": False,
+        "tune_new_entries": False,
+        "max_consecutive_failed_trials": NEVER,
+    }
+    if kind == "hyperband":
+        oracle = HyperbandOracle(max_epochs=folds, factor=2, hyperband_iterations=None, **common)
+        oracle.max_trials = trials
+    elif kind == "bayesian":
+        oracle = BayesianOracle(max_trials=trials, num_initial_points=initial, **common)
+    else:
+        oracle = {"random": RandomOracle, "grid": GridOracle}[kind](max_trials=trials, **common)
+    oracle.verbose = 0
+    return oracle
+
+
+class Tuner(base_tuner.BaseTuner):
+    """Asks an oracle, its own or over the network a chief's, for trials and judges them.
+
+    Args:
+        oracle: from `make`.
+        folder: where the oracle keeps its state.
+        judge: (trial id, values) -> the objective's figure; raises `UnfitError`.
+        cluster: None for a search in one process.
+        watch: is called again and again while it waits; may raise.
+    """
+
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        folder: Path,
+        judge: Callable[[str, dict[str, Any]], float],
+        cluster: Cluster | None,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(oracle, directory=str(folder.parent), project_name=folder.name)
+        self._judge, self._watch, self._asked = judge, watch, False
+        if cluster:
+            self.oracle = _Client(oracle, cluster, watch)
+
+    def pre_create_trial(self) -> None:
+        """Wait a little if there was nothing to do."""
+        if self._asked:
+            self._watch()
+            time.sleep(IDLE_SECONDS)
+        self._asked = True
+
+    def on_trial_begin(self, trial: Any) -> None:
+        """Note that there is something to do."""
+        self._asked = False
+
+    def run_trial(self, trial: Any) -> dict[str, float]:
+        """Judge a trial."""
+        figure = self._judge(trial.trial_id, trial.hyperparameters.values)
+        return {self.oracle.objective.name: figure}
+
+    def _run_and_update_trial(self, trial: Any) -> None:
+        # Whatever is not the trial's own fault ends the search, also an error in telling a figure.
+        try:
+            super()._run_and_update_trial(trial)
+        except UnfitError as error:
+            raise keras_tuner.errors.FailedTrialError(str(error)) from error
+        except Exception as error:
+            raise keras_tuner.errors.FatalError(str(error)) from error
+
+    def search(self, check: Callable[[], None] = lambda: None) -> None:
+        """Judge trials until the oracle has no more.
+
+        Args:
+            check: is called once the oracle answers, before it gives out a trial.
+
+        Raises:
+            UserError: the chief does not answer; else whatever `judge` or `check` raises.
+        """
+        try:
+            self.oracle.get_space()
+            check()
+            self._search()
+        except grpc.RpcError as error:
+            raise UserError(
+                f"the chief of this search does not answer ({error.code().name}); start it again, "
+                "then this worker with the same KERASTUNER_TUNER_ID"
+            ) from None
+
+    def _search(self) -> None:
+        try:
+            super().search()
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ from None
+
+    def save(self) -> None:
+        """Write nothing: there is no state but the oracle's."""
+
+
+class _Client(oracle_client.OracleClient):
+    """The stock client with a channel that outlives a restart of the chief."""
+
+    def __init__(
+        self, oracle: keras_tuner.Oracle, cluster: Cluster, watch: Callable[[], None]
+    ) -> None:
+        super().__init__(oracle)
+        channel = grpc.insecure_channel(
+            cluster.address,
+            options=[
+                ("grpc.service_config", json.dumps(CALLS)),
+                ("grpc.max_reconnect_backoff_ms", 5000),
+            ],
+        )
+        self.stub = _Stub(protos.get_service_grpc().OracleStub(channel), watch)
+
+
+class _Stub:
+    """The stock stub, whose calls wait up to an hour for a chief, with somebody who watches."""
+
+    def __init__(self, stub: Any, watch: Callable[[], None]) -> None:
+        self._stub, self._watch = stub, watch
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(request: Any, **options: Any) -> Any:
+            answer = getattr(self._stub, name).future(request, **options)
+            while True:
+                try:
+                    return answer.result(IDLE_SECONDS)
+                except grpc.FutureTimeoutError:
+                    self._watch()
+
+        return call
+
+
+def load(oracle: keras_tuner.Oracle, folder: Path) -> None:
+    """Have an oracle keep its state in a folder, and go on with what is there."""
+    oracle._set_project_dir(str(folder.parent), folder.name)
+    if (folder / "oracle.json").is_file():
+        oracle.reload()
+
+
+def is_finished(oracle: keras_tuner.Oracle) -> bool:
+    """Tell whether no trial is under way and none is left to begin."""
+    ended = oracle.max_trials is not None and len(oracle.end_order) >= oracle.max_trials
+    return not oracle.ongoing_trials and not oracle._retry_queue and (oracle.finished or ended)
+
+
+def serve(oracle: keras_tuner.Oracle, cluster: Cluster, watch: Callable[[], None]) -> None:
+    """Give workers trials until none is left.
+
+    The stock server has no end where a worker does not come back; here `watch` may raise.
+
+    Args:
+        oracle: what the chief decides with.
+        cluster: where workers find it.
+        watch: is called again and again.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    cluster.check_port_is_free()
+    threading.Thread(target=oracle_chief.start_server, args=(oracle,), daemon=True).start()
+    done_at = None
+    while done_at is None or (oracle.tuner_ids and time.monotonic() < done_at + LINGER_SECONDS):
+        watch()
+        time.sleep(IDLE_SECONDS)
+        if not is_finished(oracle):
+            done_at = None
+        elif done_at is None:
+            done_at = time.monotonic()
+
+
+def _write(path: Path, state: dict) -> None:
+    files.write_bytes(path, json.dumps(state).encode())

@@ -1,0 +1,304 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import numpy as np
+import psutil
+import pytest
+
+from kaggle_digits.augmentation import bank, transforms
+from kaggle_digits.config.schema import Augment, Elastic
+from kaggle_digits.errors import UserError
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+
+AFFINE = Augment(elastic=Elastic(p=0))
+
+
+def fill(folder, images, variants, **options):
+    """Draw the first variants, or those of a list."""
+    variants = range(variants) if isinstance(variants, int) else variants
+    return bank.fill(Cache(folder), "key", images, AFFINE, 5, variants, **options)
+
+
+def contents(folder):
+    """All files of a cache by name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_bytes_do_not_depend_on_the_number_of_processes(tmp_path, tiny_images):
+    steps = []
+    for processes in (1, 2):
+        drawn = fill(
+            tmp_path / str(processes),
+            tiny_images,
+            3,
+            processes=processes,
+            listener=lambda *step: steps.append(step),
+        )
+        assert drawn == 3
+    assert steps == [(1, 3), (2, 3), (3, 3)] * 2
+    one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert [name for name in one if name.endswith(".npy")] == [
+        f"bank/key/variant-{number:03d}.npy" for number in range(3)
+    ]
+    assert one == two
+
+
+def test_bank_holds_the_drawn_variants(tmp_path, tiny_images):
+    fill(tmp_path, tiny_images, 2)
+    cache = Cache(tmp_path)
+    for number in range(2):
+        stored = cache.read_variant("key", number)
+        assert (stored.shape, stored.dtype) == ((40, 28, 28), np.uint8)
+        assert not stored.flags.writeable
+        drawn = transforms.draw_variant(tiny_images, AFFINE, 5, number)
+        np.testing.assert_array_equal(stored, drawn)
+
+
+def test_a_longer_run_only_adds_variants(tmp_path, tiny_images):
+    def files():
+        return {path: path.stat() for path in (tmp_path / "bank" / "key").iterdir()}
+
+    assert fill(tmp_path, tiny_images, 2) == 2
+    before, bytes_before = files(), contents(tmp_path)
+    assert fill(tmp_path, tiny_images, 2) == 0
+    assert fill(tmp_path, tiny_images, 4) == 2
+    after = files()
+    assert len(after) == 2 * len(before)
+    for path, status in before.items():
+        assert after[path].st_ino == status.st_ino
+        assert after[path].st_mtime_ns == status.st_mtime_ns
+    assert bytes_before.items() <= contents(tmp_path).items()
+    # Four at once are the same four.
+    fill(tmp_path / "again", tiny_images, 4)
+    assert contents(tmp_path / "again" / "bank") == contents(tmp_path / "bank")
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut", "no checksum"])
+def test_a_damaged_variant_is_noticed_and_drawn_again(tmp_path, tiny_images, damage):
+    fill(tmp_path, tiny_images, 3)
+    sound = contents(tmp_path)
+    path = tmp_path / "bank" / "key" / "variant-001.npy"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped byte":
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        path.write_bytes(content[: -files.SEAL_BYTES])
+    steps = []
+    assert fill(tmp_path, tiny_images, 3, listener=lambda *step: steps.append(step)) == 1
+    assert steps == [(1, 1)]
+    assert contents(tmp_path) == sound
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Numbers of the variants in the order that this process draws them."""
+    numbers, draw = [], transforms.draw_variant
+
+    def recorded(images, config, seed, variant):
+        numbers.append(variant)
+        return draw(images, config, seed, variant)
+
+    monkeypatch.setattr(transforms, "draw_variant", recorded)
+    return numbers
+
+
+def test_what_is_needed_first_is_drawn_first(tmp_path, tiny_images, drawn):
+    assert fill(tmp_path, tiny_images, [4, 0, 7]) == 3
+    assert fill(tmp_path, tiny_images, iter([9, 0, 2, 4, 1])) == 3
+    assert drawn == [4, 0, 7, 9, 2, 1]
+    assert sorted(contents(tmp_path)) == [
+        f"bank/key/variant-{number:03d}.npy" for number in (0, 1, 2, 4, 7, 9)
+    ]
+    # Which were wanted along with a variant has no influence on its bytes.
+    fill(tmp_path / "again", tiny_images, [7])
+    assert contents(tmp_path / "again" / "bank").items() <= contents(tmp_path / "bank").items()
+
+
+def test_stop_between_variants(tmp_path, tiny_images, drawn):
+    answers, steps = iter([False, False, True]), []
+    count = fill(
+        tmp_path,
+        tiny_images,
+        [4, 0, 7],
+        listener=lambda *step: steps.append(step),
+        stop=lambda: next(answers),
+    )
+    assert (count, drawn, steps) == (2, [4, 0], [(1, 3), (2, 3)])
+    # What is drawn is kept.
+    assert fill(tmp_path, tiny_images, [4, 0, 7]) == 1
+    assert drawn == [4, 0, 7]
+
+
+def test_stop_before_the_first_variant(tmp_path, tiny_images, drawn):
+    assert fill(tmp_path, tiny_images, 3, stop=lambda: True) == 0
+    assert fill(tmp_path, tiny_images, 3, stop=lambda: True, processes=2) == 0
+    assert (drawn, contents(tmp_path)) == ([], {})
+
+
+def workers():
+    """This process's drawing processes that are alive."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_workers_end_at_once_when_drawing_stops(tmp_path, tiny_images):
+    # A worker takes longer than the first pause to import what it draws with, and would then go on.
+    answers = iter([False, True])
+    assert fill(tmp_path, tiny_images, 4, processes=2, stop=lambda: next(answers)) == 0
+    assert workers() == []
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system masks no signals")
+def test_workers_leave_signals_to_their_parent(tmp_path, tiny_images):
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM often all of a job.
+    hit = []
+
+    def listener(done, total):
+        for worker in workers() if done == 1 else ():
+            hit.append(worker.pid)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(worker.pid, number)
+
+    assert fill(tmp_path / "hit", tiny_images, 6, processes=2, listener=listener) == 6
+    assert len(hit) == 2
+    assert workers() == []
+    fill(tmp_path / "whole", tiny_images, 6)
+    assert contents(tmp_path / "hit") == contents(tmp_path / "whole")
+
+
+def test_a_killed_worker_is_told_and_what_is_drawn_is_kept(tmp_path, tiny_images):
+    def listener(done, total):
+        for worker in workers()[:1]:
+            worker.kill()
+
+    with pytest.raises(UserError, match=r"drawing process was killed.*repeat the command"):
+        fill(tmp_path, tiny_images, 50, processes=2, listener=listener)
+    assert workers() == []
+    kept = len(list(tmp_path.rglob("variant-*.npy")))
+    assert 1 <= kept < 50
+    assert fill(tmp_path, tiny_images, 50) == 50 - kept
+    assert not list(tmp_path.rglob(f"{files.HALF}*"))
+
+
+def test_what_a_killed_process_half_wrote_is_cleared_away(tmp_path, tiny_images):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = tmp_path / "bank" / "key"
+    folder.mkdir(parents=True)
+    dead, alive = (folder / f"{files.HALF}{pid}-variant-001.npy" for pid in (gone.pid, os.getpid()))
+    for path in (dead, alive):
+        path.write_bytes(b"half")
+    fill(tmp_path, tiny_images, 1)
+    assert not dead.exists()
+    assert alive.exists()  # another run may be at work on the same bank
+
+
+def test_key_names_images_settings_and_seed():
+    key = bank.bank_key("images", Augment(), 1)
+    assert len(key) == 32
+    assert bank.bank_key("images", Augment(variants=9), 1) == key
+    others = {
+        bank.bank_key("other images", Augment(), 1),
+        bank.bank_key("images", AFFINE, 1),
+        bank.bank_key("images", Augment(), 2),
+    }
+    assert len(others | {key}) == 4
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_user_can_mend_is_told_from_a_worker_too(tmp_path, tiny_images, processes):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"cache.*cannot be written"):
+        fill(tmp_path / "cache", tiny_images, 2, processes=processes)
+
+
+ENDLESS_BANK = """
+import sys
+from pathlib import Path
+import numpy as np
+from kaggle_digits.augmentation import bank
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.config.schema import Augment
+
+if __name__ == "__main__":
+    images = np.zeros((500, 28, 28), np.uint8)
+    cache = Cache(Path(sys.argv[1]))
+    bank.fill(cache, "key", images, Augment(), 5, range(10_000), processes=2)
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path, process_env):
+    script, cache = tmp_path / "endless.py", tmp_path / "cache"
+    script.write_text(ENDLESS_BANK)
+    command = [sys.executable, str(script), str(cache)]
+    parent = subprocess.Popen(command, env=process_env, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: any(cache.rglob("variant-*.npy")), 60)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+    finally:
+        parent.kill()  # SIGKILL: the parent can tell nobody
+        parent.wait()
+    try:
+        wait_until(lambda: not any(map(alive, workers)), 10)
+    finally:
+        for worker in filter(alive, workers):
+            worker.kill()
+
+
+WITHOUT_GUARD = """
+import sys
+from pathlib import Path
+import numpy as np
+from kaggle_digits.augmentation import bank
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.config.schema import Augment
+
+# Each worker runs this script too, and dies before it listens to its parent.
+assert sys.argv[0] != "-c" and __name__ == "__main__"
+images = np.zeros((2_000, 28, 28), np.uint8)  # more than a pipe holds
+bank.fill(Cache(Path(sys.argv[1])), "key", images, Augment(), 5, range(9), processes=2)
+"""
+
+
+def test_workers_that_die_at_their_start_do_not_hold_the_parent_up(tmp_path, process_env):
+    script, cache = tmp_path / "without_guard.py", tmp_path / "cache"
+    script.write_text(WITHOUT_GUARD)
+    command = [sys.executable, str(script), str(cache)]
+    done = subprocess.run(
+        command, env=process_env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "augmentation: a drawing process was killed" in done.stderr
+    assert not list(cache.rglob("*.npy"))
+
+
+def alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.05)

@@ -1,0 +1,555 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from kaggle_digits.config import loading
+from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Elastic, Member, Section, Setting, Stage, Tune, Tuned
+from kaggle_digits.errors import UserError
+
+SHIPPED = loading.shipped_names()
+TRAIN_KEYS = (
+    "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, warmup_epochs, "
+    "label_smoothing, ema_epochs, threads"
+)
+
+
+def load(tmp_path, text, *overrides):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return loading.load(str(path), overrides)
+
+
+def refusal(tmp_path, text, *overrides):
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text, *overrides)
+    return str(caught.value)
+
+
+def test_the_three_shipped_configs_are_there():
+    assert {"quick", "standard", "best"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_config_loads_and_its_members_resolve(name):
+    config = loading.load(name)
+    for member in config.members:
+        settings = config.member(member)
+        assert settings.train.threads == config.train.threads
+        assert settings.model.stages
+
+
+@pytest.mark.parametrize("name", sorted({*SHIPPED} - {"detuned"}))  # it says what it changes
+def test_shipped_config_states_every_setting(name):
+    text = (loading.shipped_folder() / f"{name}.yaml").read_text()
+
+    def check(section, values, where):
+        # One of them has a search space to begin with; only a search says where settings are from.
+        may_lack = {"tuned"} | ({"tune"} if name != "quick" else set())
+        assert set(values) | (may_lack & set(section.model_fields)) == set(section.model_fields), (
+            where
+        )
+        for key, field in section.model_fields.items():
+            is_section = isinstance(field.annotation, type) and issubclass(
+                field.annotation, Section
+            )
+            if is_section and key in values:
+                check(field.annotation, values[key], f"{where}.{key}")
+
+    check(Config, yaml.safe_load(text), name)
+    for key in Stage.model_fields:
+        assert f"{key}: " in text
+
+
+def test_the_defaults_are_those_of_quick():
+    assert loading.without_tuning(loading.load("quick")) == Config()
+
+
+def test_detuned_is_quick_but_for_what_it_says():
+    spoilt = {
+        "folds.count": 6,
+        "augment.elastic.p": 0.0,
+        "train.learning_rate": 8e-4,
+        **{f"model.stages.{place}.width": width for place, width in enumerate((12, 24, 48))},
+    }
+    expected = loading.changed(loading.load("quick"), spoilt)
+    found = loading.load("detuned")
+    assert loading.without_tuning(found) == loading.without_tuning(expected)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_saved_config_reads_back_equal(tmp_path, name):
+    config = loading.load(name)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(loading.dump(config))
+    assert loading.load(str(saved)) == config
+    assert loading.dump(loading.load(str(saved))) == loading.dump(config)
+
+
+def test_saved_config_holds_overrides_and_defaults(tmp_path):
+    config = load(
+        tmp_path,
+        "train: {epochs: 4}",
+        "train.learning_rate=1e-5",
+        "augment.rotate=[-3, 4]",
+        "members.wide.model.stages=[{width: 7}]",
+        "members.wide.augment.elastic.p=0.125",
+    )
+    saved = yaml.safe_load(loading.dump(config))
+    assert saved["train"]["epochs"] == 4
+    assert saved["train"]["learning_rate"] == 1e-5
+    assert saved["augment"]["rotate"] == [-3.0, 4.0]
+    assert saved["seed"] == 2026
+    assert saved["members"]["wide"]["model"] == {"stages": [{"width": 7}]}
+    assert load(tmp_path, loading.dump(config)) == config
+
+
+def test_an_empty_file_means_the_defaults(tmp_path):
+    assert load(tmp_path, "") == Config()
+    assert load(tmp_path, "# nothing but a comment\n") == Config()
+
+
+def test_override_of_each_kind(tmp_path):
+    config = load(
+        tmp_path,
+        "seed: 1\ntrain: {epochs: 4, batch_size: 32}\naugment: {elastic: {p: 0.1, alpha: 9}}",
+        "seed=5",
+        "train.epochs=6",
+        "train.learning_rate=1e-3",
+        "train.optimizer=sgd",
+        "augment.elastic.p=1e-1",
+        "augment.variants=3",
+        "augment.rotate=[-5, 5.5]",
+        "model.stages=[{width: 8, pool: first}, {width: 9}]",
+        "model.dense=[64, 32]",
+        "data.path=some/folder",
+        "members.long.train={epochs: 9}",
+        "ensemble.method=vote",
+    )
+    assert config.seed == 5
+    assert config.train.epochs == 6
+    assert config.train.batch_size == 32
+    assert config.train.learning_rate == 0.001
+    assert config.train.optimizer == "sgd"
+    assert config.augment.elastic == Elastic(p=0.1, alpha=9)
+    assert config.augment.variants == 3
+    assert config.augment.rotate == (-5.0, 5.5)
+    assert config.model.stages == (Stage(width=8, pool="first"), Stage(width=9))
+    assert config.model.dense == (64, 32)
+    assert config.data.path == "some/folder"
+    assert config.members == {"long": Member(train={"epochs": 9})}
+    assert config.ensemble.method == "vote"
+
+
+def test_the_last_override_wins_and_null_brings_a_default_back(tmp_path):
+    config = load(tmp_path, "augment: {variants: 4}", "seed=1", "seed=2", "augment.variants=null")
+    assert (config.seed, config.augment.variants) == (2, None)
+
+
+def test_override_adds_to_the_members_of_the_file(tmp_path):
+    text = "members: {a: {train: {epochs: 3}}, b: {}}"
+    config = load(tmp_path, text, "members.a.train.batch_size=16", "members.c.train.epochs=4")
+    assert list(config.members) == ["a", "b", "c"]
+    assert config.members["a"].train == {"epochs": 3, "batch_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs", "--set train.epochs: expected KEY=VALUE"),
+        ("=5", "--set =5: expected KEY=VALUE"),
+        ("train.epochs=[", "--set train.epochs=[: '[' is not a YAML value"),
+        ("train=5", "train: "),
+        ("seed.deeper=1", "seed: Input should be a valid integer"),
+    ],
+)
+def test_override_that_cannot_be_read(tmp_path, override, message):
+    assert refusal(tmp_path, "", override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "known"),
+    [
+        (
+            "tran: {}",
+            "tran",
+            "seed, data, folds, augment, model, train, members, ensemble, tune, tuned",
+        ),
+        ("train: {epoch: 5}", "train.epoch", TRAIN_KEYS),
+        ("augment: {elastic: {q: 1}}", "augment.elastic.q", "p, alpha, sigma"),
+        ("folds: {number: 3}", "folds.number", "count"),
+        ("members: {a: {train: {epoch: 5}}}", "members.a.train.epoch", TRAIN_KEYS),
+        ("members: {a: {augment: {grid: {q: 1}}}}", "members.a.augment.grid.q", "p, steps, limit"),
+        ("members: {a: {folds: {count: 3}}}", "members.a.folds", "model, train, augment"),
+        (
+            "model: {stages: [{width: 8}, {width: 8, widht: 9}]}",
+            "model.stages.1.widht",
+            "width, depth, kernel, pool, padding, stride",
+        ),
+    ],
+)
+def test_unknown_key_is_refused_and_the_known_ones_are_named(tmp_path, text, key, known):
+    message = refusal(tmp_path, text)
+    assert message.startswith(f"{key}: unknown key")
+    assert f"expected one of {known} (" in message
+
+
+def test_unknown_key_of_an_override_is_refused_alike(tmp_path):
+    message = refusal(tmp_path, "", "train.epoch=5")
+    assert message.startswith(f"train.epoch: unknown key, expected one of {TRAIN_KEYS}")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "found"),
+    [
+        ("train.epochs=abc", "train.epochs", "'abc'"),
+        ("train.epochs=5.5", "train.epochs", "5.5"),
+        ("train.epochs=0", "train.epochs", "0"),
+        ("train.optimizer=adam", "train.optimizer", "'adam'"),
+        ("train.learning_rate=nan", "train.learning_rate", "nan"),
+        ("train.label_smoothing=1", "train.label_smoothing", "1"),
+        ("folds.count=1", "folds.count", "1"),
+        ("seed=-1", "seed", "-1"),
+        ("seed=2147483648", "seed", "2147483648"),
+        ("augment.rotate=5", "augment.rotate", "5"),
+        ("augment.elastic.p=1.5", "augment.elastic.p", "1.5"),
+        ("augment.variants=0", "augment.variants", "0"),
+        ("model.stages=[]", "model.stages", "[]"),
+        ("model.stages=[{width: 8, pool: sideways}]", "model.stages.0.pool", "'sideways'"),
+        ("members=[a, b]", "members", "['a', 'b']"),
+        ("members.a=null", "members.a", "None"),
+        ("members.a.train.epochs=abc", "members.a.train.epochs", "'abc'"),
+    ],
+)
+def test_value_that_does_not_fit_is_refused_with_its_key(tmp_path, override, key, found):
+    message = refusal(tmp_path, "", override)
+    assert message.startswith(f"{key}: ")
+    assert f"found {found} (" in message
+    assert "\n" not in message
+
+
+def test_there_must_be_a_member(tmp_path):
+    assert refusal(tmp_path, "members: {}").startswith("members: ")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "augment.rotate=[.nan, 1]",
+        "augment.shear=[-.inf, .inf]",
+        "train.learning_rate=.inf",
+        "train.weight_decay=.inf",
+        "train.ema_epochs=.inf",
+    ],
+)
+def test_numbers_that_are_none_are_refused(tmp_path, override):
+    assert refusal(tmp_path, "", override).startswith(override.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "augment.elastic.sigma=0.5",
+        "model.dense=[0]",
+        "model.stages=[{width: 8, kernel: 20, padding: valid, depth: 2}]",  # 28 -> 9 -> none
+        "model.stages=[{width: 8, depth: 1, pool: last, stride: 2}, {width: 8, pool: first}, "
+        "{width: 8, pool: first}, {width: 8, pool: first}]",  # 28 -> 14 -> 7 -> 3 -> 1 -> none
+    ],
+)
+def test_what_keras_or_albumentations_would_refuse_is_refused_here(tmp_path, override):
+    assert refusal(tmp_path, "", override).startswith(override.partition(".")[0])
+
+
+@pytest.mark.parametrize("name", ["rotate", "scale", "translate", "shear"])
+def test_range_must_be_in_order(tmp_path, name):
+    message = refusal(tmp_path, "", f"augment.{name}=[0.75, 0.5]")
+    assert message.startswith("augment")
+    assert f"{name}: the lower end 0.75 is above the upper end 0.5" in message
+    assert getattr(load(tmp_path, "", f"augment.{name}=[0.5, 0.5]").augment, name) == (0.5, 0.5)
+
+
+def test_scale_must_be_above_zero(tmp_path):
+    assert "scale: must be above 0, found 0.0" in refusal(tmp_path, "", "augment.scale=[0, 1]")
+
+
+def test_warmup_must_be_below_epochs(tmp_path):
+    expected = "warmup_epochs: must be below epochs (3), found 3.0"
+    assert expected in refusal(tmp_path, "train: {epochs: 3, warmup_epochs: 3}")
+    assert load(tmp_path, "train: {epochs: 3, warmup_epochs: 2.9}").train.warmup_epochs == 2.9
+    message = refusal(tmp_path, "members: {a: {train: {epochs: 3, warmup_epochs: 3}}}")
+    assert message.startswith("members.a.train")
+    assert expected in message
+
+
+def test_threads_must_be_the_same_for_all_members(tmp_path):
+    message = refusal(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 4}}}")
+    assert message.startswith("members.a.train.threads: must be train.threads (3)")
+    assert "found 4" in message
+    config = load(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 3}}}")
+    assert config.member("a").train.threads == 3
+
+
+@pytest.mark.parametrize("name", ["Big", "a-b", "_a", "a b", "a/b", "a" * 41])
+def test_member_name_must_make_a_good_folder_name(tmp_path, name):
+    message = refusal(tmp_path, yaml.safe_dump({"members": {name: {}}}))
+    assert message.startswith(f"members.{name}: a name has 1 to 40 of a-z, 0-9 and _")
+
+
+def test_member_changes_model_train_and_augment_and_keeps_the_rest(tmp_path):
+    config = load(
+        tmp_path,
+        """
+        augment: {rotate: [-1, 1], elastic: {p: 0.25, alpha: 7}}
+        model: {stages: [{width: 8}, {width: 9}], dropout: 0.1}
+        train: {epochs: 4, batch_size: 32}
+        members:
+          plain: {}
+          other:
+            model: {stages: [{width: 5}]}
+            train: {epochs: 6}
+            augment: {elastic: {p: 0.5}}
+        """,
+    )
+    plain, other = config.member("plain"), config.member("other")
+    assert (plain.model, plain.train, plain.augment) == (config.model, config.train, config.augment)
+    assert other.model.stages == (Stage(width=5),)  # a list is replaced as a whole
+    assert other.model.dropout == 0.1
+    assert (other.train.epochs, other.train.batch_size) == (6, 32)
+    assert other.augment.elastic == Elastic(p=0.5, alpha=7)
+    assert other.augment.rotate == (-1.0, 1.0)
+
+
+def test_config_is_frozen():
+    config = Config()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.epochs = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        config.augment.elastic.p = 1
+
+
+def test_unknown_config_names_the_shipped_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        loading.load("quik")
+    assert str(caught.value).startswith("quik: no such config")
+    assert ", ".join(SHIPPED) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "./quick", "folder/quick", "folder\\quick"])
+def test_a_path_is_never_a_shipped_config(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such config") as caught:
+        loading.load(name)
+    assert str(caught.value).startswith(name)
+
+
+def test_a_name_is_never_a_file_and_a_yaml_ending_always_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quick", "quick.yaml", "sub/mine"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("seed: 77")
+    assert loading.load("quick").seed == 2026
+    assert loading.load("quick.yaml").seed == 77
+    assert loading.load("./quick").seed == 77
+    assert loading.load("sub/mine").seed == 77
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"train: [", "not a YAML file"),
+        (b"\xff\xfe\x00", "not a YAML file"),
+        (b"- a\n- b\n", "expected sections"),
+        (b"just text", "expected sections"),
+    ],
+)
+def test_file_that_is_no_config(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        loading.load(str(path))
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+# Settings by their dotted keys
+
+THREE = Config.model_validate(
+    {
+        "model": {"stages": [{"width": 8}, {"width": 9, "pool": "last"}]},
+        "members": {"a": {"train": {"epochs": 9}}, "b": {}},
+    }
+)
+
+
+def test_changed_config():
+    changed = loading.changed(
+        THREE,
+        {
+            "seed": 5,
+            "train.learning_rate": 0.5,
+            "augment.rotate": [-5, 5],
+            "augment.elastic": {"p": 0.25},
+            "model.stages.1.width": 32,
+            "model.stages.0": {"kernel": 5},
+            "members.b.train.epochs": 4,
+        },
+    )
+    assert (changed.seed, changed.train.learning_rate) == (5, 0.5)
+    assert changed.augment.rotate == (-5.0, 5.0)
+    assert changed.augment.elastic == Elastic(p=0.25)
+    assert changed.model.stages == (Stage(width=8, kernel=5), Stage(width=32, pool="last"))
+    assert changed.members == {"a": Member(train={"epochs": 9}), "b": Member(train={"epochs": 4})}
+    # What is not named stays, and so does the config that was changed.
+    assert changed.train.epochs == THREE.train.epochs
+    assert [stage.width for stage in THREE.model.stages] == [8, 9]
+    assert loading.changed(THREE, {}) == THREE
+
+
+def test_changed_config_takes_a_list_as_a_whole_and_null_for_a_default():
+    assert loading.changed(THREE, {"model.stages": [{"width": 3}]}).model.stages == (
+        Stage(width=3),
+    )
+    less_elastic = loading.changed(THREE, {"augment.elastic.p": 0.25})
+    assert loading.changed(less_elastic, {"augment.elastic": None}) == THREE
+    assert list(loading.changed(THREE, {"members.a": None}).members) == ["b"]
+
+
+def test_later_changes_go_before_earlier_ones():
+    stages = {"model.stages": [{"width": 3}], "model.stages.0.width": 5}
+    assert loading.changed(THREE, stages).model.stages == (Stage(width=5),)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.epoch", 5, "train.epoch: unknown key, expected one of epochs, "),
+        ("train.epochs", 5.5, "train.epochs: "),
+        ("train.epochs", "many", "train.epochs: "),
+        ("model.stages.2.width", 5, "model.stages: "),
+        ("model.stages.0.widht", 5, "model.stages.0.widht: unknown key, expected one of width, "),
+        ("members.a.train.epoch", 5, "members.a.train.epoch: unknown key, expected one of epochs"),
+        ("members.a.train.warmup_epochs", 9, "members.a.train: warmup_epochs: must be below epo"),
+    ],
+)
+def test_change_that_does_not_fit_is_refused_with_its_key(key, value, message):
+    with pytest.raises(UserError) as caught:
+        loading.changed(THREE, {key: value})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 2026),
+        ("train.epochs", 7),
+        ("augment.rotate", [-12.0, 12.0]),
+        ("augment.variants", None),
+        ("augment.grid", {"p": 0.0, "steps": 4, "limit": 0.3}),
+        ("model.stages.1.pool", "last"),
+        ("model.stages.1.depth", 1),
+        ("members.a.train.epochs", 9),
+        # A member shares what it does not change.
+        ("members.b.train.epochs", 7),
+        ("members.a.train.batch_size", 128),
+        ("members.a.model.stages.0.width", 8),
+        ("tuned", None),
+        # There is none
+        ("trian", None),
+        ("train.epoch", None),
+        ("train.epochs.0", None),
+        ("model.stages.2.width", None),
+        ("model.stages.-1.width", None),
+        ("model.stages.\u00b2.width", None),
+        ("members.c.train.epochs", None),
+    ],
+)
+def test_setting_by_its_key(key, value):
+    found = loading.setting(THREE, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+# The search's sections
+
+
+def test_a_run_looks_at_nothing_that_only_a_search_does():
+    config = loading.changed(THREE, {"tune.trials": 5, "tune.untouched": 0})
+    assert config != THREE
+    assert loading.without_tuning(config) == THREE
+    # Where the settings come from matters to a run: its figures may be optimistic.
+    tuned = Tuned(train_data="d", seed=1, folds=3, untouched=1, trials=9)
+    kept = config.model_copy(update={"tuned": tuned})
+    assert loading.without_tuning(kept).tuned == tuned
+
+
+def test_saved_config_leaves_out_a_search_that_nobody_declared():
+    saved = yaml.safe_load(loading.dump(THREE))
+    assert not {"tune", "tuned"} & set(saved)
+    assert "tune" in yaml.safe_load(loading.dump(loading.changed(THREE, {"tune.trials": 5})))
+    # Of a section nothing is left out.
+    assert yaml.safe_load(loading.dump(Tune())) == Tune().model_dump(mode="json")
+
+
+def test_saved_search_reads_back_equal(tmp_path):
+    text = """
+        folds: {count: 6}
+        tune:
+          oracle: hyperband
+          untouched: 2
+          space:
+            train.learning_rate: {low: 1.0e-4, high: 0.02, sampling: log}
+            model.stages.0.width: {low: 8, high: 32, step: 4}
+            augment.rotate: {choices: [[-5, 5], [0, 0]], when: {model.head: [max, average]}}
+            augment.variants: {choices: [null, 3]}
+        tuned: {train_data: abc, seed: 3, folds: 6, untouched: 2, trials: 24}
+    """
+    config = load(tmp_path, text)
+    assert load(tmp_path, loading.dump(config)) == config
+    assert config.tune.space["model.stages.0.width"] == Setting(low=8, high=32, step=4)
+    assert config.tuned.trials == 24
+
+
+def test_space_from_the_command_line(tmp_path):
+    declaration = "tune.space={train.epochs: {low: 4, high: 9}, model.head: {choices: [max, avg]}}"
+    space = load(tmp_path, "", declaration).tune.space
+    assert list(space) == ["train.epochs", "model.head"]
+    assert space["train.epochs"] == Setting(low=4, high=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tune: {oracel: grid}", "tune.oracel: unknown key, expected one of oracle, objective, "),
+        (
+            "tune: {space: {train.epochs: {lo: 4}}}",
+            "tune.space.train.epochs.lo: unknown key, expected one of low, high, step, sampling, ",
+        ),
+        ("tune: {space: {train.epochs: {low: few, high: 9}}}", "tune.space.train.epochs.low: "),
+        ("tune: {space: {train.epochs: 5}}", "tune.space.train.epochs: "),
+        ("tune: {space: [train.epochs]}", "tune.space: "),
+        ("tune: {oracle: annealing}", "tune.oracle: "),
+        ("tune: {rows: 0}", "tune.rows: "),
+        (
+            "tuned: {train_data: d, seed: 1, folds: 3, untouched: 1, trials: 9, fold: 3}",
+            "tuned.fold: unknown key, expected one of train_data, seed, folds, untouched, trials (",
+        ),
+        ("tuned: {train_data: d, seed: 1, folds: 3, untouched: 1}", "tuned.trials: "),
+        ("tuned: yes", "tuned: "),
+    ],
+)
+def test_wrong_search_is_refused_with_its_key(tmp_path, text, message):
+    assert refusal(tmp_path, text).startswith(message)
+
+
+@pytest.mark.parametrize(("count", "untouched"), [(2, 2), (3, 3), (3, 7)])
+def test_a_search_needs_a_fold_of_its_own(tmp_path, count, untouched):
+    text = f"{{folds: {{count: {count}}}, tune: {{untouched: {untouched}}}}}"
+    assert refusal(tmp_path, text).startswith(
+        f"tune.untouched: must be below folds.count ({count}), found {untouched}"
+    )
+    assert load(tmp_path, text, f"tune.untouched={count - 1}").tune.untouched == count - 1

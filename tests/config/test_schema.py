@@ -1,0 +1,188 @@
+import pytest
+from pydantic import ValidationError
+
+from kaggle_digits.config import schema
+from kaggle_digits.config.schema import (
+    Augment,
+    Elastic,
+    Grid,
+    Member,
+    MemberSettings,
+    Model,
+    Section,
+    Setting,
+    Stage,
+    Train,
+    Tune,
+    Tuned,
+)
+
+TUNED = {"train_data": "d", "seed": 1, "folds": 3, "untouched": 1, "trials": 9}
+
+
+def all_schema():
+    return [each for each in vars(schema).values() if isinstance(each, type) and each != Section]
+
+
+SECTIONS = [each for each in all_schema() if issubclass(each, Section)]
+
+
+def first_error(section, **values):
+    """The first (place, kind, message) that a section has to say against values."""
+    with pytest.raises(ValidationError) as caught:
+        section(**values)
+    error = caught.value.errors()[0]
+    return error["loc"], error["type"], error["msg"]
+
+
+# All schema
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_knows_its_keys_and_is_frozen(section):
+    needed = {"width": 8} if section is Stage else TUNED if section is Tuned else {}
+    if section is MemberSettings:
+        needed = {"model": Model(), "train": Train(), "augment": Augment()}
+    made = section(**needed)
+    assert first_error(section, **needed, other=1)[:2] == (("other",), "extra_forbidden")
+    for name in section.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(made, name, getattr(made, name))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_setting_says_what_it_means(section):
+    for name, field in section.model_fields.items():
+        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        if not is_section and section is not Member:
+            assert field.description, name
+
+
+# Augmentation
+
+
+def test_changes_that_never_happen_have_their_defaults():
+    never = Augment(
+        affine_p=0,
+        rotate=(-1, 1),
+        scale=(1, 1.5),
+        translate=(0, 0),
+        shear=(0, 3),
+        elastic=Elastic(p=0, alpha=3),
+        grid=Grid(p=0, steps=9, limit=0.5),
+        variants=3,
+    )
+    expected = Augment(affine_p=0, elastic=Elastic(p=0), grid=Grid(p=0), variants=3)
+    assert never.canonical() == expected
+    assert never.rotate == (-1, 1)  # the section itself stays as it is
+
+
+def test_changes_that_happen_stay_as_they_are():
+    some = Augment(
+        affine_p=0.25,
+        rotate=(-1, 1),
+        elastic=Elastic(p=0.5, alpha=3),
+        grid=Grid(p=0.5, steps=9),
+    )
+    assert some.canonical() == some
+    only_grid = some.model_copy(update={"grid": Grid(p=0, steps=9)})
+    assert only_grid.canonical() == some.model_copy(update={"grid": Grid(p=0)})
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("stages", "place"),
+    [
+        ([{"width": 1, "kernel": 28, "padding": "valid"}], None),  # 28 -> 1
+        ([{"width": 1, "kernel": 28, "padding": "valid", "pool": "last"}], "stages.0: .* 1;"),
+        ([{"width": 1, "depth": 13, "padding": "valid"}], None),  # 28 -> 2
+        ([{"width": 1, "depth": 14, "padding": "valid"}], "stages.0: .* 14;"),
+        ([{"width": 1, "pool": "first"}] * 4, None),  # 14, 7, 3, 1
+        ([{"width": 1, "pool": "first"}] * 5, "stages.4: .* 1;"),
+        ([{"width": 1, "stride": 2}] * 9, None),  # a stride rounds up: 14, 7, 4, 2, 1, 1
+        ([{"width": 1, "depth": 3, "pool": "last", "stride": 2}] * 3, "stages.2: .* 3;"),
+    ],
+)
+def test_something_is_left_of_the_image(stages, place):
+    if place is None:
+        assert len(Model(stages=stages).stages) == len(stages)
+    else:
+        with pytest.raises(ValidationError, match=f"{place} pool less, or use padding: same"):
+            Model(stages=stages)
+
+
+# Training
+
+
+def test_momentum_is_sgds_alone():
+    sgd = Train(optimizer="sgd", momentum=0.5)
+    assert sgd.canonical() == sgd
+    assert Train(momentum=0.5, epochs=9).canonical() == Train(epochs=9)
+
+
+# The search
+
+
+def test_a_range_of_integers_stays_one():
+    found = Setting(low=1, high=8, step=2)
+    assert [type(each) for each in (found.low, found.high, found.step)] == [int, int, int]
+    found = Setting(low=1.0, high=8.0, step=2.0)
+    assert [type(each) for each in (found.low, found.high, found.step)] == [float] * 3
+
+
+def test_choices_are_taken_as_they_are():
+    choices = (None, True, 1, 1.0, "1e-3", [1, 2], {"p": 0})
+    assert Setting(choices=choices).choices == choices
+    kept = Setting(choices=choices).choices
+    assert [type(each) for each in kept] == [type(each) for each in choices]
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"low": "few"}, "low"),
+        ({"low": float("nan")}, "low"),
+        ({"high": float("inf")}, "high"),
+        ({"step": 0}, "step"),
+        ({"step": -1.0}, "step"),
+        ({"sampling": "cubic"}, "sampling"),
+        ({"choices": 5}, "choices"),
+        ({"when": ["train.optimizer"]}, "when"),
+    ],
+)
+def test_settings_that_are_none(values, place):
+    assert first_error(Setting, **values)[0][0] == place
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest", "largest", "wrong"),
+    [
+        ("trials", 1, 10**6, [0]),
+        ("untouched", 0, 49, [-1]),
+        ("rows", 0.01, 1, [0, 1.01]),
+        ("epochs", 0.01, 1, [0, 1.01]),
+        ("race", 0, 0.49, [-0.01, 0.5]),
+        ("initial", 1, 10**6, [0]),
+    ],
+)
+def test_ends_of_a_searchs_settings(name, smallest, largest, wrong):
+    for value in (smallest, largest):
+        assert getattr(Tune(**{name: value}), name) == value
+    for value in wrong:
+        assert first_error(Tune, **{name: value})[0] == (name,)
+
+
+def test_a_search_has_one_of_four_oracles_and_of_two_objectives():
+    for oracle in ("random", "bayesian", "hyperband", "grid"):
+        assert Tune(oracle=oracle).oracle == oracle
+    assert first_error(Tune, oracle="annealing")[:2] == (("oracle",), "literal_error")
+    assert [Tune(objective=each).objective for each in ("accuracy", "log_loss")]
+    assert first_error(Tune, objective="loss")[:2] == (("objective",), "literal_error")
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_where_settings_come_from_is_told_as_a_whole(name):
+    values = {other: value for other, value in TUNED.items() if other != name}
+    assert first_error(Tuned, **values)[:2] == ((name,), "missing")

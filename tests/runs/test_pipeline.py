@@ -1,0 +1,782 @@
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from kaggle_digits.config import loading
+from kaggle_digits.data import digits_csv, sources, submission_csv
+from kaggle_digits.errors import UserError
+from kaggle_digits.runs import pipeline
+from kaggle_digits.storage import files
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import Stop
+from kaggle_digits.training import backend
+from kaggle_digits.training import fit as fits
+
+# Every value that a test names stands here, so that the shipped config may change.
+TINY = (
+    "seed=2026",
+    "folds.count=2",
+    "augment.elastic.p=0.5",
+    "model.stages=[{width: 6, stride: 2, pool: first}]",
+    "model.dropout=0.3",
+    "train.epochs=2",
+    "train.batch_size=32",
+    "train.learning_rate=0.01",
+    "train.warmup_epochs=1",
+    "train.threads=2",
+)
+TRAIN_ROWS, TEST_ROWS = 1400, 397  # of the practice set
+OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+PACKAGE = Path(pipeline.__file__).parents[1]
+
+
+def command(*args, settings=TINY):
+    changes = [part for change in settings for part in ("--set", change)]
+    return [sys.executable, "-m", "kaggle_digits", "run", *map(str, args), *changes]
+
+
+def environment(**variables):
+    """The environment of a machine whose user has no data and no cache of the program."""
+    kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
+    path = os.pathsep.join(filter(None, (str(PACKAGE), kept.get("PYTHONPATH"))))
+    return kept | {"PYTHONPATH": path} | {name: str(value) for name, value in variables.items()}
+
+
+def run(folder, *args, settings=TINY, **variables):
+    return subprocess.run(
+        command(*args, settings=settings),
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def results_of(folder):
+    """All that a run computes, without times and paths."""
+    arrays = files.read_arrays(folder / "predictions.npz")
+    return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()} | {
+        "submission": (folder / "submission.csv").read_bytes()
+    }
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """One run from the command line on the practice set, with a folder and a cache of its own."""
+    folder = tmp_path_factory.mktemp("first")
+    done = run(folder, "--out", "run", "--cache", "cache")
+    return SimpleNamespace(folder=folder, run=folder / "run", cache=folder / "cache", done=done)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return digits_csv.load(sources.Source("practice set", practice=True))
+
+
+@pytest.fixture
+def copied(first, tmp_path):
+    """A copy of the first run, to go on with."""
+    shutil.copytree(first.run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def go_on(first, monkeypatch, tmp_path):
+    """Run in this process with the first run's cache; return what was said."""
+    for name in OF_THIS_MACHINE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def go(out, settings=TINY, source=None, cache=first.cache, **wishes):
+        request = pipeline.Request(
+            **wishes,
+            config=loading.load("quick", settings),
+            name="quick",
+            data=source,
+            out=out,
+            root=tmp_path / "submissions",
+            cache=cache,
+        )
+        console = Console(file=io.StringIO(), soft_wrap=True)
+        pipeline.run(request, Reporter(console), Stop())
+        return console.file.getvalue()
+
+    return go
+
+
+# The run of the command line
+
+
+def test_it_succeeds_in_silence(first):
+    assert first.done.returncode == 0
+    assert first.done.stderr == ""
+
+
+def test_practice_data_are_no_secret(first):
+    lines = [line.strip() for line in first.done.stdout.splitlines()]  # rich 13 pads a title
+    for line in (lines[0], lines[-1]):
+        assert "NOT for upload" in line
+        assert "https://www.kaggle.com/competitions/digit-recognizer/data" in line
+        assert "--data" in line
+    table = "\n".join(lines[lines.index("Result") :])
+    assert "PRACTICE DATA, NOT FOR UPLOAD" in table
+
+
+def test_progress_is_told_in_plain_lines(first):
+    out = first.done.stdout
+    assert "\x1b" not in out
+    assert "1,400 training rows, 397 test rows" in out
+    assert "augmentation bank: 2 variants, 2 drawn now" in out
+    for fold in (1, 2):
+        for epoch in (1, 2):
+            assert f"cnn fold {fold}, epoch {epoch}/2: loss " in out
+        assert f"cnn fold {fold} finished: " in out
+    assert "out-of-fold accuracy so far" in out
+    assert "images/s" in out
+    assert " left" in out
+    assert "run/submission.csv" in out
+
+
+def test_all_files_are_there_and_nothing_half_written(first):
+    found = set(files_of(first.run))
+    fit_files = ("model.keras", "predictions.npz", "history.csv", "fit.json")
+    assert found >= {
+        "submission.csv",
+        "metrics.json",
+        "config.yaml",
+        "manifest.json",
+        "predictions.npz",
+        "run.log",
+        "folds.npz",
+        "augmentation.png",
+        *(f"fits/cnn-fold{fold}/{name}" for fold in (1, 2) for name in fit_files),
+    }
+    assert list(first.folder.rglob(".[0-9]*")) == []
+    assert {path.name for path in (first.run / "fits").iterdir()} == {"cnn-fold1", "cnn-fold2"}
+
+
+def test_metrics(first):
+    metrics = json.loads((first.run / "metrics.json").read_text())
+    assert set(metrics) >= {
+        "oof_accuracy",
+        "oof_errors",
+        "oof_rows",
+        "oof_interval",
+        "expected_leaderboard",
+        "complete",
+        "members",
+        "images_per_second",
+        "wall_seconds",
+        "saving_seconds",
+        "saving_share",
+        "peak_memory_bytes",
+    }
+    assert metrics["complete"] is True
+    assert metrics["practice_data"] is True
+    low, high = metrics["oof_interval"]
+    assert low < metrics["oof_accuracy"] < high
+    low, high = metrics["expected_leaderboard"]
+    assert 0 <= low < high <= 1
+    assert list(metrics["members"]) == ["cnn"]
+    assert metrics["members"]["cnn"]["errors"] == metrics["oof_errors"]
+    fits = metrics["members"]["cnn"]["fits"]
+    assert sum(fit["errors"] for fit in fits.values()) == metrics["oof_errors"]
+    assert metrics["peak_memory_bytes"] > 100 * 2**20  # TensorFlow alone takes more
+
+
+def test_predictions(first, digits):
+    arrays = files.read_arrays(first.run / "predictions.npz")
+    assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == {
+        "oof": ((TRAIN_ROWS, 10), "float32"),
+        "oof_count": ((TRAIN_ROWS,), "int64"),
+        "test": ((TEST_ROWS, 10), "float32"),
+        "labels": ((TRAIN_ROWS,), "uint8"),
+        "folds": ((TRAIN_ROWS,), "int16"),
+    }
+    assert (arrays["oof_count"] == 1).all()
+    for name in ("oof", "test"):
+        np.testing.assert_allclose(arrays[name].sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(arrays["labels"], digits.train_labels)
+    for label in range(10):
+        one, other = np.bincount(arrays["folds"][arrays["labels"] == label], minlength=2)
+        assert abs(one - other) <= 1
+
+
+def test_out_of_fold_accuracy_by_hand(first):
+    arrays = files.read_arrays(first.run / "predictions.npz")
+    metrics = json.loads((first.run / "metrics.json").read_text())
+    right = arrays["oof"].argmax(axis=1) == arrays["labels"]
+    assert metrics["oof_accuracy"] == pytest.approx(right.mean())
+    assert (metrics["oof_errors"], metrics["oof_rows"]) == ((~right).sum(), TRAIN_ROWS)
+    assert metrics["oof_accuracy"] > 0.3  # even the tiny net has learnt something
+    for fold in (0, 1):
+        own = metrics["members"]["cnn"]["fits"][f"fold{fold + 1}"]
+        assert own["accuracy"] == pytest.approx(right[arrays["folds"] == fold].mean())
+
+
+def test_out_of_fold_and_test_probabilities_come_from_the_fits(first):
+    arrays = files.read_arrays(first.run / "predictions.npz")
+    of_fits = [
+        files.read_arrays(first.run / "fits" / f"cnn-fold{fold}" / "predictions.npz")
+        for fold in (1, 2)
+    ]
+    for fold, own in enumerate(of_fits):
+        assert np.array_equal(arrays["oof"][arrays["folds"] == fold], own["heldout"])
+    mean = (of_fits[0]["test"].astype(np.float64) + of_fits[1]["test"]) / 2
+    np.testing.assert_allclose(arrays["test"], mean, rtol=1e-6)
+
+
+def test_submission_is_the_most_probable_class(first):
+    answer = files.read_arrays(first.run / "predictions.npz")["test"].argmax(axis=1)
+    with (first.run / "submission.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["ImageId", "Label"]
+    assert rows == [[str(index), str(label)] for index, label in enumerate(answer, 1)]
+    submission_csv.check_file(first.run / "submission.csv", TEST_ROWS)
+
+
+def test_saved_net_makes_the_saved_predictions(first, digits):
+    backend.configure(2)
+    import keras
+
+    from kaggle_digits.training import train
+
+    folder = first.run / "fits" / "cnn-fold2"
+    saved = files.read_arrays(folder / "predictions.npz")
+    folds = files.read_arrays(first.run / "predictions.npz")["folds"]
+    model = keras.saving.load_model(folder / "model.keras")
+    for name, images in (
+        ("heldout", digits.train_images[folds == 1]),
+        ("test", digits.test_images),
+    ):
+        np.testing.assert_allclose(train.predict(model, images), saved[name], atol=1e-5)
+
+
+def test_history_of_a_fit(first):
+    with (first.run / "fits" / "cnn-fold1" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch",
+        "loss",
+        "accuracy",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01, 0.0], abs=1e-8)
+
+
+def test_identity_of_a_fit(first):
+    facts = json.loads((first.run / "fits" / "cnn-fold1" / "fit.json").read_text())
+    identity = facts["identity"]
+    assert (identity["member"], identity["fold"], identity["seed"]) == ("cnn", 0, 2026)
+    assert identity["settings.train.epochs"] == 2
+    assert identity["settings.train.threads"] == 2
+    assert facts["checksums"] == {
+        name: files.checksum(first.run / "fits" / "cnn-fold1" / name)
+        for name in ("model.keras", "predictions.npz", "history.csv")
+    }
+    # 700 training rows fill 21 batches of 32, in each of two epochs.
+    assert facts["train_images"] == 2 * 21 * 32
+    assert set(facts["seconds"]) == {"train", "predict"}
+
+
+def test_manifest(first, digits):
+    manifest = json.loads((first.run / "manifest.json").read_text())
+    assert manifest["complete"] is True
+    assert manifest["data"] == digits.hashes
+    assert manifest["test_rows"] == TEST_ROWS
+    assert manifest["seed"] == 2026
+    assert manifest["packages"]["numpy"] == np.__version__
+    for name, expected in manifest["artefacts"].items():
+        assert files.checksum(first.run / name) == expected, name
+    assert {"submission.csv", "metrics.json", "fits/cnn-fold1/model.keras"} <= set(
+        manifest["artefacts"]
+    )
+
+
+def test_saved_config_is_the_resolved_one(first):
+    saved = loading.load(str(first.run / "config.yaml"))
+    # Nothing that a run does depends on what a search would look at.
+    assert saved == loading.without_tuning(loading.load("quick", TINY))
+    assert yaml.safe_load((first.run / "config.yaml").read_text())["train"]["epochs"] == 2
+
+
+def test_log_has_what_was_said(first):
+    log = (first.run / "run.log").read_text(encoding="utf-8")
+    said = [line for line in first.done.stdout.splitlines() if "cnn fold" in line]
+    assert len(said) == 6
+    for line in (*said, *first.done.stdout.splitlines()[-12:]):
+        assert line in log
+    assert log.splitlines()[0].count("PRACTICE DATA") == 1
+
+
+# Repeated and changed
+
+
+def test_repeated_it_reuses_all_fits(first, copied):
+    before = files_of(copied)
+    models = sorted(copied.glob("fits/*/model.keras"))
+    times = [path.stat().st_mtime_ns for path in models]
+    done = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 2 of 2 fits" in done.stdout
+    assert "epoch" not in done.stdout
+    after = files_of(copied)
+    changing = {"metrics.json", "manifest.json", "run.log", ".owner", ".seconds"}
+    assert {name for name in before if before[name] != after.get(name)} <= changing
+    assert set(after) == set(before)
+    assert [path.stat().st_mtime_ns for path in models] == times
+    old, new = (json.loads(files["metrics.json"]) for files in (before, after))
+    assert new["wall_seconds"] > old["wall_seconds"]
+    kept = set(old) - {"wall_seconds", "saving_seconds", "saving_share"}
+    assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
+    assert after["run.log"].startswith(before["run.log"])
+
+
+def test_changed_fit_setting_is_refused_on_the_command_line(first, copied):
+    before = files_of(copied)
+    done = run(
+        copied.parent,
+        *("--out", "run", "--cache", first.cache),
+        settings=(*TINY, "train.learning_rate=0.5"),
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "train.learning_rate: 0.01 there, 0.5 here" in done.stderr
+    after = files_of(copied)
+    assert {name for name in after if after[name] != before.get(name)} <= {".owner", ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("seed=7", "seed: 2026 there, 7 here"),
+        ("folds.count=3", "folds.count"),
+        ("train.epochs=3", "train.epochs: 2 there, 3 here"),
+        ("train.threads=1", "train.threads: 2 there, 1 here"),
+        ("model.dropout=0.1", "model.dropout: 0.3 there, 0.1 here"),
+        ("model.stages=[{width: 7, stride: 2, pool: first}]", "model.stages"),
+        ("augment.rotate=[-5, 5]", "augment.rotate"),
+        ("augment.variants=1", "augment.variants: 2 there, 1 here"),
+        ("augment.elastic.p=0.25", "augment.elastic.p: 0.5 there, 0.25 here"),
+        ("members.cnn.train={batch_size: 64}", "train.batch_size: 32 there, 64 here"),
+    ],
+)
+def test_refusal_names_the_key(first, go_on, change, named):
+    with pytest.raises(UserError) as refusal:
+        go_on(first.run, (*TINY, change))
+    assert f"made with another {named}" in str(refusal.value)
+    assert "cnn-fold1" in str(refusal.value)
+
+
+def test_other_data_are_refused(first, go_on, tmp_path):
+    write_data(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"made with another .*data"):
+        go_on(first.run, source=str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ensemble.method=vote", "ensemble.method=geometric", "data.path=null"],
+)
+def test_what_no_fit_depends_on_is_not_refused(copied, go_on, change):
+    before = files_of(copied)
+    assert "reused: 2 of 2 fits" in go_on(copied, (*TINY, change))
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+
+
+def test_method_changes_the_answer(copied, go_on):
+    go_on(copied, (*TINY, "ensemble.method=geometric"))
+    of_fits = [
+        files.read_arrays(copied / "fits" / f"cnn-fold{fold}" / "predictions.npz")["test"]
+        for fold in (1, 2)
+    ]
+    product = np.sqrt(of_fits[0].astype(np.float64) * of_fits[1])
+    expected = product / product.sum(axis=1, keepdims=True)
+    found = files.read_arrays(copied / "predictions.npz")["test"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_figures_of_settings_that_were_chosen_on_these_rows_are_optimistic(copied, go_on, digits):
+    assert "OPTIMISTIC" not in go_on(copied, (*TINY, "tuned=null"))
+    facts = {
+        "train_data": files.digest(digits.train_images),
+        "seed": 2026,
+        "folds": 2,
+        "untouched": 1,
+        "trials": 9,
+    }
+    said = go_on(copied, (*TINY, f"tuned={json.dumps(facts)}"))
+    assert "reused: 2 of 2 fits" in said
+    assert "OPTIMISTIC" in said
+    # The search has split the rows as the run does: its untouched ones are the second fit's.
+    metrics = json.loads((copied / "metrics.json").read_text())
+    assert metrics["untouched"] == metrics["members"]["cnn"]["fits"]["fold2"]
+    (line,) = (line for line in said.splitlines() if "the search left untouched" in line)
+    assert f"{metrics['untouched']['accuracy']:.5f} ({metrics['untouched']['errors']} of 7" in line
+    # What such a run leaves says where its settings are from.
+    assert loading.load(str(copied / "config.yaml")).tuned.trials == 9
+
+
+def test_another_member_joins_finished_ones(copied, go_on):
+    before = files_of(copied)
+    wider = "members={wide: {model: {stages: [{width: 8, stride: 2, pool: first}]}}, cnn: {}}"
+    said = go_on(copied, (*TINY, wider))
+    assert "reused: 2 of 4 fits" in said
+    assert "augmentation bank: 2 variants, 0 drawn now" in said  # the same bank
+    assert "wide fold 2 finished" in said
+    assert "cnn fold 1, epoch" not in said
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+    arrays = files.read_arrays(copied / "predictions.npz")
+    assert (arrays["oof_count"] == 2).all()
+    own = files.read_arrays(copied / "fits" / "cnn-fold1" / "predictions.npz")["heldout"]
+    wide = files.read_arrays(copied / "fits" / "wide-fold1" / "predictions.npz")["heldout"]
+    mean = (own.astype(np.float64) + wide) / 2
+    np.testing.assert_allclose(arrays["oof"][arrays["folds"] == 0], mean, rtol=1e-5)
+    metrics = json.loads((copied / "metrics.json").read_text())
+    assert set(metrics["members"]) == {"cnn", "wide"}
+    assert metrics["complete"] is True
+
+
+def test_bank_grows_with_the_epochs(first, go_on, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(first.cache, cache)
+    said = go_on(tmp_path / "longer", (*TINY, "train.epochs=3"), cache=cache)
+    assert "augmentation bank: 3 variants, 1 drawn now" in said
+    before, after = files_of(first.cache / "bank"), files_of(cache / "bank")
+    assert len(after) == len(before) + 1
+    assert {name: after[name] for name in before} == before
+
+
+def altered_facts(folder, fold, **changes):
+    """Write other facts into a fit's fit.json, with a checksum that holds."""
+    path = folder / "fits" / f"cnn-fold{fold}" / "fit.json"
+    facts = json.loads(path.read_text())
+    del facts["checksum"]
+    for section, values in changes.items():
+        facts[section] |= values
+    path.write_text(json.dumps(facts | {"checksum": files.digest_json(facts)}))
+
+
+def test_other_package_versions_are_refused_or_allowed(copied, go_on):
+    altered_facts(copied, 2, packages={"keras": "3.0.1"})
+    expected = results_of(copied)
+    with pytest.raises(UserError) as refusal:
+        go_on(copied)
+    for part in ("cnn fold 2 was trained with keras 3.0.1", "--allow-changed-versions"):
+        assert part in str(refusal.value)
+    said = go_on(copied, allow_changed_versions=True)
+    assert "WARNING: cnn fold 2 was trained with keras 3.0.1, here is" in said
+    assert "reused: 2 of 2 fits" in said
+    assert results_of(copied) == expected
+
+
+def test_another_bank_version_is_refused_or_allowed(copied, go_on, monkeypatch):
+    key = fits.bank.bank_key
+    monkeypatch.setattr(fits.bank, "bank_key", lambda *given: key(*given)[::-1])
+    with pytest.raises(UserError, match=r"another version of albumentations or OpenCV .*--allow"):
+        go_on(copied)
+    assert "reused: 2 of 2 fits" in go_on(copied, allow_changed_versions=True)
+
+
+def test_other_hardware_is_told_only(copied, go_on):
+    altered_facts(copied, 1, hardware={"processor": "Abacus", "cores": 99})
+    said = go_on(copied)
+    assert "WARNING: cnn fold 1 was trained on other hardware (processor: Abacus there" in said
+    assert "(cores: 99 there" in said
+
+
+def test_restart_starts_over_and_keeps_other_files(copied, go_on):
+    before = results_of(copied)
+    (copied / "notes.txt").write_text("mine")
+    models = list(copied.glob("fits/*/model.keras"))
+    made_at = [path.stat().st_mtime_ns for path in models]
+    said = go_on(copied, restart=True)
+    assert "reused" not in said
+    assert "cnn fold 2 finished" in said
+    assert all(a.stat().st_mtime_ns > b for a, b in zip(models, made_at, strict=True))
+    assert results_of(copied) == before
+    assert (copied / "notes.txt").read_text() == "mine"
+    # A restart may also be of another config.
+    go_on(copied, (*TINY, "train.epochs=3"), restart=True)
+    assert len((copied / "fits" / "cnn-fold1" / "history.csv").read_text().splitlines()) == 4
+
+
+def test_saved_epochs_of_other_settings_are_refused(copied, go_on):
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    shutil.rmtree(copied / "fits" / "cnn-fold2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fits, "finish_fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(copied)
+    shutil.rmtree(copied / "fits" / "cnn-fold1")
+    with pytest.raises(UserError, match=r"cnn-fold2\.state: this fit was made with another seed"):
+        go_on(copied, (*TINY, "seed=7"))
+    assert "cnn fold 2 goes on after epoch 2" in go_on(copied)
+
+
+def test_extended_on_the_command_line(first, copied):
+    extend_command = [sys.executable, "-m", "kaggle_digits", "extend", "run"]
+
+    def extend(*arguments):
+        return subprocess.run(
+            [*extend_command, *arguments, "--cache", str(first.cache)],
+            cwd=copied.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    before = files_of(copied)
+    done = extend("--seeds", "2", "--set", "ensemble.method=geometric")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 2 of 4 fits" in done.stdout
+    assert "augmentation bank: 2 variants, 0 drawn now" in done.stdout
+    after = files_of(copied)
+    assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
+    metrics = json.loads(after["metrics.json"])
+    assert (list(metrics["members"]), metrics["complete"]) == (["cnn", "cnn_2"], True)
+    arrays = files.read_arrays(copied / "predictions.npz")
+    assert (arrays["oof_count"] == 2).all()
+    first_seed, second_seed = (
+        files.read_arrays(copied / "fits" / f"{name}-fold1" / "predictions.npz")["test"]
+        for name in ("cnn", "cnn_2")
+    )
+    assert not np.array_equal(first_seed, second_seed)
+    # Repeated, it finds nothing to do; the run's own command finds a member too many.
+    assert "reused: 4 of 4 fits" in extend("--seeds", "2").stdout
+    refused = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert refused.returncode == 2
+    assert "fits/cnn_2-fold1: this fit belongs to another run" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent", "--seeds", "2"], "absent: expected the folder of a run, found no config.yaml"),
+        (["run"], "extend: expected what to add, found nothing"),
+        (["run", "--member", "cnn"], "--member: expected --seeds N with it"),
+        (["run", "--set", "train.epochs=9"], "members.cnn: its settings are not those in run"),
+        (["run", "--config", "quick"], "quick: member cnn is not the one of the run"),
+    ],
+)
+def test_extensions_that_are_refused(first, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "kaggle_digits", "extend", *arguments],
+        cwd=first.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"kaggle-digits: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+# Without --out
+
+
+def test_numbers_kills_and_separate_caches(first, tmp_path):
+    """One story, since every chapter costs a start of TensorFlow."""
+    cache = tmp_path / "other-cache"
+    # The same config with a cache of its own, named by the environment: the same bytes.
+    done = run(tmp_path, KAGGLE_DIGITS_CACHE=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert results_of(tmp_path / "submissions" / "quick-1") == results_of(first.run)
+    assert len(list(cache.rglob("variant-*.npy"))) == 2
+    theirs = files_of(first.cache)
+    assert files_of(cache) == {name: theirs[name] for name in files_of(cache)}
+
+    # Finished, so the next one takes the next number. It is killed after its first fit.
+    process = subprocess.Popen(
+        command(),
+        cwd=tmp_path,
+        env=environment(KAGGLE_DIGITS_CACHE=cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        for line in process.stdout:
+            if line.startswith("cnn fold 1 finished"):
+                process.kill()
+    second = tmp_path / "submissions" / "quick-2"
+    assert process.returncode != 0
+    assert [path.name for path in sorted((second / "fits").glob("*-fold[0-9]"))] == ["cnn-fold1"]
+    submission_csv.check_file(second / "submission.csv", TEST_ROWS)
+    metrics = json.loads((second / "metrics.json").read_text())
+    assert (metrics["complete"], metrics["oof_rows"]) == (False, TRAIN_ROWS / 2)
+
+    # The same command goes on there.
+    done = run(tmp_path, KAGGLE_DIGITS_CACHE=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reused: 1 of 2 fits" in done.stdout
+    assert "cnn fold 1, epoch" not in done.stdout
+    assert results_of(second) == results_of(first.run)
+    assert json.loads((second / "metrics.json").read_text())["complete"] is True
+    assert {path.name for path in (tmp_path / "submissions").iterdir()} == {"quick-1", "quick-2"}
+
+
+def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
+    unfinished = tmp_path / "submissions" / "quick-4"
+    shutil.copytree(first.run, unfinished)
+    manifest = json.loads((unfinished / "manifest.json").read_text())
+    files.write_json(unfinished / "manifest.json", manifest | {"complete": False})
+    write_data(tmp_path / "mine")
+    mine = digits_csv.load(sources.find_source(tmp_path / "mine"))
+
+    def chosen(digits, *changes, backend_name="tensorflow"):
+        request = pipeline.Request(
+            config=loading.without_tuning(loading.load("quick", (*TINY, *changes))),
+            name="quick",
+            data=None,
+            out=None,
+            root=tmp_path / "submissions",
+            cache=first.cache,
+        )
+        return pipeline._choose_folder(request, digits, backend_name).folder.name
+
+    assert chosen(digits) == "quick-4"
+    assert chosen(digits, "ensemble.method=vote") == "quick-5"
+    assert chosen(digits, backend_name="jax") == "quick-5"
+    assert chosen(mine) == "quick-5"
+    # By what is left of it a damaged folder is known all the same.
+    sound = (unfinished / "manifest.json").read_bytes()
+    (unfinished / "manifest.json").write_text("{")
+    assert chosen(digits) == "quick-4"
+    (unfinished / "manifest.json").write_bytes(sound)
+    (unfinished / "config.yaml").write_bytes(b"\xff")
+    assert chosen(digits, "ensemble.method=vote") == "quick-5"
+
+
+# A config and data of one's own
+
+
+def write_data(folder):
+    """Sixty rows of the practice set as a user's own files; test.csv has 30, without labels."""
+    train, test = (content.splitlines(keepends=True) for content in sources.practice_csv())
+    folder.mkdir()
+    (folder / "train.csv").write_bytes(b"".join(train[:61]))
+    (folder / "test.csv").write_bytes(b"".join(line.partition(b",")[2] for line in test[:31]))
+
+
+def test_own_config_and_own_data(tmp_path):
+    write_data(tmp_path / "mine")
+    settings = {
+        "folds": {"count": 2},
+        "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
+        "train": {"epochs": 1, "warmup_epochs": 0, "batch_size": 8},
+        "members": {"one": {}, "two": {"train": {"optimizer": "sgd"}, "model": {"head": "max"}}},
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "own.yaml").write_text(yaml.safe_dump(settings))
+    done = run(
+        tmp_path, "--config", "configs/own.yaml", "--data", "mine", "--cache", "c", settings=()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PRACTICE" not in done.stdout
+    assert "test accuracy" not in done.stdout
+    folder = tmp_path / "submissions" / "own-1"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["practice_data"], metrics["oof_rows"]) == (False, 60)
+    assert "test" not in metrics
+    assert {name: len(member["fits"]) for name, member in metrics["members"].items()} == {
+        "one": 2,
+        "two": 2,
+    }
+    assert (files.read_arrays(folder / "predictions.npz")["oof_count"] == 2).all()
+    submission_csv.check_file(folder / "submission.csv", 30)
+
+
+# What goes wrong
+
+
+def test_out_that_is_a_file_is_refused(go_on, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--out .*file: expected a folder, found a file"):
+        go_on(tmp_path / "file")
+
+
+def test_fewer_rows_of_a_class_than_folds_are_refused(go_on, tmp_path):
+    write_data(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"expected at least 9 rows of each class"):
+        go_on(tmp_path / "run", (*TINY, "folds.count=9"), source=str(tmp_path / "mine"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_diverges_is_told(go_on, tmp_path):
+    # Numbers that are none must not pass for predictions, nor rows with them for rows not covered.
+    write_data(tmp_path / "mine")
+    diverging = ("train.optimizer=sgd", "train.learning_rate=1e38")
+    with pytest.raises(UserError, match="all 2 fits were sick"):
+        go_on(tmp_path / "run", (*TINY, *diverging), source=str(tmp_path / "mine"))
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    done = run(tmp_path, "--out", "thesis", "--cache", "cache")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kaggle-digits: --out thesis: expected a new or empty folder")
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+@pytest.mark.parametrize("option", ["--data", "--out", "--cache"])
+def test_empty_path_is_refused(tmp_path, option):
+    done = run(tmp_path, option, "")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"kaggle-digits: {option}: expected a path, found nothing")
+
+
+def test_run_with_other_members_is_refused(first, copied):
+    before = (copied / "submission.csv").read_bytes()
+    done = run(copied.parent, "--out", "run", settings=(*TINY, "members={other: {}, cnn: null}"))
+    assert done.returncode == 2
+    assert "fits/cnn-fold1: this fit belongs to another run" in done.stderr
+    assert (copied / "submission.csv").read_bytes() == before
+
+
+def test_damaged_summary_is_made_again_before_anything_else(first, copied):
+    sound = (copied / "submission.csv").read_bytes()
+    (copied / "submission.csv").write_bytes(sound[:100])
+    done = run(copied.parent, "--out", "run", "--cache", first.cache)
+    assert "differs from its checksum in manifest.json: submission_csv.csv" in done.stdout
+    assert (copied / "submission.csv").read_bytes() == sound
+
+
+def test_keras_settings_of_a_person_change_nothing(first, tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float64", "image_data_format": "channels_first", "backend": "tensorflow"}'
+    )
+    done = run(tmp_path, "--out", "run", "--cache", first.cache, KERAS_HOME=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = (first.run / "submission.csv").read_bytes()
+    assert (tmp_path / "run" / "submission.csv").read_bytes() == expected

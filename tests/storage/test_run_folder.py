@@ -1,0 +1,345 @@
+import numpy as np
+import pytest
+
+from kaggle_digits.errors import UserError
+from kaggle_digits.storage import files
+from kaggle_digits.storage.run_folder import RunFolder, expected_rows, next_folder
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([], "quick-1"),
+        (["quick-1"], "quick-2"),
+        (["quick-9"], "quick-10"),
+        (["quick-9", "quick-10"], "quick-11"),
+        (["quick-2"], "quick-3"),
+        (["standard-4", "quick-x", "quick-3-old", "very-quick-7", "quick"], "quick-1"),
+    ],
+)
+def test_next_folder_takes_the_next_number(tmp_path, present, expected):
+    for name in present:
+        (tmp_path / name).mkdir()
+    chosen = next_folder(tmp_path, "quick", lambda folder: False)
+    assert chosen == tmp_path / expected
+    assert names(tmp_path) == sorted(present)
+
+
+def test_next_folder_without_any_folder(tmp_path):
+    chosen = next_folder(tmp_path / "absent", "quick", lambda folder: True)
+    assert chosen == tmp_path / "absent" / "quick-1"
+
+
+def test_next_folder_goes_on_in_the_newest_that_may(tmp_path):
+    for number in (1, 2, 9, 10, 11):
+        (tmp_path / f"quick-{number}").mkdir()
+    asked = []
+
+    def goes_on(folder):
+        asked.append(folder.name)
+        return folder.name in ("quick-2", "quick-10")
+
+    assert next_folder(tmp_path, "quick", goes_on).name == "quick-10"
+    assert asked == ["quick-11", "quick-10"]
+
+
+def test_next_folder_takes_a_config_name_as_it_is(tmp_path):
+    for name in ("my[1]-1", "my1-5", "my.a-1", "myxa-8"):
+        (tmp_path / name).mkdir()
+    chosen = [next_folder(tmp_path, n, lambda _: False) for n in ("my[1]", "my.a")]
+    assert [path.name for path in chosen] == ["my[1]-2", "my.a-2"]
+
+
+FILES = {
+    "model.keras": lambda path: path.write_bytes(b"a net"),
+    "predictions.npz": lambda path: files.write_arrays(path, {"test": np.arange(4)}),
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def test_fit_is_written_with_checksums_and_read_back(run):
+    run.write_fit("cnn", 0, FILES, {"digest": "d"})
+    folder = run.folder / "fits" / "cnn-fold1"
+    assert names(run.fits) == [
+        "cnn-fold1",
+        "cnn-fold1/fit.json",
+        "cnn-fold1/model.keras",
+        "cnn-fold1/predictions.npz",
+    ]
+    facts = run.read_fit("cnn", 0)
+    assert facts == {
+        "digest": "d",
+        "checksums": {name: files.checksum(folder / name) for name in FILES},
+    }
+    assert run.read_fit_arrays("cnn", 0)["test"].tolist() == [0, 1, 2, 3]
+    assert run.read_fit("cnn", 1) is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no net"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_fit_that_cannot_be_written(run, error):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise error
+
+    with pytest.raises(type(error)):
+        run.write_fit("cnn", 0, FILES | {"history.csv": fail}, {})
+    assert names(run.fits) == []
+    assert run.read_fit("cnn", 0) is None
+    run.write_fit("cnn", 0, FILES, {})
+    assert run.read_fit("cnn", 0) is not None
+
+
+def test_a_fit_takes_the_place_of_remains_without_a_fit_json(run):
+    folder = run.fit_folder("cnn", 0)
+    folder.mkdir(parents=True)
+    (folder / "model.keras").write_bytes(b"of a fit whose fit.json was deleted")
+    run.write_fit("cnn", 0, FILES, {})
+    assert (folder / "model.keras").read_bytes() == b"a net"
+    assert run.read_fit_arrays("cnn", 0)["test"].tolist() == [0, 1, 2, 3]
+    assert [path.name for path in run.fits.iterdir()] == ["cnn-fold1"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"identity": {', b"\xff\xfe"])
+def test_damaged_fit_json_is_told(run, content):
+    run.write_fit("cnn", 2, FILES, {})
+    path = run.fit_folder("cnn", 2) / "fit.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        run.read_fit("cnn", 2)
+    assert str(caught.value).startswith(f"{path}: it cannot be read")
+    assert str(caught.value).endswith("repeat the command that made it")
+    assert caught.value.path == path
+
+
+def test_changed_fact_in_fit_json_is_told(run):
+    run.write_fit("cnn", 2, FILES, {"train_images": 1234})
+    assert run.read_fit("cnn", 2)["train_images"] == 1234
+    path = run.fit_folder("cnn", 2) / "fit.json"
+    path.write_text(path.read_text().replace("1234", "1235"))
+    with pytest.raises(files.DamagedError, match=r"fit\.json: its checksum differs"):
+        run.read_fit("cnn", 2)
+
+
+@pytest.mark.parametrize("name", list(FILES))
+@pytest.mark.parametrize("damage", [flip_last_byte, lambda path: path.unlink()])
+def test_damaged_file_of_a_fit_is_named(run, name, damage):
+    run.write_fit("cnn", 0, FILES, {})
+    path = run.fit_folder("cnn", 0) / name
+    damage(path)
+    with pytest.raises(UserError) as caught:
+        run.read_fit_arrays("cnn", 0)
+    reason = "its checksum in fit.json differs" if path.is_file() else "it is missing"
+    assert str(caught.value) == f"{path}: {reason}; repeat the command that made it"
+
+
+def test_state_of_an_unfinished_fit(run):
+    assert run.read_state("cnn", 1) is None
+    for value in (1.5, 2.5):
+        run.write_state("cnn", 1, {"a": np.array([value])})
+    assert run.read_state("cnn", 1)["a"].tolist() == [2.5]
+    assert run.read_state("cnn", 0) is None
+    path = run.fits / "cnn-fold2.state"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(files.DamagedError, match=r"cnn-fold2\.state: its checksum differs"):
+        run.read_state("cnn", 1)
+    run.remove_state("cnn", 1)
+    run.remove_state("cnn", 1)
+    assert run.read_state("cnn", 1) is None
+
+
+def test_note_of_sick_attempts(run):
+    assert run.read_sick("cnn", 1) is None
+    first, second = ({"attempt": number, "reason": "no\u00efse"} for number in (1, 2))
+    run.write_sick("cnn", 1, [first])
+    run.write_sick("cnn", 1, [first, second])
+    assert run.read_sick("cnn", 1) == [first, second]
+    assert run.read_sick("cnn", 0) is None
+    assert names(run.fits) == ["cnn-fold2.sick"]
+    assert run.finished_fits() == []
+    flip_last_byte(run.fits / "cnn-fold2.sick")
+    with pytest.raises(files.DamagedError, match=r"cnn-fold2\.sick: its checksum differs"):
+        run.read_sick("cnn", 1)
+
+
+def test_seconds_of_all_invocations(run):
+    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+    run.write_seconds({"wall": 12.5, "saving": 0.25})
+    assert run.read_seconds() == {"wall": 12.5, "saving": 0.25}
+    for content, expected in (('{"wall": 3}', 3.0), ("{", 0.0), ("[]", 0.0)):
+        (run.folder / ".seconds").write_text(content)
+        assert run.read_seconds() == {"wall": expected, "saving": 0.0}
+    assert run.checksums() == {}  # it is no artefact
+
+
+def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
+    run.write_fit("cnn", 0, FILES, {})
+    run.write_state("cnn", 1, {"a": np.arange(3)})
+    run.write_sick("cnn", 1, [])
+    run.write_folds({"folds": np.arange(3)})
+    run.write_seconds({"wall": 1.0, "saving": 0.0})
+    for path in (
+        *(run.submission, run.metrics, run.config, run.manifest, run.predictions),
+        *(run.augmentation, run.log),
+    ):
+        path.write_bytes(b"of the run")
+    (run.folder / "notes").mkdir()
+    for name in ("notes/fits", "thesis.tex", "submission-old.csv", ".hidden"):
+        (run.folder / name).write_bytes(b"mine")
+    with run.locked():
+        run.clear()
+        assert run.is_ours()  # for the process that goes on in it
+        with pytest.raises(UserError, match="is at work"), run.locked():
+            pass
+    left = set(names(run.folder)) - {".lock", ".owner"}
+    assert left == {"notes", "notes/fits", "thesis.tex", "submission-old.csv", ".hidden"}
+    assert run.finished_fits() == []
+    run.clear()  # what is gone is no matter
+
+
+def test_folds_are_kept_and_damage_is_told(run):
+    assert run.read_folds() is None
+    run.write_folds({"folds": np.arange(3), "seed": np.int64(4)})
+    assert run.read_folds()["folds"].tolist() == [0, 1, 2]
+    assert np.load(run.folds)["seed"] == 4  # any reader of .npz can open it
+    content = bytearray(run.folds.read_bytes())
+    content[60] ^= 1
+    run.folds.write_bytes(content)
+    with pytest.raises(files.DamagedError, match=r"folds\.npz"):
+        run.read_folds()
+
+
+def test_lock_clears_away_half_written_fits_too(run):
+    half = run.fits / f"{files.HALF}77-cnn-fold1"
+    half.mkdir(parents=True)
+    (half / "model.keras").write_bytes(b"half")
+    run.submission.write_bytes(b"whole")
+    with run.locked():
+        assert names(run.fits) == []
+        assert run.submission.read_bytes() == b"whole"
+
+
+def test_a_folder_in_which_no_run_has_begun_is_untouched(run):
+    assert not run.is_untouched()
+    with run.locked():
+        pass  # a process that was killed early leaves just this
+    assert run.is_untouched()
+    run.config.write_text("seed: 1")
+    assert not run.is_untouched()
+
+
+def test_config_is_known_by_its_file_or_by_the_manifest(run):
+    files.write_bytes(run.config, b"seed: 1")
+    assert run.holds_config(b"seed: 1")
+    assert not run.holds_config(b"seed: 2")
+    files.write_json(run.manifest, {"artefacts": run.checksums()})
+    run.config.write_bytes(b"\xff")
+    assert run.holds_config(b"seed: 1")
+    assert not run.holds_config(b"seed: 2")
+    run.manifest.write_text('{"artefacts": null}')
+    assert not run.holds_config(b"seed: 1")
+    assert run.changed_artefacts() == []
+
+
+def test_result_that_was_shown_is_noted(run):
+    assert not run.was_told()
+    run.note_told(True)
+    assert run.was_told()
+    for _ in range(2):
+        run.note_told(False)
+    assert not run.was_told()
+
+
+@pytest.mark.parametrize("content", ['{"wall": null, "saving": "x"}', "3", "{"])
+def test_damaged_seconds_count_as_none(run, content):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / ".seconds").write_text(content)
+    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+
+
+def test_new_empty_and_run_folders_are_ours(run):
+    assert run.is_ours()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    assert run.is_ours()
+    (run.folder / ".2024-notes").mkdir()
+    assert not run.is_ours()
+    (run.folder / ".2024-notes").rename(run.folder / "thesis.tex")
+    assert not run.is_ours()
+    # Other programs have such files as well.
+    run.fits.mkdir()
+    (run.fits / "trees.txt").write_text("mine")
+    run.manifest.write_text('{"name": "my extension", "fits": 1}')
+    assert not run.is_ours()
+    run.manifest.write_text('{"hashes": "", "fits": {}, "artefacts": {}}')
+    assert run.is_ours()
+    run.manifest.unlink()
+    assert not run.is_ours()
+    run.write_fit("cnn", 0, {}, {"identity": {}})
+    assert run.is_ours()
+
+
+def test_changed_artefacts_are_named(run):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    assert run.changed_artefacts() == []
+    for path in (run.submission, run.config, run.metrics):
+        path.write_bytes(b"content")
+    files.write_json(run.manifest, {"artefacts": run.checksums()})
+    assert run.changed_artefacts() == []
+    flip_last_byte(run.submission)
+    run.metrics.unlink()
+    assert sorted(run.changed_artefacts()) == ["metrics.json", "submission.csv"]
+    run.manifest.write_text("[]")
+    assert run.changed_artefacts() == []
+
+
+def test_checksums_name_every_artefact_but_manifest_and_log(run):
+    run.write_fit("cnn", 0, FILES, {})
+    for path in (
+        run.submission,
+        run.manifest,
+        run.log,
+        run.folder / f"{files.HALF}77-metrics.json",
+    ):
+        path.write_text(path.name)
+    sums = run.checksums()
+    assert list(sums) == [
+        "fits/cnn-fold1/fit.json",
+        "fits/cnn-fold1/model.keras",
+        "fits/cnn-fold1/predictions.npz",
+        "submission.csv",
+    ]
+    assert sums["submission.csv"] == files.checksum(run.submission)
+
+
+def test_checksums_leave_out_what_a_killed_process_left(run):
+    left = run.fits / f"{files.HALF}77-cnn-fold1"
+    left.mkdir(parents=True)
+    (left / "model.keras").write_bytes(b"half")
+    assert run.checksums() == {}
+
+
+def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
+    assert expected_rows(run.submission) == 28_000
+    files.write_json(run.manifest, {"test_rows": 540})
+    assert expected_rows(run.submission) == 540
+    assert expected_rows(run.folder / "other.csv") == 540
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"test_rows": null}', '"text"'])
+def test_expected_rows_beside_another_programs_manifest(run, manifest):
+    run.folder.mkdir()
+    run.manifest.write_text(manifest)
+    assert expected_rows(run.submission) == 28_000

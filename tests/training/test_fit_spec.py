@@ -1,0 +1,312 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from kaggle_digits.augmentation import bank
+from kaggle_digits.config.loading import Config
+from kaggle_digits.errors import UserError
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.training import fit_spec
+
+LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
+SPLIT = [np.arange(0, 20), np.arange(20, 40)]
+SETTINGS = {
+    "seed": 3,
+    "folds": {"count": 2},
+    "train": {"epochs": 4},
+    "members": {"a": {}, "b": {"train": {"epochs": 6}}},
+}
+TUNED = {"train_data": "d", "seed": 1, "folds": 3, "untouched": 1, "trials": 9}
+
+
+@pytest.fixture
+def inputs(tiny_images):
+    return fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+
+
+@pytest.fixture
+def plan(inputs):
+    def plan(backend="tensorflow", split=SPLIT, inputs=inputs, **changes):
+        config = Config.model_validate(SETTINGS | changes)
+        return fit_spec.plan(config, inputs, split, backend)
+
+    return plan
+
+
+def digests(specs):
+    return {(spec.member, spec.fold): spec.digest() for spec in specs}
+
+
+# Inputs
+
+
+def test_inputs_have_keys_of_their_content(tiny_images, inputs):
+    assert len(inputs.key) == len(inputs.images_key) == 32
+    same = fit_spec.Inputs.of(tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy())
+    assert (same.key, same.images_key) == (inputs.key, inputs.images_key)
+    # Arrays need not be contiguous.
+    striped = np.repeat(tiny_images, 2, axis=0)[::2]
+    assert fit_spec.Inputs.of(striped, LABELS, tiny_images[:5]).key == inputs.key
+    pixel, labels, test = tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy()
+    pixel[-1, 27, 27] ^= 1
+    labels[7] = 8
+    test[0, 0, 0] ^= 1
+    others = [
+        fit_spec.Inputs.of(pixel, LABELS, tiny_images[:5]),
+        fit_spec.Inputs.of(tiny_images, labels, tiny_images[:5]),
+        fit_spec.Inputs.of(tiny_images, LABELS, test),
+    ]
+    assert len({other.key for other in others} | {inputs.key}) == 4
+    # The bank depends on the training images alone.
+    assert [other.images_key == inputs.images_key for other in others] == [False, True, True]
+
+
+def test_inputs_come_back_from_the_cache(tmp_path, inputs):
+    inputs.put_into(Cache(tmp_path))
+    back = fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
+    assert (back.key, back.images_key) == (inputs.key, inputs.images_key)
+    for name in fit_spec.INPUT_ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(inputs, name))
+
+
+def test_missing_or_damaged_inputs_are_told(tmp_path, inputs):
+    message = f"^{tmp_path}: has no sound data with digest {inputs.key}; .*--cache"
+    with pytest.raises(UserError, match=message):
+        fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
+    inputs.put_into(Cache(tmp_path))
+    path = Cache(tmp_path).arrays_path(f"inputs-{inputs.key}")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=message):
+        fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
+
+
+def test_inputs_without_test_rows(tmp_path, tiny_images):
+    # A search predicts for none.
+    none = fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:0])
+    one = fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:1])
+    assert none.key != one.key
+    none.put_into(Cache(tmp_path))
+    back = fit_spec.Inputs.from_cache(Cache(tmp_path), none.key)
+    assert (back.key, back.test_images.shape) == (none.key, (0, 28, 28))
+
+
+# Planning
+
+
+def test_plan_lists_all_folds_of_one_member_after_the_other(plan):
+    specs = plan()
+    assert [(s.member, s.fold) for s in specs] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert [s.name for s in specs] == ["a fold 1", "a fold 2", "b fold 1", "b fold 2"]
+    assert {s.attempt for s in specs} == {1}
+    assert {s.seed for s in specs} == {3}
+    assert [s.heldout_rows for s in specs] == [tuple(range(20)), tuple(range(20, 40))] * 2
+    assert [s.settings.train.epochs for s in specs] == [4, 4, 6, 6]
+
+
+def test_without_a_number_there_is_a_variant_an_epoch(plan):
+    assert [s.settings.augment.variants for s in plan()] == [4, 4, 6, 6]
+    fixed = plan(augment={"variants": 3})
+    assert [s.settings.augment.variants for s in fixed] == [3, 3, 3, 3]
+
+
+def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
+    keys = [spec.bank_key for spec in plan()]
+    assert len(set(keys)) == 1
+    assert keys[0] == bank.bank_key(inputs.images_key, Config().augment, 3)
+    members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
+    assert len({spec.bank_key for spec in plan(members=members)}) == 2
+
+
+def test_specification_comes_back_from_json(plan):
+    for spec in plan():
+        text = json.dumps(spec.to_json())
+        back = fit_spec.FitSpec.from_json(json.loads(text))
+        assert back == spec
+        assert back.digest() == spec.digest()
+
+
+# Identity and seeds
+
+
+def test_other_members_change_no_fit(plan):
+    before = digests(plan())
+    reordered = plan(members=dict(reversed(SETTINGS["members"].items())))
+    assert digests(reordered) == before
+    more = digests(plan(members={"z": {"train": {"epochs": 9}}} | SETTINGS["members"]))
+    assert before.items() < more.items()
+    assert len(set(more.values())) == 6
+    fewer = digests(plan(members={"b": SETTINGS["members"]["b"]}))
+    assert fewer.items() < before.items()
+
+
+def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
+    before = digests(plan())
+    assert digests(plan(ensemble={"method": "vote"})) == before
+    assert digests(plan(data={"path": "elsewhere"})) == before
+    assert digests(plan(tune={"trials": 5}, tuned=TUNED)) == before
+    # What is given in so many words is no change.
+    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.008})) == before
+    assert digests(plan(train={"epochs": 4, "momentum": 0.5})) == before  # AdamW has none
+    explicit = plan(members={"a": {"augment": {"variants": 4}}})
+    assert digests(explicit).items() < before.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": 4}, "seed"),
+        ({"train": {"epochs": 4, "threads": 1}}, "settings.train.threads"),
+        ({"train": {"epochs": 4, "batch_size": 64}}, "settings.train.batch_size"),
+        ({"model": {"dropout": 0.5}}, "settings.model.dropout"),
+        ({"model": {"stages": [{"width": 8}]}}, "settings.model.stages"),
+        ({"augment": {"elastic": {"p": 0.25}}}, "settings.augment.elastic.p"),
+        ({"augment": {"variants": 2}}, "settings.augment.variants"),
+        ({"split": SPLIT[::-1]}, "heldout_rows"),
+        ({"backend": "jax"}, "backend"),
+    ],
+)
+def test_identity_holds_what_the_fit_depends_on(plan, changes, key):
+    before, after = plan()[0], plan(**changes)[0]
+    assert after.digest() != before.digest()
+    differing = {k for k, value in before.identity().items() if after.identity()[k] != value}
+    assert differing - {"bank_key"} == {key}
+
+
+@pytest.mark.parametrize("array", fit_spec.INPUT_ARRAYS)
+def test_identity_holds_every_pixel_and_label(plan, inputs, array):
+    arrays = {name: getattr(inputs, name).copy() for name in fit_spec.INPUT_ARRAYS}
+    arrays[array].flat[0] ^= 1
+    after = plan(inputs=fit_spec.Inputs.of(**arrays))[0]
+    differing = {k for k, v in plan()[0].identity().items() if after.identity()[k] != v}
+    expected = {"inputs_key", "bank_key"} if array == "train_images" else {"inputs_key"}
+    assert differing == expected
+
+
+def test_identity_holds_the_libraries_that_draw_the_bank(plan, monkeypatch):
+    before = plan()[0]
+    monkeypatch.setattr("cv2.__version__", "0.0.1")
+    assert plan()[0].digest() != before.digest()
+
+
+def test_seeds_follow_from_run_seed_member_fold_and_attempt_alone(plan):
+    spec = plan()[0]
+    seed = spec.seed_for("fit")
+    assert 0 <= seed < 2**31
+    unrelated = [
+        plan(members={"b": {}, "a": {"train": {"epochs": 7}}}, backend="jax")[2],
+        plan(model={"dropout": 0.5}, split=SPLIT[::-1])[0],
+    ]
+    assert [(s.member, s.fold) for s in unrelated] == [("a", 0), ("a", 0)]
+    assert {s.seed_for("fit") for s in unrelated} == {seed}
+    related = [
+        dataclasses.replace(spec, seed=4),
+        dataclasses.replace(spec, member="b"),
+        dataclasses.replace(spec, fold=1),
+        dataclasses.replace(spec, attempt=2),
+    ]
+    seeds = {s.seed_for("fit") for s in related} | {seed, spec.seed_for("variants")}
+    assert len(seeds) == 6
+    assert dataclasses.replace(spec, attempt=2).digest() != spec.digest()
+
+
+def test_seed_by_hand(plan):
+    # A change of this formula would make every finished fit a stranger to its own settings.
+    digest = hashlib.blake2b(b"3/a/0/1/fit", digest_size=4).hexdigest()
+    assert plan()[0].seed_for("fit") == int(digest, 16) // 2
+
+
+def test_epochs_go_through_all_variants_before_they_repeat_one(plan):
+    specs = plan(augment={"variants": 5}, train={"epochs": 12})
+    orders = {}
+    for spec in specs:
+        order = [spec.variant_of_epoch(epoch) for epoch in range(12)]
+        assert all(type(variant) is int for variant in order)
+        assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
+        assert len(set(order[10:])) == 2
+        orders[spec.name] = tuple(order)
+    assert len(set(orders.values())) == 4  # members and folds have orders of their own
+
+
+def test_flattened():
+    nested = {"a": 1, "b": {"c": [{"d": 2}], "e": {"f": None}}, "g.h": ()}
+    assert fit_spec.flattened(nested) == {"a": 1, "b.c": [{"d": 2}], "b.e.f": None, "g.h": ()}
+
+
+def test_flattened_tells_what_is_empty_from_what_is_not_there():
+    # Else a search with another member that changes nothing would pass for the same.
+    one, other = ({"members": {name: {"train": {}}}} for name in ("cnn", "wide"))
+    assert fit_spec.flattened(one) == {"members.cnn.train": {}}
+    assert fit_spec.flattened(one) != fit_spec.flattened(other)
+
+
+# Another attempt
+
+
+def test_next_attempt(plan):
+    spec = plan(train={"epochs": 4, "learning_rate": 0.006})[1]
+    again = spec.again()
+    assert (again.attempt, again.settings.train.learning_rate) == (2, 0.003)
+    differing = {key for key, value in spec.identity().items() if again.identity()[key] != value}
+    assert differing == {"attempt", "settings.train.learning_rate"}
+    assert again.digest() != spec.digest()
+    for purpose in ("fit", "variants"):
+        assert again.seed_for(purpose) != spec.seed_for(purpose)
+    assert (
+        again.seed_for("fit")
+        == int(hashlib.blake2b(b"3/a/1/2/fit", digest_size=4).hexdigest(), 16) // 2
+    )
+    assert (again.name, again.bank_key) == (spec.name, spec.bank_key)  # it reads the same bank
+    # The specification that it was made of stays as it was.
+    assert (spec.attempt, spec.settings.train.learning_rate) == (1, 0.006)
+    third = again.again()
+    assert (third.attempt, third.settings.train.learning_rate) == (3, 0.0015)
+
+
+# A finished fit that is there already
+
+
+def identity_of(spec, **changes):
+    """The identity as `fit.json` has it."""
+    return json.loads(json.dumps(spec.identity() | changes))
+
+
+def test_own_fit_is_accepted(plan):
+    for spec in plan():
+        fit_spec.check_identity(spec, identity_of(spec), "fits/a-fold1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings.train.epochs": 9}, "another train.epochs: 9 there, 4 here"),
+        ({"settings.augment.elastic.p": 0.1}, "another augment.elastic.p: 0.1 there, 0.5 here"),
+        ({"settings.train.threads": None}, "another train.threads: None there, 2 here"),
+        ({"seed": 8}, "another seed: 8 there, 3 here"),
+        ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
+        ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
+        ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
+        (
+            {"bank_key": "x"},
+            "another version of albumentations or OpenCV (--allow-changed-versions goes on); give",
+        ),
+        # A change of the settings changes the bank as well: the cause is named.
+        ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0, 0]"),
+    ],
+)
+def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message):
+    spec = plan()[0]
+    with pytest.raises(UserError) as caught:
+        fit_spec.check_identity(spec, identity_of(spec, **changes), "out/fits/a-fold1")
+    assert str(caught.value).startswith("out/fits/a-fold1: this fit was made with")
+    assert message in str(caught.value)
+    assert "give another --out, or the settings and data of that run" in str(caught.value)
+
+
+def test_other_versions_are_accepted_where_they_are_allowed(plan):
+    spec = plan()[0]
+    fit_spec.check_identity(spec, identity_of(spec, bank_key="x"), "there", allow_changed=True)
+    with pytest.raises(UserError, match="another seed: 8 there, 3 here"):
+        fit_spec.check_identity(spec, identity_of(spec, bank_key="x", seed=8), "there", True)

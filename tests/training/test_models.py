@@ -1,0 +1,262 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kaggle_digits.config.schema import Model, Stage
+from kaggle_digits.training import backend, models
+
+SMALL = Model(
+    stages=(
+        Stage(width=4, depth=2, pool="first"),
+        Stage(width=6, kernel=5, pool="last", padding="valid", stride=2),
+    ),
+    dense=(8,),
+    dropout=0.25,
+)
+# One 1x1 convolution of one channel: its output is the pixel / 255 times its only weight.
+POINT = Model(stages=(Stage(width=1, kernel=1),), dropout=0.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _repeatable():
+    backend.configure(2)
+
+
+def make_pixels(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8)
+
+
+def output(model, name, pixels, training=False):
+    """The output of a layer, as numpy."""
+    part = keras.Model(model.input, model.get_layer(name).output)
+    return keras.ops.convert_to_numpy(part(pixels, training=training))
+
+
+def same(one, other):
+    return [np.array_equal(a, b) for a, b in zip(one, other, strict=True)]
+
+
+def test_layers_in_order():
+    # Pooling comes before normalising.
+    assert [layer.name for layer in models.build(SMALL, seed=1).layers] == [
+        "pixels",
+        "rescale",
+        "channel",
+        "stage1_1_conv",
+        "stage1_1_pool",
+        "stage1_1_norm",
+        "stage1_1_relu",
+        "stage1_2_conv",
+        "stage1_2_norm",
+        "stage1_2_relu",
+        "stage2_1_conv",
+        "stage2_1_pool",
+        "stage2_1_norm",
+        "stage2_1_relu",
+        "head",
+        "dense1_dropout",
+        "dense1",
+        "dense1_norm",
+        "dense1_relu",
+        "logits_dropout",
+        "logits",
+    ]
+
+
+def test_shapes_and_parameters_by_hand():
+    model = models.build(SMALL, seed=1)
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
+    assert shapes["stage1_1_conv"] == (28, 28, 4)
+    assert shapes["stage1_2_conv"] == (14, 14, 4)  # pooled after the first convolution
+    assert shapes["stage2_1_conv"] == (5, 5, 6)  # (14 - 5) // 2 + 1
+    assert shapes["head"] == (24,)  # 2 x 2 x 6
+    assert shapes["dense1"] == (8,)
+    assert model.output.shape == (None, 10)
+    assert (model.input.dtype, model.output.dtype) == ("uint8", "float32")
+    counts = {layer.name: layer.count_params() for layer in model.layers if layer.count_params()}
+    assert counts == {
+        "stage1_1_conv": 3 * 3 * 1 * 4,
+        "stage1_1_norm": 4 * 4,
+        "stage1_2_conv": 3 * 3 * 4 * 4,
+        "stage1_2_norm": 4 * 4,
+        "stage2_1_conv": 5 * 5 * 4 * 6,
+        "stage2_1_norm": 4 * 6,
+        "dense1": 24 * 8,
+        "dense1_norm": 4 * 8,
+        "logits": 8 * 10 + 10,
+    }
+    assert model.count_params() == 1150
+    # Half of each batch norm, 2 x (4 + 4 + 6 + 8), is moving statistics.
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 1150 - 44
+
+
+def test_cost_by_hand():
+    # Each place of a convolution's map costs a multiplication and an addition for each weight.
+    flops = [
+        28 * 28 * (3 * 3 * 1 * 4),
+        14 * 14 * (3 * 3 * 4 * 4),
+        5 * 5 * (5 * 5 * 4 * 6),
+        24 * 8,
+        8 * 10,
+    ]
+    for fused in (False, True):
+        assert models.cost(models.build(SMALL, seed=1, fused=fused)) == (1150, 2 * sum(flops))
+    # POINT: a weight of the convolution, four of its batch norm, 784 x 10 and 10 of the head.
+    cost = models.cost(models.build(POINT, seed=1))
+    assert cost == (1 + 4 + 7850, 2 * (28 * 28 + 7840))
+
+
+@pytest.mark.parametrize(
+    ("stage", "side"),
+    [
+        ({"depth": 2}, 28),
+        ({"depth": 2, "pool": "first"}, 14),
+        ({"depth": 2, "pool": "last"}, 14),
+        ({"depth": 2, "padding": "valid"}, 24),
+        ({"depth": 2, "padding": "valid", "pool": "first"}, 11),  # 26, 13, 11
+        ({"depth": 2, "padding": "valid", "pool": "last"}, 12),  # 26, 24, 12
+        ({"depth": 2, "stride": 2}, 14),  # the first convolution alone
+        ({"depth": 2, "stride": 2, "kernel": 5, "padding": "valid"}, 8),  # 12, 8
+        ({"depth": 1, "kernel": 28, "padding": "valid"}, 1),
+    ],
+)
+def test_side_of_the_last_map(stage, side):
+    model = models.build(Model(stages=(Stage(width=2, **stage),)), seed=1)
+    assert model.get_layer("head").input.shape == (None, side, side, 2)
+    assert model.get_layer("head").output.shape == (None, side * side * 2)
+
+
+@pytest.mark.parametrize(
+    ("head", "reduce"),
+    [
+        ("flatten", lambda maps: maps.reshape(3, -1)),
+        ("average", lambda maps: maps.mean(axis=(1, 2))),
+        ("max", lambda maps: maps.max(axis=(1, 2))),
+    ],
+)
+def test_head(head, reduce):
+    config = Model(stages=(Stage(width=3, kernel=5, stride=2),), head=head)
+    model, pixels = models.build(config, seed=1), make_pixels(3)
+    expected = reduce(output(model, "stage1_1_relu", pixels))
+    np.testing.assert_allclose(output(model, "head", pixels), expected, rtol=1e-5)
+
+
+def test_hidden_layers_and_dropout():
+    model = models.build(SMALL.model_copy(update={"dense": (8, 5)}), seed=1)
+    assert model.get_layer("dense1").output.shape == (None, 8)
+    assert model.get_layer("dense2").output.shape == (None, 5)
+    assert model.get_layer("logits").count_params() == 5 * 10 + 10
+    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates == [0.25, 0.25, 0.25]
+
+
+def test_pixels_are_scaled_to_one():
+    model = models.build(POINT, seed=1)
+    pixels = np.zeros((1, 28, 28), np.uint8)
+    pixels[0, 3, 4], pixels[0, 5, 6] = 255, 51
+    scaled = output(model, "channel", pixels)
+    assert scaled.shape == (1, 28, 28, 1)
+    assert (scaled[0, 3, 4, 0], scaled[0, 0, 0, 0]) == (1.0, 0.0)
+    assert scaled[0, 5, 6, 0] == pytest.approx(0.2)
+
+
+def test_seed_decides_the_weights():
+    first, again, other = (models.build(SMALL, seed).get_weights() for seed in (7, 7, 8))
+    assert all(same(first, again))
+    kernels = [index for index, array in enumerate(first) if array.ndim > 1]
+    assert len(kernels) == 5
+    assert not any(np.array_equal(first[index], other[index]) for index in kernels)
+
+
+def test_layers_further_down_do_not_change_those_above():
+    longer = SMALL.model_copy(update={"stages": (*SMALL.stages, Stage(width=2, kernel=1))})
+    short, long = models.build(SMALL, seed=7), models.build(longer, seed=7)
+    for name in ("stage1_1_conv", "stage1_2_conv", "stage2_1_conv"):
+        assert all(same(short.get_layer(name).get_weights(), long.get_layer(name).get_weights()))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_batch_norm_in_training_by_hand(fused):
+    model, pixels = models.build(POINT, seed=1, fused=fused), make_pixels(4)
+    weight = model.get_layer("stage1_1_conv").get_weights()[0].item()
+    convolved = pixels[..., None] / 255 * weight
+    mean, variance = convolved.mean(), convolved.var()
+    found = output(model, "stage1_1_norm", pixels, training=True)
+    expected = (convolved - mean) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    _, _, moving_mean, moving_variance = model.get_layer("stage1_1_norm").get_weights()
+    assert moving_mean.item() == pytest.approx(0.9 * 0 + 0.1 * mean, rel=1e-4)
+    assert moving_variance.item() == pytest.approx(0.9 * 1 + 0.1 * variance, rel=1e-4)
+
+
+def make_pair():
+    """A stock net with statistics of its own, and a fused one with the stock one's weights."""
+    config = SMALL.model_copy(update={"dropout": 0.0})
+    stock, fused = models.build(config, seed=7), models.build(config, seed=8, fused=True)
+    generator = np.random.default_rng(2)
+    stock.set_weights([w + generator.uniform(0.1, 0.3, w.shape) for w in stock.get_weights()])
+    fused.set_weights(stock.get_weights())
+    return stock, fused
+
+
+def test_fused_and_stock_nets_take_each_others_weights():
+    stock, fused = make_pair()
+    assert all(same(stock.get_weights(), fused.get_weights()))
+    paths = [[v.path for v in model.variables if "seed" not in v.path] for model in (stock, fused)]
+    assert paths[0] == paths[1]
+    back = models.build(SMALL, seed=9)
+    back.set_weights(fused.get_weights())
+    assert all(same(stock.get_weights(), back.get_weights()))
+    assert any(isinstance(layer, models.FusedBatchNormalization) for layer in fused.layers)
+    assert not any(isinstance(layer, models.FusedBatchNormalization) for layer in stock.layers)
+
+
+def test_fused_and_stock_nets_agree():
+    stock, fused = make_pair()
+    for training in (False, True, True, False):  # the last one with moved statistics
+        pixels = make_pixels(6)
+        one, other = (
+            keras.ops.convert_to_numpy(model(pixels, training=training)) for model in (stock, fused)
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+        for a, b in zip(stock.get_weights(), fused.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_fused_net_keeps_its_statistics():
+    _, fused = make_pair()
+    fused.trainable = False
+    before, pixels = fused.get_weights(), make_pixels(4)
+    outputs = [keras.ops.convert_to_numpy(fused(pixels, training=t)) for t in (False, True)]
+    np.testing.assert_allclose(*outputs, rtol=1e-5)
+    assert all(same(before, fused.get_weights()))
+
+
+LOAD = """
+import sys
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+assert "kaggle_digits" not in sys.modules
+"""
+
+
+def test_saved_stock_model_needs_nothing_but_keras(tmp_path):
+    stock, _ = make_pair()
+    pixels = make_pixels(20)
+    stock.save(tmp_path / "model.keras")
+    np.save(tmp_path / "pixels.npy", pixels)
+    files = [str(tmp_path / name) for name in ("model.keras", "pixels.npy", "logits.npy")]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *files],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = stock.predict(pixels, verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-4, atol=1e-5)

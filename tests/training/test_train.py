@@ -1,0 +1,596 @@
+import gc
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kaggle_digits.config.schema import Augment, MemberSettings, Model, Stage, Train
+from kaggle_digits.training import backend, models, train
+
+ROWS = 44
+TRAINING = np.arange(4, ROWS)  # the first four are held out
+LABELS = np.arange(ROWS) % 10
+NET = Model(stages=(Stage(width=3, kernel=5, stride=2, pool="last"),), dropout=0.25)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _repeatable():
+    backend.configure(2)
+
+
+def make_pixels(seed=1):
+    """Noise, with a bright row of pixels at the place of the label."""
+    pixels = np.random.default_rng(seed).integers(0, 128, (ROWS, 28, 28), np.uint8)
+    pixels[np.arange(ROWS), 2 * LABELS + 4] = 255
+    return pixels
+
+
+def settings(net=NET, **changes):
+    values = {
+        "epochs": 2,
+        "batch_size": 10,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+        "warmup_epochs": 0.5,
+        "ema_epochs": 0.0,
+    } | changes
+    return MemberSettings(model=net, train=Train(**values), augment=Augment())
+
+
+def fit(
+    config=None,
+    images=None,
+    labels=LABELS,
+    rows=TRAINING,
+    clean=None,
+    seed=5,
+    listener=None,
+    **options,
+):
+    return train.train(
+        config or settings(),
+        images or make_pixels,
+        labels,
+        rows,
+        make_pixels(9) if clean is None else clean,
+        seed,
+        listener,
+        **options,
+    )
+
+
+def weight_bytes(trained):
+    return [weights.tobytes() for weights in trained.model.get_weights()]
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return fit(settings(ema_epochs=0.5))
+
+
+# The optimizer
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("warmup_epochs", "rates"),
+    [
+        # 10 steps up, then 30 down: a third of them is done at step 20.
+        (1.0, {0: 0.0, 5: 0.05, 10: 0.1, 20: 0.05 * (1 + np.cos(np.pi / 3)), 25: 0.05, 40: 0.0}),
+        (0.5, {0: 0.0, 1: 0.02, 5: 0.1, 40: 0.0}),
+        (0.0, {0: 0.1, 20: 0.05, 40: 0.0}),
+    ],
+)
+def test_learning_rate_rises_and_falls(name, warmup_epochs, rates):
+    config = Train(optimizer=name, epochs=4, learning_rate=0.1, warmup_epochs=warmup_epochs)
+    optimizer = train.make_optimizer(config, steps_per_epoch=10)
+    found = {}
+    for step in rates:
+        optimizer.iterations.assign(step)
+        found[step] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    assert found == pytest.approx(rates, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weight_decay_leaves_batch_norm_and_biases_alone(name):
+    net = models.build(NET.model_copy(update={"dense": (4,)}), seed=1)
+    net.set_weights([np.full_like(weights, 2.0) for weights in net.get_weights()])
+    config = Train(
+        optimizer=name,
+        learning_rate=0.1,
+        weight_decay=0.5,
+        warmup_epochs=0,
+        ema_epochs=0,
+        epochs=1000,
+    )
+    optimizer = train.make_optimizer(config, steps_per_epoch=1000)
+    optimizer.build(net.trainable_variables)
+    nothing = [keras.ops.zeros(variable.shape) for variable in net.trainable_variables]
+    optimizer.apply(nothing, net.trainable_variables)
+    found = {v.path: keras.ops.convert_to_numpy(v).mean() for v in net.trainable_variables}
+    # Decoupled: with no gradient, one step takes learning rate times weight decay of each weight.
+    assert found == pytest.approx(
+        {path: 2 * (1 - 0.1 * 0.5) if path.endswith("kernel") else 2.0 for path in found}
+    )
+    assert {path.rpartition("/")[2] for path in found} == {"kernel", "gamma", "beta", "bias"}
+
+
+def test_no_weight_decay():
+    for name in ("adamw", "sgd"):
+        config = Train(optimizer=name, weight_decay=0, learning_rate=0.1, warmup_epochs=0)
+        optimizer = train.make_optimizer(config, steps_per_epoch=10)
+        variable = keras.Variable(np.float32([3.0]), name="kernel")
+        optimizer.build([variable])
+        optimizer.apply([keras.ops.zeros(1)], [variable])
+        assert keras.ops.convert_to_numpy(variable).item() == 3.0
+
+
+def test_sgd_has_nesterov_momentum():
+    config = Train(
+        optimizer="sgd", momentum=0.8, learning_rate=0.5, warmup_epochs=0, weight_decay=0, epochs=10
+    )
+    optimizer = train.make_optimizer(config, steps_per_epoch=10**6)
+    variable = keras.Variable(np.float32([1.0]), name="kernel")
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.convert_to_tensor(np.float32([1.0]))], [variable])
+    # The velocity is -0.5; Nesterov steps by 0.8 of it and once more by -0.5.
+    assert keras.ops.convert_to_numpy(variable).item() == pytest.approx(1 - 0.4 - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("ema_epochs", "used", "momentum"),
+    [(0.5, True, 1 - 1 / 5), (2.0, True, 1 - 1 / 20), (0.1, False, 0.5), (0.0, False, 0.5)],
+)
+def test_span_of_the_average(ema_epochs, used, momentum):
+    optimizer = train.make_optimizer(Train(ema_epochs=ema_epochs), steps_per_epoch=10)
+    assert optimizer.use_ema is used
+    assert optimizer.ema_momentum == pytest.approx(momentum)
+
+
+# What a fit reads
+
+
+def test_only_training_rows_are_read(usual):
+    def poisoned(epoch):
+        return np.concatenate([255 - make_pixels(epoch)[:4], make_pixels(epoch)[4:]])
+
+    labels = np.concatenate([(LABELS[:4] + 3) % 10, LABELS[4:]])
+    again = fit(settings(ema_epochs=0.5), images=poisoned, labels=labels, clean=poisoned(9))
+    assert weight_bytes(again) == weight_bytes(usual)
+
+
+def test_every_training_input_is_read(usual):
+    def changed_row(epoch):
+        pixels = make_pixels(epoch)
+        pixels[10] = 255 - pixels[10]
+        return pixels
+
+    labels = np.where(np.arange(ROWS) == 10, 7, LABELS)
+    assert labels[10] != LABELS[10]
+    config = settings(ema_epochs=0.5)
+    for changed in ({"images": changed_row}, {"labels": labels}, {"clean": changed_row(9)}):
+        assert weight_bytes(fit(config, **changed)) != weight_bytes(usual)
+
+
+def test_variants_are_asked_for_in_order():
+    asked = []
+
+    def images(epoch):
+        asked.append(epoch)
+        return make_pixels(epoch)
+
+    fit(settings(epochs=4), images=images)
+    assert asked == sorted(asked)
+    assert set(asked) == {0, 1, 2, 3}
+
+
+def test_each_epoch_reads_its_own_variant(usual):
+    def last_changed(epoch):
+        return make_pixels(77 if epoch == 1 else epoch)
+
+    changed = fit(settings(ema_epochs=0.5), images=last_changed)
+    assert weight_bytes(changed) != weight_bytes(usual)
+    assert changed.history[0]["loss"] == usual.history[0]["loss"]
+    assert changed.history[1]["loss"] != usual.history[1]["loss"]
+
+
+def test_each_epoch_sees_every_row_once_in_an_order_of_its_own():
+    batches = train._Batches(make_pixels, LABELS, TRAINING, 10, seed=5)
+    orders = []
+    for epoch in range(2):
+        batches.begin(epoch)
+        pixels, targets = (
+            np.concatenate(parts) for parts in zip(*map(batches.__getitem__, range(4)), strict=True)
+        )
+        variant = make_pixels(epoch)
+        orders.append([int(np.flatnonzero((variant == p).all(axis=(1, 2))).item()) for p in pixels])
+        assert sorted(orders[-1]) == TRAINING.tolist()
+        assert targets.argmax(axis=1).tolist() == LABELS[orders[-1]].tolist()
+        assert (targets.sum(axis=1) == 1).all()
+    assert orders[0] != orders[1]
+
+
+# What a fit leaves behind
+
+
+def test_history(usual):
+    assert [list(entry) for entry in usual.history] == 2 * [
+        ["epoch", "loss", "accuracy", "learning_rate", "seconds", "images_per_second"]
+    ]
+    assert [entry["epoch"] for entry in usual.history] == [1, 2]
+    # 8 steps, 2 of them up: after the first epoch 2 of the 6 steps down are done, at the end all.
+    expected = [3e-3 * 0.5 * (1 + np.cos(np.pi / 3)), 0.0]
+    found = [entry["learning_rate"] for entry in usual.history]
+    assert found == pytest.approx(expected, abs=1e-8)
+    for entry in usual.history:
+        assert entry["images_per_second"] * entry["seconds"] == pytest.approx(40)
+        assert 0 <= entry["accuracy"] <= 1
+    assert usual.images == 80
+    assert usual.seconds >= sum(entry["seconds"] for entry in usual.history)
+
+
+def test_listener_hears_of_every_step_and_epoch():
+    heard = []
+    trained = fit(listener=lambda done, entry: heard.append((done, entry)))
+    steps = [done for done, entry in heard if entry is None]
+    assert steps == pytest.approx([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])
+    assert [(done, entry) for done, entry in heard if entry] == [
+        (1.0, trained.history[0]),
+        (2.0, trained.history[1]),
+    ]
+    assert heard[4][0] == 1.0  # right after the epoch's last step
+
+
+def test_a_fit_repeats_to_the_last_bit(usual):
+    again, other = (fit(settings(ema_epochs=0.5), seed=seed) for seed in (5, 6))
+    pixels = make_pixels(3)
+    assert weight_bytes(again) == weight_bytes(usual)
+    wanted = train.predict(usual.model, pixels).tobytes()
+    assert train.predict(again.model, pixels).tobytes() == wanted
+    assert weight_bytes(other) != weight_bytes(usual)
+    assert train.predict(other.model, pixels).tobytes() != wanted
+
+
+def test_training_goes_on_from_a_kept_state(usual):
+    states = []
+
+    def run(**state):
+        return fit(settings(ema_epochs=0.5), keep=states.append, **state)
+
+    whole = run()
+    assert weight_bytes(whole) == weight_bytes(usual)  # keeping changes nothing
+    assert [state.epochs for state in states] == [1, 2]
+    assert states[0].history == whole.history[:1]
+    resumed = run(state=states[0])
+    assert weight_bytes(resumed) == weight_bytes(usual)
+    assert resumed.history[0] == whole.history[0]
+    assert resumed.history[1]["loss"] == whole.history[1]["loss"]
+    assert resumed.images == usual.images
+
+
+# Stopping
+
+
+def stopping_at(*moments):
+    """A `stop` that answers yes at some moments, and all the moments that it was asked at."""
+    asked = []
+
+    def stop(done):
+        asked.append(done)
+        return any(done == pytest.approx(moment) for moment in moments)
+
+    return stop, asked
+
+
+def test_it_is_asked_after_each_step_whether_to_stop(usual):
+    config, states, told = settings(ema_epochs=0.5), [], []
+    stop, asked = stopping_at(2.0)  # the end of the last epoch
+
+    def keep(state):
+        states.append(state)
+        told.append(len(asked))
+
+    trained = fit(config, stop=stop, keep=keep)
+    assert asked == pytest.approx([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])
+    assert told == [3, 7]  # an epoch is kept before anybody can stop
+    # Whoever says yes at the very end stops nothing.
+    assert weight_bytes(trained) == weight_bytes(usual)
+    for each in (trained, usual):
+        assert (each.complete, each.steps, each.images) == (True, 8, 80)
+    # Where all epochs were done already, only the average is made.
+    stop, asked = stopping_at()
+    again = fit(config, state=states[-1], stop=stop)
+    assert asked == []
+    assert weight_bytes(again) == weight_bytes(usual)
+    assert (again.complete, again.steps, again.images) == (True, 8, 80)
+
+
+def test_stop_in_the_middle_of_an_epoch(monkeypatch, usual):
+    states, heard, config = [], [], settings(ema_epochs=0.5)
+    stop, _ = stopping_at(1.5)
+    trained, steps = follow(monkeypatch, config, stop=stop, keep=states.append, heard=heard)
+    assert len(steps) == 6
+    assert trained.complete is False
+    # Nothing of the second epoch is told or kept.
+    assert [entry["epoch"] for entry in trained.history] == [1]
+    assert [entry["epoch"] for entry in heard] == [1]
+    assert [state.epochs for state in states] == [1]
+    assert (trained.steps, trained.images) == (4, 40)
+    assert trained.seconds == trained.history[0]["seconds"]
+    # But its steps are in the net, which has the average of the weights.
+    check_average(trained, steps, momentum=0.5)
+    assert np.isfinite(train.predict(trained.model, make_pixels())).all()
+    # The next process does the whole epoch, as if nobody had stopped.
+    resumed = fit(config, state=states[-1])
+    assert weight_bytes(resumed) == weight_bytes(usual)
+    assert (resumed.complete, resumed.steps, resumed.images) == (True, 8, 80)
+
+
+def test_stop_at_the_end_of_an_epoch():
+    states = []
+    config = settings(epochs=3, ema_epochs=0.5)
+    trained = fit(config, stop=stopping_at(2.0)[0], keep=states.append)
+    assert trained.complete is False
+    assert [entry["epoch"] for entry in trained.history] == [1, 2]
+    assert [state.epochs for state in states] == [1, 2]
+    assert (trained.steps, trained.images) == (8, 80)
+
+
+def test_stop_in_the_first_epoch():
+    states = []
+    trained = fit(settings(ema_epochs=0.5), stop=stopping_at(0.25)[0], keep=states.append)
+    assert (trained.complete, trained.history, states) == (False, [], [])
+    assert (trained.steps, trained.images, trained.seconds) == (0, 0, 0)
+    assert np.isfinite(train.predict(trained.model, make_pixels())).all()
+
+
+def diverging(**changes):
+    values = {"optimizer": "sgd", "learning_rate": 1e38, "warmup_epochs": 0.0} | changes
+    return settings(**values)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_loss_that_is_no_number_ends_training(epochs):
+    states, told = [], []
+    trained = fit(
+        diverging(epochs=epochs),
+        listener=lambda done, entry: told.append(entry),
+        keep=states.append,
+    )
+    assert [entry["epoch"] for entry in trained.history] == [1]
+    assert not np.isfinite(trained.history[0]["loss"])
+    assert trained.complete is False  # nor is it where this was the last epoch
+    assert states == []
+    assert told == [None] * 4
+
+
+def test_fits_leave_nothing_behind():
+    def graphs():
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    fit()
+    before = graphs()
+    for seed in range(3):
+        fit(seed=seed)
+    # TensorFlow keeps the graph of a step with which it registers a gradient function.
+    assert graphs() <= before
+
+
+def test_returned_net_has_stock_layers_only(usual):
+    assert {type(layer).__module__.partition(".")[0] for layer in usual.model.layers} == {"keras"}
+
+
+def test_rows_that_fill_no_batch_are_left_out():
+    trained = fit(settings(batch_size=16))
+    assert trained.images == 2 * 2 * 16  # two batches of 16 of the 40 rows
+
+
+def test_fewer_rows_than_a_batch():
+    trained = fit(settings(batch_size=128, ema_epochs=1.0), rows=np.arange(7))
+    assert trained.images == 2 * 7
+    assert np.isfinite(train.predict(trained.model, make_pixels())).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_net_learns(optimizer):
+    rate = {"adamw": 0.02, "sgd": 0.1}[optimizer]
+    net = Model(stages=(Stage(width=8, kernel=5, stride=2, pool="last"),), dropout=0.1)
+    config = settings(net, optimizer=optimizer, epochs=20, learning_rate=rate, ema_epochs=1.0)
+    trained = fit(config)
+    answers = train.predict(trained.model, make_pixels(33)).argmax(axis=1)
+    assert (answers == LABELS).mean() > 0.9
+
+
+# The loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_loss_with_label_smoothing_by_hand(smoothing):
+    net = NET.model_copy(update={"dropout": 0.0})
+    config = settings(net, epochs=1, batch_size=40, warmup_epochs=0.0, label_smoothing=smoothing)
+    first = fit(config).history[0]
+    # One step, so its loss is that of the fresh net.
+    fresh = models.build(net, seed=5)
+    logits = keras.ops.convert_to_numpy(fresh(make_pixels(0)[TRAINING], training=True))
+    logits = logits.astype(np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.eye(10)[LABELS[TRAINING]] * (1 - smoothing) + smoothing / 10
+    assert first["loss"] == pytest.approx(-(targets * log_shares).sum(axis=1).mean(), rel=1e-4)
+    expected = (logits.argmax(axis=1) == LABELS[TRAINING]).mean()
+    assert first["accuracy"] == pytest.approx(expected)
+
+
+# Averaged weights
+
+
+def follow(monkeypatch, config, heard=None, **options):
+    """Train; return the fit and the training net's weights after each step."""
+    built, steps = [], []
+    build = models.build
+
+    def recording_build(*args, **kwargs):
+        built.append(build(*args, **kwargs))
+        return built[-1]
+
+    def listener(done, entry):
+        if entry is None:
+            getattr(built[0], "jax_state_sync", lambda: None)()
+            steps.append([np.array(weights) for weights in built[0].get_weights()])
+        elif heard is not None:
+            heard.append(entry)
+
+    monkeypatch.setattr(train.models, "build", recording_build)
+    return fit(config, listener=listener, **options), steps
+
+
+def check_average(trained, steps, momentum):
+    """Compare a net with the moving average of the weights after each step."""
+    average = steps[0]
+    for weights in steps[1:]:
+        average = [momentum * a + (1 - momentum) * w for a, w in zip(average, weights, strict=True)]
+    found = dict(
+        zip((v.path for v in trained.model.weights), trained.model.get_weights(), strict=True)
+    )
+    expected = dict(zip(found, average, strict=True))
+    learnt = [path for path in found if "moving" not in path and "seed" not in path]
+    assert len(learnt) == 5
+    for path in learnt:
+        np.testing.assert_allclose(found[path], expected[path], rtol=1e-4, atol=1e-6)
+
+
+def test_without_averaging_the_last_weights_stay(monkeypatch):
+    trained, steps = follow(monkeypatch, settings(ema_epochs=0.0))
+    assert len(steps) == 8
+    assert weight_bytes(trained) == [weights.tobytes() for weights in steps[-1]]
+
+
+def test_average_of_the_weights_by_hand(monkeypatch):
+    trained, steps = follow(monkeypatch, settings(ema_epochs=1.0))  # over 4 steps
+    assert len(steps) == 8
+    check_average(trained, steps, momentum=0.75)
+    # The statistics are those of the averaged net on clean images, all batches weighing the same.
+    again = models.build(NET, seed=1)
+    again.set_weights(trained.model.get_weights())
+    picked = np.sort(np.random.default_rng([5, 2]).permutation(TRAINING))
+    train.estimate_statistics(again, make_pixels(9)[picked], 10)
+    for a, b in zip(trained.model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_statistics_come_from_a_limited_number_of_training_rows(monkeypatch):
+    seen = []
+    monkeypatch.setattr(train, "STATISTICS_ROWS", 12)
+    monkeypatch.setattr(
+        train, "estimate_statistics", lambda model, images, size: seen.append((images, size))
+    )
+    trained = fit(settings(ema_epochs=1.0))
+    assert seen == []  # not every fit's net is asked for
+    assert trained.model is trained.model
+    ((images, size),) = seen
+    clean = make_pixels(9)
+    rows = [int(np.flatnonzero((clean == image).all(axis=(1, 2))).item()) for image in images]
+    assert (len(set(rows)), size) == (12, 10)
+    assert set(rows) <= set(TRAINING.tolist())
+
+
+# Batch-norm statistics
+
+
+def make_norms():
+    """Two batch norms in a row behind a Dropout; no convolution, so numpy follows easily."""
+    inputs = keras.Input((28, 28), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dropout(0.5, seed=1, name="dropout")(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=0.01, name="first")(x)
+    x = keras.layers.BatchNormalization(momentum=0.8, epsilon=0.01, name="second")(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(12, 6, [6, 6]), (11, 4, [6, 5]), (3, 8, [3])]
+)
+def test_statistics_against_numpy(count, batch_size, sizes):
+    model, images = make_norms(), make_pixels()[:count]
+    first, second = model.get_layer("first"), model.get_layer("second")
+    gamma, beta = np.full(784, 3, np.float32), np.full(784, 0.5, np.float32)
+    first.set_weights([gamma, beta, np.full(784, 9, np.float32), np.full(784, 9, np.float32)])
+    train.estimate_statistics(model, images, batch_size)
+    batches = np.split(images.reshape(count, 784) / 255, np.cumsum(sizes)[:-1])
+    mean = np.mean([batch.mean(axis=0) for batch in batches], axis=0)
+    variance = np.mean([batch.var(axis=0) for batch in batches], axis=0)
+    found = first.get_weights()
+    np.testing.assert_allclose(found[2], mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[3], variance, rtol=1e-3, atol=1e-6)
+    assert np.array_equal(found[0], gamma)
+    assert np.array_equal(found[1], beta)
+    # The second one sees what the first makes of each batch: mean 0.5 and 9 var / (var + epsilon).
+    shares = [9 * batch.var(axis=0) / (batch.var(axis=0) + 0.01) for batch in batches]
+    np.testing.assert_allclose(second.get_weights()[2], 0.5, atol=1e-4)
+    np.testing.assert_allclose(second.get_weights()[3], np.mean(shares, axis=0), rtol=1e-3)
+
+
+def test_statistics_leave_momenta_and_dropout_as_they_were():
+    model = make_norms()
+    train.estimate_statistics(model, make_pixels(), 10)
+    assert model.get_layer("first").momentum == 0.9
+    assert model.get_layer("second").momentum == 0.8
+    assert model.get_layer("dropout").rate == 0.5
+
+
+# Prediction
+
+
+def make_constant(logits):
+    """A net that answers the same logits for every image."""
+    inputs = keras.Input((28, 28), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1.0)(inputs))
+    x = keras.layers.Dense(10, kernel_initializer="zeros", name="logits")(x)
+    model = keras.Model(inputs, x)
+    model.get_layer("logits").set_weights([np.zeros((784, 10)), np.float32(logits)])
+    return model
+
+
+def test_softmax_by_hand():
+    # Logits log 1, log 2 ... log 10: the probabilities are 1/55, 2/55 ... 10/55.
+    found = train.predict(make_constant(np.log(np.arange(1, 11))), make_pixels()[:3])
+    assert (found.shape, found.dtype) == ((3, 10), np.float32)
+    np.testing.assert_allclose(found, np.tile(np.arange(1, 11) / 55, (3, 1)), rtol=1e-5)
+
+
+def test_softmax_of_huge_logits():
+    found = train.predict(make_constant([5000.0, 5000.0, *[-5000.0] * 8]), make_pixels()[:1])
+    assert found.tolist() == [[0.5, 0.5, *[0.0] * 8]]
+
+
+def test_nothing_is_predicted_for_no_rows(usual):
+    found = train.predict(usual.model, make_pixels()[:0])
+    assert (found.shape, found.dtype) == ((0, 10), np.float32)
+
+
+def test_predicted_rows_sum_to_one(usual):
+    found = train.predict(usual.model, make_pixels())
+    assert found.shape == (ROWS, 10)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    assert (found >= 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_models_and_training_on_jax():
+    files = [str(Path(__file__).with_name(name)) for name in ("test_models.py", "test_train.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

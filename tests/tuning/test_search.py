@@ -1,0 +1,779 @@
+"""A search from a config to the best one, with nets that are trained and without."""
+
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+from test_trial import RATE, SETTINGS, FakeTraining
+
+from kaggle_digits.augmentation import bank
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Tune, Tuned
+from kaggle_digits.data import digits_csv, folds, sources
+from kaggle_digits.errors import UserError
+from kaggle_digits.report import search_page, tensorboard
+from kaggle_digits.runs import pipeline
+from kaggle_digits.storage import files
+from kaggle_digits.system import time_budget
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.training import fit as fits
+from kaggle_digits.training import fit_spec
+from kaggle_digits.tuning import chief_worker, oracles, search
+from kaggle_digits.tuning.search_folder import SearchFolder
+from kaggle_digits.tuning.trial import Judge
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+FOLDS, SEARCHED = 3, 2
+MANY = 60  # judged trials: a search of a test that has more does not end
+TUNE = {
+    "oracle": "random",
+    "trials": 3,
+    "rows": 0.3,
+    "race": 0.0,
+    "space": {RATE: {"low": 2e-3, "high": 8e-2, "sampling": "log"}},
+}
+OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
+OF_THE_CLOCK = ("seconds_per_fit", "seconds", "images_per_second", "peak_memory_bytes")
+
+
+def config(tune=None, **changes):
+    values = SETTINGS | {"folds": {"count": FOLDS}} | changes
+    return loading.from_values(values | {"tune": TUNE | (tune or {})})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return digits_csv.load(sources.Source("practice set", practice=True))
+
+
+@pytest.fixture(autouse=True)
+def no_endless_search(monkeypatch):
+    judge, judged = Judge.judge, []
+
+    def counted(self, trial, settings, planned):
+        judged.append(trial)
+        assert len(judged) < MANY
+        return judge(self, trial, settings, planned)
+
+    monkeypatch.setattr(Judge, "judge", counted)
+
+
+def run_search(cache, path, of=None, stop=None, **wishes):
+    """Search in this process; return (folder, what was said)."""
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    wishes.setdefault("out", path / "search")
+    request = search.Request(
+        of or config(), "tiny", wishes.pop("data", None), root=path, cache=cache, **wishes
+    )
+    try:
+        folder = search.tune(request, Reporter(console), stop or Stop())
+    finally:
+        print(console.file.getvalue())  # pytest shows it beside what failed
+    return folder, console.file.getvalue()
+
+
+def findings_of(folder):
+    return json.loads(folder.findings.read_text())
+
+
+def trials_of(folder):
+    """What must not depend on how a search came about."""
+    return [
+        {name: value for name, value in trial.items() if name not in OF_THE_CLOCK}
+        for trial in findings_of(folder)["trials"]
+    ]
+
+
+# A search with nets that are trained, once
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, cache):
+    path = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in OF_THIS_MACHINE:
+            patched.delenv(name, raising=False)
+        patched.chdir(path)
+        against = {"other": config(train=SETTINGS["train"] | {"epochs": 1}, seed=77)}
+        folder, said = run_search(cache, path, save=path / "saved.yaml", against=against)
+    return SimpleNamespace(folder=folder, said=said, saved=path / "saved.yaml")
+
+
+def test_folder_holds_all_that_was_found(searched):
+    folder = searched.folder
+    names = {path.name for path in folder.folder.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "best.yaml",
+        "candidates",
+        "check",
+        "findings.json",
+        "oracle",
+        "report.html",
+        "search.json",
+        "tensorboard",
+        "tune.log",
+    }
+    assert list(folder.tensorboard.rglob("events.out.tfevents.*"))
+    assert "<html" in folder.page.read_text()
+    assert searched.said.splitlines()[-3].strip() in folder.log.read_text()
+    assert f"best config: {folder.best}" in searched.said
+    assert f"page: {folder.page}" in searched.said
+    assert not [path for path in folder.folder.rglob("*") if path.name.startswith(files.HALF)]
+
+
+def test_findings_are_the_trials_results(searched):
+    found = findings_of(searched.folder)
+    assert found["complete"] is True
+    results = searched.folder.read_results()
+    assert [trial["trial"] for trial in found["trials"]] == sorted(results) == ["0", "1", "2"]
+    for trial in found["trials"]:
+        assert vars(results[trial["trial"]]) == trial
+        assert (trial["status"], trial["folds"]) == ("completed", SEARCHED)
+    assert found["trials"][0]["settings"] == {RATE: 0.02}  # as the config has it
+    assert found["start"] == {RATE: 0.02}
+
+
+def best_of(searched):
+    trials = findings_of(searched.folder)["trials"]
+    return min(trials, key=lambda trial: (trial["errors"], trial["trial"]))
+
+
+def test_best_config_is_ready_for_a_run(searched, digits):
+    best = best_of(searched)
+    text = searched.folder.best.read_text()
+    assert searched.saved.read_text() == text
+    tuned = Tuned(
+        train_data=files.digest(digits.train_images), seed=5, folds=FOLDS, untouched=1, trials=3
+    )
+    expected = loading.changed(config(), best["settings"])
+    expected = expected.model_copy(update={"tune": Tune(), "tuned": tuned})
+    assert loading.load(str(searched.folder.best)) == expected
+    lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("#")]
+    assert lines[0] == (
+        f"Found by kaggle-digits tune: trial {best['trial']} of 3, random search for the best "
+        "accuracy."
+    )
+    assert lines[1] == (
+        "On folds 1 to 2 of 3 (seed 5), 30 % of their rows and 100 % of the epochs: "
+        f"{best['accuracy']:.5f} ({best['errors']} of {best['rows']} wrong)."
+    )
+    assert lines[2] == "That figure is optimistic: this trial was picked because of it."
+    assert lines[3] == "PRACTICE DATA: these settings mean nothing."
+    assert lines[4] == "Changed by the search:"
+    changed = [f"  {RATE}: 0.02 -> {best['settings'][RATE]:.4g}"]
+    assert lines[5:] == (changed if best["settings"][RATE] != 0.02 else [])
+
+
+def test_no_trial_sees_an_untouched_row(searched, digits):
+    labels = digits.train_labels
+    split = folds.stratified(labels, FOLDS, 5)
+    rows, places = search.rows_of_search(labels, split, 1, 0.3, 5)
+    assert not np.isin(rows, split[-1]).any()
+    images = digits.train_images
+    seen = fit_spec.Inputs.of(images[rows], labels[rows], images[:0])
+    facts = [
+        json.loads(path.read_text())
+        for path in searched.folder.candidates.glob("*/fits/*/fit.json")
+    ]
+    assert len(facts) == 3 * SEARCHED
+    for each in (facts["identity"] for facts in facts):
+        assert each["inputs_key"] == seen.key
+        held_out = files.digest_json(places[each["fold"]].tolist())
+        assert each["heldout_rows"] == held_out
+
+
+def wrong_on_untouched(searched, digits, candidate):
+    """Which rows of the untouched fold a candidate predicts wrongly, from its fit's files."""
+    held_out = folds.stratified(digits.train_labels, FOLDS, 5)[-1]
+    digest = files.digest_json(loading.without_tuning(candidate).model_dump(mode="json"))
+    folder = searched.folder.checked(digest)
+    assert folder.finished_fits() == [f"cnn-fold{FOLDS}"]
+    predicted = folder.read_fit_arrays("cnn", FOLDS - 1)["heldout"]
+    identity = folder.read_fit("cnn", FOLDS - 1)["identity"]
+    assert identity["heldout_rows"] == files.digest_json(held_out.tolist())
+    every = fit_spec.Inputs.of(digits.train_images, digits.train_labels, digits.train_images[:0])
+    assert identity["inputs_key"] == every.key
+    return predicted.argmax(axis=1) != digits.train_labels[held_out]
+
+
+def assert_compared(check, start, best):
+    only_start, only_best = int((start & ~best).sum()), int((best & ~start).sum())
+    assert check["folds"] == [FOLDS]
+    for name, wrong in (("start", start), ("best", best)):
+        assert (check[name]["rows"], check[name]["errors"]) == (len(wrong), wrong.sum())
+        assert check[name]["accuracy"] == pytest.approx(1 - wrong.mean())
+        low, high = check[name]["interval"]
+        assert low < check[name]["accuracy"] < high
+        assert check[name]["seconds_per_fit"] > 0
+    assert (check["only_start_wrong"], check["only_best_wrong"]) == (only_start, only_best)
+    count, fewer = only_start + only_best, min(only_start, only_best)
+    tail = sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count
+    assert check["p_value"] == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_check_is_made_on_the_untouched_fold(searched, digits):
+    found, best = findings_of(searched.folder), best_of(searched)
+    wrong = wrong_on_untouched(searched, digits, loading.changed(config(), best["settings"]))
+    assert_compared(found["check"], wrong_on_untouched(searched, digits, config()), wrong)
+    other = config(train=SETTINGS["train"] | {"epochs": 1})  # with the search's seed
+    theirs = wrong_on_untouched(searched, digits, other)
+    assert_compared(found["against"]["other"], theirs, wrong)
+    assert f"check of other on untouched folds: {theirs.sum()} of {len(theirs)} rows" in (
+        searched.said
+    )
+
+
+def test_run_says_that_its_figure_is_optimistic(searched, digits, cache, tmp_path, monkeypatch):
+    for name in OF_THIS_MACHINE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    tuned = loading.load(str(searched.saved), ["train.epochs=1"])
+    request = pipeline.Request(tuned, "best", None, tmp_path / "run", tmp_path, cache)
+    pipeline.run(request, Reporter(console), Stop())
+    said = console.file.getvalue()
+    assert re.search(r"OPTIMISTIC\W+a search chose these settings by the same rows", said)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    untouched = folds.stratified(digits.train_labels, FOLDS, 5)[-1]
+    oof = files.read_arrays(tmp_path / "run" / "predictions.npz")["oof"][untouched]
+    wrong = int((oof.argmax(axis=1) != digits.train_labels[untouched]).sum())
+    assert metrics["optimistic"] is True
+    assert (metrics["untouched"]["errors"], metrics["untouched"]["rows"]) == (wrong, len(untouched))
+    assert re.search(
+        rf"on rows the search left untouched.*\({wrong} of {len(untouched)} wrong", said
+    )
+
+
+# The rows of a search
+
+
+def test_rows_of_a_search_are_a_share_of_each_class_and_fold():
+    labels = np.repeat(np.arange(10), 24)  # 24 of each class: 8 in each of three folds
+    split = [np.flatnonzero(np.arange(240) % 3 == fold) for fold in range(3)]
+    rows, places = search.rows_of_search(labels, split, 1, 0.26, 5)
+    assert len(rows) == 2 * 10 * 2  # 2.08 of 8
+    assert np.array_equal(rows, np.unique(rows))
+    for heldout, fold in zip(places, split, strict=False):
+        assert np.isin(rows[heldout], fold).all()
+        assert np.bincount(labels[rows[heldout]]).tolist() == [2] * 10
+    assert np.array_equal(np.sort(np.concatenate(places)), np.arange(40))
+    again, _ = search.rows_of_search(labels, split, 1, 0.26, 5)
+    other, _ = search.rows_of_search(labels, split, 1, 0.26, 6)
+    assert np.array_equal(again, rows)
+    assert not np.array_equal(other, rows)
+
+
+def test_rows_of_a_search_are_one_of_each_class_at_least_and_all_at_most():
+    labels = np.repeat(np.arange(10), 24)
+    split = [np.flatnonzero(np.arange(240) % 3 == fold) for fold in range(3)]
+    few, _ = search.rows_of_search(labels, split, 2, 0.001, 5)
+    assert np.bincount(labels[few]).tolist() == [1] * 10
+    every, places = search.rows_of_search(labels, split, 0, 1.0, 5)
+    assert np.array_equal(every, np.arange(240))
+    assert all(np.array_equal(*two) for two in zip(places, split, strict=True))
+
+
+# Searches whose nets the test knows
+
+
+class Training(FakeTraining):
+    """The nearer the rate is to 0.05, the fewer rows are wrong; it has a clock of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.wrong = {}  # fold -> how many more
+
+    def true_of(self, spec):
+        away = abs(math.log10(spec.settings.train.learning_rate / 0.05))
+        wrong = round((0.1 + 0.3 * away) * len(spec.heldout_rows)) + self.wrong.get(spec.fold, 0)
+        return np.where(np.arange(len(spec.heldout_rows)) < wrong, 0.1, 0.9)
+
+    def train_fit(self, spec, inputs, cache, listener, state, keep, stop):
+        def keep_and_wait(state):
+            self.now += state.history[-1]["seconds"]
+            keep(state)
+
+        return super().train_fit(spec, inputs, cache, listener, state, keep_and_wait, stop)
+
+
+@pytest.fixture
+def training(monkeypatch, tmp_path):
+    fake = Training()
+    monkeypatch.setattr(fits, "train_fit", lambda *args, **kw: fake.train_fit(*args, **kw))
+    monkeypatch.setattr(fits, "finish_fit", lambda *args: fake.finish_fit(*args))
+    monkeypatch.setattr(bank, "fill", lambda *args, **options: 0)
+    monkeypatch.setattr(search_page, "write_page", lambda findings, title, path: None)
+    monkeypatch.setattr(tensorboard, "write_log", lambda findings, folder: None)
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    for name in OF_THIS_MACHINE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+@pytest.fixture
+def run_one(training, cache, tmp_path):
+    return lambda path=tmp_path, **wishes: run_search(cache, path, **wishes)
+
+
+def test_repeated_search_trains_nothing(run_one, training):
+    folder, said = run_one()
+    assert len(training.begun) == 3 * SEARCHED + 2
+    before, best = findings_of(folder), folder.best.read_bytes()
+    training.begun.clear()
+    folder, said = run_one()
+    assert training.begun == []
+    assert "reused: 3 trials, ended earlier" in said
+    after = findings_of(folder)
+    assert (after["trials"], after["check"]) == (before["trials"], before["check"])
+    assert after["complete"] is True
+    assert folder.best.read_bytes() == best
+
+
+@pytest.mark.parametrize("oracle", ["random", "bayesian", "hyperband", "grid"])
+def test_more_trials_go_on_with_a_complete_search(run_one, training, tmp_path, oracle):
+    tune = {"oracle": oracle, "initial": 4}
+    if oracle == "grid":
+        tune["space"] = {RATE: {"choices": [0.01, 0.02, 0.03, 0.04, 0.05]}}
+    whole, _ = run_one(tmp_path / "whole", of=config(tune), trials=5)
+    assert len(trials_of(whole)) == 5
+    training.begun.clear()
+    run_one(of=config(tune), trials=3)
+    more, said = run_one(of=config(tune), trials=5)
+    assert "reused: 3 trials" in said
+    assert trials_of(more) == trials_of(whole)
+    assert len(training.begun) == len(list(more.folder.glob("c*/*/fits/*/fit.json")))  # each once
+
+
+def test_hyperband_adds_folds_to_what_is_there(run_one, training):
+    tune = {"oracle": "hyperband"}
+    folder, _ = run_one(of=config(tune, folds={"count": 5}), trials=7)
+    trials = findings_of(folder)["trials"]
+    assert [trial["folds_planned"] for trial in trials] == [1, 1, 1, 1, 2, 2, 4]
+    assert [trial["folds"] for trial in trials] == [1, 1, 1, 1, 2, 2, 4]
+    assert len({trial["candidate"] for trial in trials}) == 4
+    assert len(training.begun) == 4 + 2 + 2 + 2  # new folds by round, then the check
+    best = loading.load(str(folder.best))
+    assert best.train.learning_rate == trials[-1]["settings"][RATE]
+
+
+def test_kill_anywhere_loses_nothing(run_one, training, tmp_path):
+    whole, _ = run_one(tmp_path / "whole")
+    steps = 0
+
+    def count(spec, epoch):
+        nonlocal steps
+        steps += 1
+
+    class KilledError(BaseException):
+        pass
+
+    def kill_at(number):
+        def at_epoch(spec, epoch):
+            nonlocal steps
+            steps += 1
+            if steps == number:
+                raise KilledError
+
+        return at_epoch
+
+    # A fit has 4 steps: the trials' take 24, those of the check 8.
+    for number in (1, 6, 15, 20, 26, 31):
+        steps = 0
+        training.at_epoch = kill_at(number)
+        with pytest.raises(KilledError):
+            run_one(tmp_path / str(number))
+        training.at_epoch = count
+        folder, _ = run_one(tmp_path / str(number))
+        # Once more is only trained what was not kept yet.
+        assert steps <= 32 + 1
+        assert trials_of(folder) == trials_of(whole)
+        for name in ("check", "complete"):
+            assert findings_of(folder)[name] == findings_of(whole)[name]
+        assert folder.best.read_bytes() == whole.best.read_bytes()
+
+
+def test_log_loss_is_made_low(run_one):
+    folder, _ = run_one(of=config({"objective": "log_loss", "trials": 4}))
+    trials = findings_of(folder)["trials"]
+    assert all(trial["objective"] == trial["log_loss"] for trial in trials)
+    lowest = min(trials, key=lambda trial: trial["log_loss"])
+    assert loading.load(str(folder.best)).train.learning_rate == lowest["settings"][RATE]
+    assert f"log loss {lowest['log_loss']:.5f}" in folder.best.read_text().splitlines()[1]
+
+
+def test_grid_tries_all_combinations(run_one):
+    space = {
+        RATE: {"choices": [0.01, 0.02]},
+        "train.optimizer": {"choices": ["adamw", "sgd"]},
+        "train.momentum": {"choices": [0.8, 0.9], "when": {"train.optimizer": "sgd"}},
+    }
+    folder, said = run_one(of=config({"oracle": "grid", "trials": None, "space": space}))
+    assert "search: grid, all combinations" in said
+    settings = [trial["settings"] for trial in findings_of(folder)["trials"]]
+    assert len(settings) == 2 * (1 + 2)
+    assert len({json.dumps(each, sort_keys=True) for each in settings}) == 6
+    assert settings[0] == {RATE: 0.02, "train.optimizer": "adamw"}
+    assert sum("train.momentum" in each for each in settings) == 4
+
+
+def test_nothing_untouched_means_no_check(run_one, training):
+    folder, _ = run_one(of=config({"untouched": 0}))
+    assert findings_of(folder)["check"] is None
+    assert len(training.begun) == 3 * FOLDS
+    assert loading.load(str(folder.best)).tuned.untouched == 0
+
+
+# Bounds and failures
+
+
+def test_all_trials_out_of_bounds(run_one, training):
+    with pytest.raises(UserError, match=r"no trial has come to its end .*--max-parameters 9") as e:
+        run_one(parameters=9)
+    assert "with another tune.space and --out" in str(e.value)
+    assert training.begun == []
+
+
+def test_failed_trials_are_kept_apart(run_one, training, tmp_path):
+    training.losses = {(1, attempt): math.nan for attempt in (1, 2)}
+    with pytest.raises(UserError, match=r"the first: cnn fold 2 is sick: the loss was nan"):
+        run_one()
+    found = findings_of(SearchFolder(tmp_path / "search"))
+    assert [trial["status"] for trial in found["trials"]] == ["failed"] * 3
+    assert found["complete"] is True
+    assert not (tmp_path / "search" / "best.yaml").exists()
+
+
+def test_seconds_bound_the_trials_and_not_the_check(run_one, training):
+    # On all rows a fit takes longer than on a share of them.
+    training.at_epoch = lambda spec, epoch: training.seconds.__setitem__(
+        slice(None), [30.0, 30.0] if spec.fold == SEARCHED else [1.0, 1.0]
+    )
+    folder, _ = run_one(seconds_per_fit=10.0)
+    found = findings_of(folder)
+    assert [trial["status"] for trial in found["trials"]] == ["completed"] * 3
+    assert found["check"]["start"]["rows"] > 0
+
+
+def test_check_that_cannot_be_made_is_told_of(run_one, training):
+    training.losses = {(SEARCHED, attempt): math.nan for attempt in (1, 2)}
+    folder, said = run_one()
+    assert f"cnn fold {FOLDS} is sick: the loss was nan" in said
+    assert findings_of(folder)["check"] is None
+    assert folder.best.is_file()
+
+
+# Time limits and signals
+
+
+def test_time_limit_leaves_time_for_the_check(run_one, training):
+    training.seconds = [10.0, 10.0]  # 15 images/s; a check on 930 rows is thought to take longer
+    folder, said = run_one(stop=Stop(170.0))  # so half of it is kept free for the check
+    assert "time limit of 2 min 50 s: ended after " in said
+    assert "repeat the command to go on" in said
+    assert training.now < 170
+    found = findings_of(folder)
+    assert found["complete"] is False
+    statuses = [(trial["status"], trial["folds"]) for trial in found["trials"]]
+    assert statuses == [("completed", 2), ("completed", 2), ("running", 0)]
+    assert folder.best.is_file()
+    assert found["check"]["best"]["rows"] > 0
+
+    training.begun.clear()
+    folder, _ = run_one()
+    assert findings_of(folder)["complete"] is True
+    assert training.begun[0] == ("cnn fold 1", 1)  # its first epoch was kept
+    whole, _ = run_one(folder.folder.parent / "whole")
+    assert trials_of(folder) == trials_of(whole)
+    assert findings_of(folder)["check"] == findings_of(whole)["check"]
+
+
+def test_time_limit_before_the_first_trial_is_over(run_one, training, tmp_path):
+    training.seconds = [10.0, 10.0]
+    with pytest.raises(UserError, match=r"no trial has come to its end yet; repeat the command"):
+        run_one(stop=Stop(20.0))
+    folder = SearchFolder(tmp_path / "search")
+    assert findings_of(folder)["complete"] is False
+    assert not folder.best.exists()
+    run_one()
+    assert findings_of(folder)["complete"] is True
+
+
+def test_signal_ends_a_search_with_all_that_it_has_found(run_one, training, tmp_path):
+    stop = Stop()
+
+    def interrupt(spec, epoch):
+        if len(training.begun) == 4:
+            stop.signal = 2
+
+    training.at_epoch = interrupt
+    with pytest.raises(Stopped):
+        run_one(stop=stop)
+    folder = SearchFolder(tmp_path / "search")
+    found = findings_of(folder)
+    assert found["complete"] is False
+    assert [trial["status"] for trial in found["trials"]] == ["completed", "running"]
+    assert folder.best.is_file()
+
+
+# Whose search it is
+
+
+CHANGES = {
+    "the space": (
+        {"tune": {"space": {RATE: {"low": 2e-3, "high": 9e-2, "sampling": "log"}}}},
+        rf"another tune\.space\.{RATE}\.high: 0\.08 there, 0\.09 here; give another --out",
+    ),
+    "one more setting": (
+        {"tune": {"space": TUNE["space"] | {"model.dropout": {"low": 0.1, "high": 0.5}}}},
+        r"another tune\.space\.model\.dropout\.low: None there, 0\.1 here",
+    ),
+    "the race": ({"tune": {"race": 0.1}}, r"another tune\.race: 0\.0 there, 0\.1 here"),
+    "a setting": (
+        {"train": SETTINGS["train"] | {"batch_size": 64}},
+        r"another train\.batch_size: 32 there, 64 here",
+    ),
+    "the seed": ({"seed": 6}, r"another seed: 5 there, 6 here"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_search_of_another_config_is_refused(run_one, tmp_path, case):
+    changes, message = CHANGES[case]
+    folder, _ = run_one()
+    kept = folder.findings.read_bytes()
+    with pytest.raises(UserError, match=message) as caught:
+        run_one(of=config(**changes))
+    assert str(folder.folder) in str(caught.value)
+    assert folder.findings.read_bytes() == kept
+
+
+def test_search_of_other_data_is_refused(run_one, tmp_path):
+    run_one()
+    train, test = sources.practice_csv()
+    (tmp_path / "data").mkdir()
+    # One row less.
+    (tmp_path / "data" / "train.csv").write_bytes(train[: train.rstrip().rindex(b"\n") + 1])
+    (tmp_path / "data" / "test.csv").write_bytes(test)
+    with pytest.raises(UserError, match=r"begun with another data\.train\.csv; give another"):
+        run_one(data=str(tmp_path / "data"))
+
+
+def test_search_of_other_package_versions_is_refused(run_one):
+    folder, _ = run_one()
+    identity = json.loads(folder.identity.read_text())
+    identity["packages"]["keras"] = "0.0.1"
+    folder.identity.write_text(json.dumps(identity))
+    message = r"begun with keras 0\.0\.1, here is .*--allow-changed-versions"
+    with pytest.raises(UserError, match=message):
+        run_one()
+    run_one(allow_changed_versions=True, trials=4)
+    assert len(findings_of(folder)["trials"]) == 4
+
+
+def test_number_of_trials_and_place_of_the_data_are_no_other_search(run_one, tmp_path):
+    train, test = sources.practice_csv()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_bytes(train)
+    (tmp_path / "data" / "test.csv").write_bytes(test)
+    run_one()
+    folder, _ = run_one(of=config({"trials": 4}), data=str(tmp_path / "data"))
+    assert len(findings_of(folder)["trials"]) == 4
+
+
+def test_folder_is_chosen(run_one, training, tmp_path):
+    first, _ = run_one(out=None)
+    assert first.folder == tmp_path / "tune-tiny-1"
+    training.seconds = [10.0, 10.0]
+    second, _ = run_one(out=None, stop=Stop(200.0))  # the first one is complete
+    assert second.folder == tmp_path / "tune-tiny-2"
+    third, _ = run_one(out=None, of=config({"race": 0.1}), stop=Stop(200.0))
+    assert third.folder == tmp_path / "tune-tiny-3"
+    (tmp_path / "tune-tiny-4").mkdir()
+    (tmp_path / "tune-tiny-4" / "diary.txt").write_text("mine")
+    again, _ = run_one(out=None)
+    assert again.folder == second.folder
+    assert findings_of(again)["complete"] is True
+    fresh, _ = run_one(out=None)
+    assert fresh.folder == tmp_path / "tune-tiny-5"
+
+
+@pytest.mark.parametrize("name", ["notes", "run"])
+def test_folder_with_other_files_is_refused(run_one, tmp_path, name):
+    folder = tmp_path / "search"
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    with pytest.raises(UserError, match=r"expected a new or empty folder, .*found other files"):
+        run_one()
+    assert [path.name for path in folder.iterdir()] == [name]
+    with pytest.raises(UserError, match=r"notes: expected a folder, found a file|run: expected"):
+        run_one(out=folder / name)
+
+
+def test_a_second_process_is_refused(run_one, tmp_path):
+    with (
+        SearchFolder(tmp_path / "search").locked(),
+        pytest.raises(UserError, match="is at work in this folder"),
+    ):
+        run_one()
+
+
+def test_save_replaces_only_what_a_search_has_saved(run_one, tmp_path, training):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("train: {epochs: 3}\n")
+    for path in (mine, tmp_path):
+        with pytest.raises(UserError, match=r"--save .*: expected a new file, or one that a"):
+            run_one(save=path)
+    assert training.begun == []
+    assert mine.read_text() == "train: {epochs: 3}\n"
+    saved = tmp_path / "saved.yaml"
+    run_one(save=saved)
+    before = saved.read_text()
+    folder, _ = run_one(save=saved, trials=6)
+    assert saved.read_text() == folder.best.read_text() != before
+    assert yaml.safe_load(before)["tuned"]["trials"] == 3
+
+
+def test_worker_without_its_chiefs_folder_is_refused(run_one, monkeypatch, tmp_path):
+    class Asked:
+        """A tuner whose chief answers."""
+
+        def __init__(self, oracle, folder, judge, cluster, watch):
+            assert cluster.tuner == "worker1"
+
+        def search(self, check):
+            check()
+
+    monkeypatch.setattr(oracles, "Tuner", Asked)
+    monkeypatch.setattr(
+        chief_worker, "from_environment", lambda: chief_worker.Cluster("worker1", "127.0.0.1", 1)
+    )
+    with pytest.raises(UserError, match=r"expected the chief's search folder, found none; give"):
+        run_one()
+    assert not (tmp_path / "search").exists()
+
+
+def test_worker_of_another_config_is_refused(run_one, monkeypatch, training):
+    folder, _ = run_one()
+    training.begun.clear()
+
+    class Asked:
+        def __init__(self, oracle, folder, judge, cluster, watch):
+            self.judge = judge
+
+        def search(self, check):
+            check()
+            self.judge("3", {RATE: 0.03})
+
+    monkeypatch.setattr(oracles, "Tuner", Asked)
+    monkeypatch.setattr(
+        chief_worker, "from_environment", lambda: chief_worker.Cluster("worker1", "127.0.0.1", 1)
+    )
+    with pytest.raises(UserError, match=r"another seed: 5 there, 6 here"):
+        run_one(of=config(seed=6))
+    assert training.begun == []
+    run_one()
+    assert training.begun == [("cnn fold 1", 0), ("cnn fold 2", 0)]
+    assert folder.read_results()["3"].status == "completed"
+
+
+# The command line
+
+
+COMMAND = """
+import json, sys
+from kaggle_digits.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+BACKENDS = {"keras", "tensorflow", "jax", "torch", "keras_tuner", "grpc"}
+
+
+@pytest.fixture
+def start(tmp_path, process_env):
+    """Run a command in an empty folder; return (status, output, error lines, loaded packages)."""
+
+    def start(*arguments, **variables):
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *arguments],
+            env=process_env | {"KAGGLE_DIGITS_CACHE": str(tmp_path / "cache")} | variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        *output, loaded = done.stdout.splitlines()
+        return done.returncode, output, done.stderr.splitlines(), set(json.loads(loaded))
+
+    return start
+
+
+def test_help_is_light(start):
+    status, output, errors, loaded = start("tune", "--help")
+    assert (status, errors) == (0, [])
+    text = "\n".join(output)
+    for word in ("--trials", "--time-limit", "--max-seconds-per-fit", "--save", "--against"):
+        assert word in text
+    assert not loaded & (BACKENDS | {"numpy"})
+
+
+REFUSED = {
+    "unknown key": (
+        "{train.epoch: {low: 1, high: 3}}",
+        "tune.space.train.epoch",
+    ),
+    "empty range": (
+        "{train.epochs: {low: 3, high: 3}}",
+        "tune.space.train.epochs: expected low below high, found the empty range 3 to 3",
+    ),
+    "a type that does not fit": (
+        "{train.batch_size: {low: 16.5, high: 32}}",
+        "tune.space.train.batch_size: does not fit",
+    ),
+    "contradicting conditions": (
+        "{train.optimizer: {choices: [adamw, sgd]}, "
+        "train.momentum: {low: 0.1, high: 0.9, when: {train.optimizer: lion}}}",
+        "tune.space.train.momentum.when.train.optimizer: expected one of",
+    ),
+    "what all trials share": (
+        "{folds.count: {low: 3, high: 5}}",
+        "tune.space.folds.count: expected a setting that a trial may change",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_space_is_refused_in_one_line_before_a_backend_starts(start, tmp_path, case):
+    given, message = REFUSED[case]
+    (tmp_path / "mine.yaml").write_text(f"tune: {{space: {given}}}\n")
+    status, _, errors, loaded = start("tune", "--config", "mine.yaml")
+    assert (status, len(errors)) == (2, 1), errors
+    assert errors[0].startswith("kaggle-digits: ")
+    assert message in errors[0]
+    assert not loaded & BACKENDS
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_half_a_cluster_is_refused_in_one_line(start, tmp_path):
+    status, _, errors, loaded = start("tune", KERASTUNER_ORACLE_IP="127.0.0.1")
+    assert (status, len(errors)) == (2, 1)
+    assert "KERASTUNER_ORACLE_PORT: expected a value, found none" in errors[0]
+    assert not loaded & BACKENDS

@@ -1,0 +1,736 @@
+"""Candidates of a search, judged fold by fold."""
+
+import io
+import math
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from kaggle_digits.augmentation import bank
+from kaggle_digits.config import loading
+from kaggle_digits.data import digits_csv, folds, sources
+from kaggle_digits.errors import UserError
+from kaggle_digits.results.search_records import Findings, UnfitError
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.training import backend, fit_spec
+from kaggle_digits.training import fit as fits
+from kaggle_digits.tuning.search_folder import SearchFolder
+from kaggle_digits.tuning.trial import FoldTrainer, Judge, Limits, OutOfTime, shortened
+
+RATE = "train.learning_rate"
+SETTINGS = {
+    "seed": 5,
+    "folds": {"count": 4},
+    "augment": {"variants": 2, "elastic": {"p": 0}},
+    # 3 * 3 * 4 weights and 4 * 4 of batch norm, then 7 * 7 * 4 * 10 + 10 in the head; the
+    # convolution has 14 * 14 places.
+    "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
+    "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.02, "warmup_epochs": 0.5},
+}
+PARAMETERS = 36 + 16 + 1970
+FLOPS = 2 * (14 * 14 * 36 + 1960)
+UNLIMITED = Limits()
+
+
+def config(**changes):
+    return loading.from_values(SETTINGS | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_backend():
+    backend.configure(2)
+
+
+class Work:
+    """A judge with all that it needs, as a search makes it."""
+
+    def __init__(self, path, inputs, split, of=None, limits=UNLIMITED, cache=None):
+        self.folder = SearchFolder(path / "search")
+        self.config = of or config()
+        self.inputs, self.split = inputs, split
+        self.stop = Stop(1e9)
+        self.late = False
+        self.watch = lambda doing: None
+        self.told = []  # the results of all trials, each time that something changed
+        self.console = Console(file=io.StringIO(), soft_wrap=True)
+        reporter = Reporter(self.console)
+        trainer = FoldTrainer(
+            inputs,
+            split,
+            Cache(cache or path / "cache"),
+            limits,
+            self.stop,
+            lambda: math.inf if self.late else 0.0,
+            reporter,
+            lambda doing: self.watch(doing),
+            allow_changed=False,
+        )
+        self.judge = Judge(
+            self.folder,
+            self.config,
+            trainer,
+            limits,
+            self.findings,
+            lambda: self.told.append(self.folder.read_results()),
+            reporter,
+        ).judge
+
+    def findings(self):
+        results = self.folder.read_results()
+        trials = tuple(results[trial] for trial in sorted(results, key=int))
+        return Findings(self.config.tune.objective, (RATE,), {RATE: 0.02}, trials)
+
+    def said(self):
+        return self.console.file.getvalue()
+
+    def fits_of(self, result):
+        return self.folder.candidate(result.candidate)
+
+    def recomputed(self, result):
+        """(errors, mean loss) of a trial from its fits' files."""
+        wrong, losses = [], []
+        for fold in range(result.folds):
+            predicted = self.fits_of(result).read_fit_arrays("cnn", fold)["heldout"]
+            labels = self.inputs.train_labels[self.split[fold]]
+            wrong.extend(predicted.argmax(axis=1) != labels)
+            losses.extend(
+                -math.log(row[label]) for row, label in zip(predicted, labels, strict=True)
+            )
+        return sum(wrong), sum(losses) / len(losses)
+
+
+# Nets that are really trained
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Make work on rows of the practice set, all of it with one cache."""
+    digits = digits_csv.load(sources.Source("practice set", practice=True))
+    images, labels = digits.train_images[:400], digits.train_labels[:400]
+    inputs = fit_spec.Inputs.of(images, labels, images[:0])
+    split = folds.stratified(labels, 4, 5)
+    cache = tmp_path_factory.mktemp("cache")
+    return lambda path, **more: Work(path, inputs, split, cache=cache, **more)
+
+
+@pytest.fixture(scope="module")
+def promoted(real, tmp_path_factory):
+    """A trial of one fold, and one of the same candidate with two."""
+    work = real(tmp_path_factory.mktemp("promoted"))
+    first = work.judge("0", {RATE: 0.02}, 1)
+    written = [path.stat().st_mtime_ns for path in work.folder.folder.rglob("fit.json")]
+    second = work.judge("1", {RATE: 0.02}, 2)
+    return SimpleNamespace(work=work, first=first, second=second, written=written)
+
+
+def test_figures_are_those_of_the_fits(promoted):
+    for result, count in ((promoted.first, 1), (promoted.second, 2)):
+        errors, loss = promoted.work.recomputed(result)
+        rows = sum(len(heldout) for heldout in promoted.work.split[:count])
+        assert (result.status, result.reason, result.folds) == ("completed", None, count)
+        assert (result.rows, result.errors) == (rows, errors)
+        assert result.accuracy == result.objective == pytest.approx(1 - errors / rows)
+        assert result.log_loss == pytest.approx(loss)
+    assert promoted.first.candidate == promoted.second.candidate
+
+
+def test_costs_are_those_of_the_fits(promoted):
+    result, folder = promoted.second, promoted.work.fits_of(promoted.second)
+    facts = [folder.read_fit("cnn", fold) for fold in (0, 1)]
+    training = [each["seconds"]["train"] for each in facts]
+    assert (result.parameters, result.flops) == (PARAMETERS, FLOPS)
+    assert result.seconds_per_fit == pytest.approx(sum(training) / 2)
+    predicting = sum(each["seconds"]["predict"] for each in facts)
+    assert result.seconds == pytest.approx(sum(training) + predicting)
+    # Of 300 rows 9 steps of 32 images in each of 2 epochs.
+    assert [each["train_images"] for each in facts] == [576, 576]
+    assert result.images_per_second == pytest.approx(2 * 576 / sum(training))
+    assert result.peak_memory_bytes == max(each["peak_memory_bytes"] for each in facts)
+    assert result.peak_memory_bytes > 50e6  # a backend takes more
+
+
+def test_promoted_candidate_trains_only_the_new_fold(promoted):
+    folder = promoted.work.fits_of(promoted.second)
+    assert folder.finished_fits() == ["cnn-fold1", "cnn-fold2"]
+    assert promoted.written == [(folder.fits / "cnn-fold1" / "fit.json").stat().st_mtime_ns]
+    assert promoted.work.folder.read_results() == {"0": promoted.first, "1": promoted.second}
+
+
+def test_results_are_written_after_each_fold(promoted):
+    stood = [
+        [(trial, each.status, each.folds, each.folds_planned) for trial, each in told.items()][-1]
+        for told in promoted.work.told
+    ]
+    assert stood == [
+        ("0", "running", 0, 1),
+        ("0", "completed", 1, 1),
+        ("1", "running", 0, 2),
+        ("1", "running", 1, 2),
+        ("1", "completed", 2, 2),
+    ]
+
+
+def test_rows_tell_what_became_of_each(promoted):
+    work, result = promoted.work, promoted.second
+    found = work.folder.read_rows(result.candidate, pytest.fail)
+    held = np.sort(np.concatenate(work.split[:2]))
+    np.testing.assert_array_equal(found["rows"], held)
+    np.testing.assert_array_equal(found["fold"], np.isin(held, work.split[1]))
+    for fold in (0, 1):
+        predicted = work.fits_of(result).read_fit_arrays("cnn", fold)["heldout"]
+        wrong = predicted.argmax(axis=1) != work.inputs.train_labels[work.split[fold]]
+        np.testing.assert_array_equal(found["wrong"][found["fold"] == fold], wrong)
+    assert found["loss"].mean() == pytest.approx(result.log_loss)
+
+
+def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tmp_path):
+    work = real(tmp_path)
+
+    def watch(doing):
+        work.late = doing == "cnn fold 1, epoch 1.4/2"  # of 9 steps an epoch the fourth
+
+    work.watch = watch
+    with pytest.raises(OutOfTime):
+        work.judge("0", {RATE: 0.02}, 1)
+    [unfinished] = work.told[-1].values()
+    assert (unfinished.status, unfinished.folds) == ("running", 0)
+    folder = work.fits_of(unfinished)
+    assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == 1
+    assert folder.finished_fits() == []
+
+    again = real(tmp_path)
+    result = again.judge("0", {RATE: 0.02}, 1)
+    assert "cnn fold 1 goes on after epoch 1" in again.said()
+    times = ("seconds_per_fit", "seconds", "images_per_second", "peak_memory_bytes")
+    assert replace(result, **{name: getattr(promoted.first, name) for name in times}) == (
+        promoted.first
+    )
+    undisturbed = promoted.work.fits_of(promoted.first)
+    cut_off, whole = (each.read_fit_arrays("cnn", 0)["heldout"] for each in (folder, undisturbed))
+    np.testing.assert_array_equal(cut_off, whole)
+
+
+def test_net_that_diverges_is_a_failed_trial(real, tmp_path):
+    work = real(tmp_path, of=config(train=SETTINGS["train"] | {"optimizer": "sgd"}))
+    with pytest.raises(UnfitError, match="cnn fold 1 is sick: the loss was ") as caught:
+        work.judge("0", {RATE: 1e38}, 2)
+    assert caught.value.status == "failed"
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.reason) == ("failed", str(caught.value))
+    assert (result.folds, result.objective, result.parameters) == (0, None, PARAMETERS)
+    assert len(work.fits_of(result).read_sick("cnn", 0)) == fits.ATTEMPTS
+
+
+# Nets whose predictions the test knows
+
+
+ROWS = 200
+LABELS = np.tile(np.arange(10, dtype=np.uint8), ROWS // 10)
+SPLIT = [np.arange(first, first + 50) for first in range(0, ROWS, 50)]
+RIGHT, LESS_SURE, WRONG = 0.9, 0.6, 0.1  # probabilities of the true class
+
+
+class FakeNet:
+    def save(self, path):
+        path.write_bytes(b"a net")
+
+
+class FakeTraining:
+    """In the place of training: each epoch takes its seconds, each fit has its predictions.
+
+    The contract is that of `train.train`: an epoch is kept before anybody can stop.
+    """
+
+    def __init__(self):
+        self.true = {}  # (rate, fold) -> probabilities of the true class, (50,); else RIGHT
+        self.losses = {}  # (fold, attempt) -> loss
+        self.seconds = [1.0, 1.0]  # by epoch
+        self.begun = []  # (fit, epochs that it goes on from)
+        self.at_epoch = lambda spec, epoch: None
+
+    def true_of(self, spec):
+        found = self.true.get((spec.settings.train.learning_rate, spec.fold))
+        return [RIGHT] * len(spec.heldout_rows) if found is None else found
+
+    def train_fit(self, spec, inputs, cache, listener, state, keep, stop):
+        history = list(state.history) if state else []
+        self.begun.append((spec.name, len(history)))
+        loss = self.losses.get((spec.fold, spec.attempt), 0.5)
+        for epoch in range(len(history), spec.settings.train.epochs):
+            listener(epoch + 0.5, None)
+            self.at_epoch(spec, epoch + 0.5)
+            if stop(epoch + 0.5):
+                break
+            history.append(
+                {"epoch": epoch + 1, "loss": loss, "accuracy": 0.9, "seconds": self.seconds[epoch]}
+            )
+            if not math.isfinite(loss):
+                break
+            keep(SimpleNamespace(epochs=epoch + 1, arrays=[np.zeros(3)], history=list(history)))
+            self.at_epoch(spec, epoch + 1.0)
+            if stop(epoch + 1.0):
+                break
+        return SimpleNamespace(
+            history=history,
+            steps=5 * len(history),
+            complete=len(history) == spec.settings.train.epochs and math.isfinite(loss),
+        )
+
+    def finish_fit(self, spec, inputs, trained):
+        place = np.arange(len(spec.heldout_rows))
+        labels = inputs.train_labels[list(spec.heldout_rows)]
+        true = np.array(self.true_of(spec), np.float32)
+        heldout = np.zeros((len(place), 10), np.float32)
+        heldout[place, labels] = true
+        heldout[place, (labels + 1) % 10] = 1 - true
+        return fits.FitResult(
+            model=FakeNet(),
+            heldout=heldout,
+            test=np.zeros((0, 10), np.float32),
+            history=trained.history,
+            train_seconds=sum(entry["seconds"] for entry in trained.history),
+            predict_seconds=0.25,
+            train_images=300,
+        )
+
+
+def true_of(count, kind):
+    """A fold's probabilities: `count` rows are as told, all others right."""
+    return np.where(np.arange(50) < count, kind, RIGHT)
+
+
+@pytest.fixture
+def training(monkeypatch):
+    fake = FakeTraining()
+    monkeypatch.setattr(fits, "train_fit", fake.train_fit)
+    monkeypatch.setattr(fits, "finish_fit", fake.finish_fit)
+    monkeypatch.setattr(bank, "fill", lambda *args, **options: 0)
+    return fake
+
+
+@pytest.fixture
+def make_work(tmp_path, training):
+    images = np.zeros((ROWS, 28, 28), np.uint8)
+    inputs = fit_spec.Inputs.of(images, LABELS, images[:0])
+    return lambda **more: Work(tmp_path, inputs, SPLIT, **more)
+
+
+def test_figures_are_of_the_members_together(make_work, training):
+    half = {"train": {"learning_rate": 0.01}}
+    work = make_work(of=config(members={"a": {}, "b": half}))
+    # Row 0 and 1: the sure one of two outvotes the other. Row 2: both are wrong.
+    training.true = {
+        (0.02, 0): [0.1, 0.9, 0.1, *[0.9] * 47],
+        (0.01, 0): [0.6, 0.3, 0.2, *[0.9] * 47],
+    }
+    result = work.judge("0", {RATE: 0.02}, 1)
+    assert training.begun == [("a fold 1", 0), ("b fold 1", 0)]
+    assert (result.rows, result.errors) == (50, 2)
+    mean = [0.35, 0.6, 0.15, *[0.9] * 47]
+    assert result.log_loss == pytest.approx(-np.log(mean).mean())
+    assert (result.parameters, result.flops) == (2 * PARAMETERS, 2 * FLOPS)
+    assert (result.seconds_per_fit, result.seconds) == (2.0, 4.5)
+    assert result.images_per_second == 600 / 4.0
+
+
+# The race
+
+
+def raced(make_work, of, rival, candidate, training, rival_folds=4):
+    """Judge a rival, then a candidate, whose probabilities differ as told by fold."""
+    work = make_work(of=of)
+    training.true = {(0.02, fold): true for fold, true in rival.items()}
+    training.true |= {(0.01, fold): true for fold, true in candidate.items()}
+    best = work.judge("0", {RATE: 0.02}, rival_folds)
+    assert best.status == "completed"
+    result = work.judge("1", {RATE: 0.01}, 4)
+    assert work.folder.read_results() == {"0": best, "1": result}
+    return best, result
+
+
+@pytest.mark.parametrize(
+    ("more_mistakes", "level", "folds_done"),
+    [
+        # Rows that only the candidate gets wrong: luck has a chance of 1/2 each. The one that both
+        # get wrong does not count.
+        (4, 0.05, 4),  # 1/16
+        (5, 0.05, 1),  # 1/32
+        (5, 0.03, 4),
+        (6, 0.03, 1),  # 1/64
+        (50, 0.0, 4),
+    ],
+)
+def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done):
+    rival = {0: true_of(1, WRONG), 2: true_of(3, WRONG)}
+    candidate = {0: true_of(min(50, 1 + more_mistakes), WRONG)}
+    best, result = raced(make_work, config(tune={"race": level}), rival, candidate, training)
+    assert (best.errors, best.rows) == (4, 200)
+    assert result.folds == folds_done
+    assert ("cnn fold 2", 0) in training.begun[4:] or folds_done == 1
+    if folds_done == 4:
+        assert (result.status, result.reason) == ("completed", None)
+        assert result.objective == result.accuracy
+        return
+    assert result.status == "stopped early"
+    assert result.reason == (
+        f"after 1 of 4 folds significantly worse than trial 0 (p = {0.5**more_mistakes:.2g})"
+    )
+    # What it has, and what it is told for: the best's accuracy, less the difference on fold 1.
+    assert (result.rows, result.errors) == (50, 1 + more_mistakes)
+    assert result.accuracy == pytest.approx(1 - (1 + more_mistakes) / 50)
+    assert result.objective == pytest.approx(0.98 - more_mistakes / 50)
+
+
+@pytest.mark.parametrize(
+    ("less_sure", "level", "folds_done"),
+    [
+        # A share q of 50 rows has the same difference: z = q / sqrt(q (1 - q) / 49).
+        (2, 0.05, 4),  # 1.43
+        (3, 0.05, 1),  # 1.77
+        (3, 0.03, 4),
+        (4, 0.03, 1),  # 2.06
+    ],
+)
+def test_race_on_log_loss(make_work, training, less_sure, level, folds_done):
+    of = config(tune={"race": level, "objective": "log_loss"})
+    best, result = raced(make_work, of, {}, {0: true_of(less_sure, LESS_SURE)}, training)
+    assert best.objective == best.log_loss == pytest.approx(-math.log(RIGHT))
+    assert result.errors == 0
+    assert (result.folds, result.status) == (
+        folds_done,
+        "completed" if folds_done == 4 else "stopped early",
+    )
+    behind = less_sure / 50 * math.log(RIGHT / LESS_SURE)
+    if folds_done == 1:
+        assert result.log_loss == pytest.approx(best.log_loss + behind)
+        assert result.objective == pytest.approx(best.log_loss + behind)
+    else:
+        assert result.objective == result.log_loss == pytest.approx(best.log_loss + behind / 4)
+
+
+def test_race_counts_all_folds_so_far(make_work, training):
+    # 3 more mistakes a fold: 1/8, then 1/64.
+    candidate = dict.fromkeys(range(4), true_of(3, WRONG))
+    _, result = raced(make_work, config(), {}, candidate, training)
+    assert (result.status, result.folds) == ("stopped early", 2)
+    assert "after 2 of 4 folds significantly worse than trial 0 (p = 0.016)" in result.reason
+    assert result.objective == pytest.approx(1 - 6 / 100)
+
+
+def test_mistakes_of_either_count_against_each_other(make_work, training):
+    # Only the candidate: 6 rows; only the rival: 3. P(6 or more of 9) = 130/512.
+    rival, candidate = {0: true_of(3, WRONG)}, {0: true_of(6, WRONG)[::-1]}
+    _, result = raced(make_work, config(), rival, candidate, training)
+    assert (result.status, result.folds) == ("completed", 4)
+
+
+def test_nobody_is_raced_after_the_last_fold_of_the_best(make_work, training):
+    candidate = {1: true_of(50, WRONG)}
+    _, result = raced(make_work, config(), {}, candidate, training, rival_folds=2)
+    assert (result.status, result.folds, result.errors) == ("completed", 4, 50)
+
+
+def test_candidate_is_not_raced_against_itself(make_work, training):
+    work = make_work()
+    best = work.judge("0", {RATE: 0.02}, 4)
+    # As if it had had better luck when it was judged before.
+    work.folder.write_result(replace(best, candidate=best.candidate, accuracy=1.0))
+    for fold in range(2):
+        work.fits_of(best).remove_fit("cnn", fold)
+    training.true = {(0.02, 0): true_of(50, WRONG)}
+    again = work.judge("1", {RATE: 0.02}, 2)
+    assert (again.status, again.folds, again.errors) == ("completed", 2, 50)
+
+
+def test_trials_that_are_not_whole_race_nobody(make_work, training):
+    work = make_work()
+    best = work.judge("0", {RATE: 0.02}, 4)
+    training.true = {(0.01, 0): true_of(50, WRONG)}
+    for number, status in enumerate(("running", "failed", "out of bounds", "stopped early"), 1):
+        work.folder.write_result(replace(best, status=status))
+        trial = work.judge(str(number), {RATE: 0.01}, 2)
+        assert (trial.status, trial.folds) == ("completed", 2), status
+        (work.fits_of(trial).folder / f"trial-{number}.json").unlink()
+
+
+def test_damaged_rows_are_told_of_and_race_nobody(make_work, training):
+    work = make_work()
+    best = work.judge("0", {RATE: 0.02}, 4)
+    path = work.folder.candidate(best.candidate).folder / "rows.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    training.true = {(0.01, 0): true_of(50, WRONG)}
+    result = work.judge("1", {RATE: 0.01}, 4)
+    assert result.status == "completed"
+    assert f"damaged: {path}: its checksum differs; no trial is raced against it" in work.said()
+
+
+def test_rows_that_another_worker_is_just_writing_race_nobody(make_work, training):
+    # A promoted trial of the best candidate writes its rows anew, fold by fold.
+    work = make_work()
+    best = work.judge("0", {RATE: 0.02}, 4)
+    rows = work.folder.read_rows(best.candidate, pytest.fail)
+    first_fold = {name: array[:50] for name, array in rows.items()}
+    work.folder.write_rows(best.candidate, first_fold)
+    training.true = {(0.01, 1): true_of(50, WRONG)}
+    result = work.judge("1", {RATE: 0.01}, 2)
+    assert (result.status, result.folds) == ("completed", 2)
+
+
+# What a candidate may cost
+
+
+def test_too_many_parameters(make_work, training):
+    work = make_work(limits=Limits(parameters=PARAMETERS - 1))
+    with pytest.raises(UnfitError) as caught:
+        work.judge("0", {RATE: 0.02}, 4)
+    assert caught.value.status == "out of bounds"
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.folds, result.objective) == ("out of bounds", 0, None)
+    assert result.reason == ("its nets have 2,022 parameters, more than --max-parameters 2,021")
+    assert training.begun == []
+    allowed = make_work(limits=Limits(parameters=PARAMETERS))
+    assert allowed.judge("0", {RATE: 0.02}, 1).status == "completed"
+
+
+FOUR_EPOCHS = config(train=SETTINGS["train"] | {"epochs": 4})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "forecast"),
+    [
+        ([10.0, 10.0, 10.0, 10.0], 39.0, (2, 40)),
+        ([10.0, 10.0, 10.0, 10.0], 41.0, None),
+        ([25.0, 5.0, 5.0, 5.0], 41.0, None),  # the first one started the backend up
+        ([5.0, 5.0, 15.0, 5.0], 39.0, (3, 40)),
+        ([5.0, 5.0, 5.0, 30.0], 39.0, (4, 45)),
+    ],
+)
+def test_too_slow(make_work, training, seconds, limit, forecast):
+    training.seconds = seconds
+    work = make_work(of=FOUR_EPOCHS, limits=Limits(seconds_per_fit=limit))
+    if forecast is None:
+        assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+        return
+    with pytest.raises(UnfitError) as caught:
+        work.judge("0", {RATE: 0.02}, 4)
+    epochs, whole = forecast
+    assert caught.value.status == "out of bounds"
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.folds) == ("out of bounds", 0)
+    assert result.reason == (
+        f"a fit would train {whole} s, more than --max-seconds-per-fit {limit:g}"
+    )
+    folder = work.fits_of(result)
+    assert folder.finished_fits() == []
+    assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == epochs
+
+
+def test_too_slow_in_its_only_epoch(make_work, training):
+    training.seconds = [10.0]
+    short = config(train=SETTINGS["train"] | {"epochs": 1})
+    work = make_work(of=short, limits=Limits(seconds_per_fit=9.0))
+    with pytest.raises(UnfitError, match="a fit would train 10 s"):
+        work.judge("0", {RATE: 0.02}, 4)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_what_was_too_slow_is_so_again(make_work, training, epochs):
+    # Cut off before its end was known, or proposed twice.
+    training.seconds = [10.0] * epochs
+    of = config(train=SETTINGS["train"] | {"epochs": epochs})
+    work = make_work(of=of, limits=Limits(seconds_per_fit=9.0))
+    for trial in ("0", "1"):
+        with pytest.raises(UnfitError) as caught:
+            work.judge(trial, {RATE: 0.02}, 1)
+        assert caught.value.status == "out of bounds"
+        folder = work.folder.candidate(files.digest_json({RATE: 0.02}))
+        assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == min(epochs, 2)
+    assert [each.status for each in work.folder.read_results().values()] == ["out of bounds"] * 2
+
+
+def test_late_fold_out_of_bounds_keeps_the_figures_before(make_work, training):
+    work = make_work(limits=Limits(seconds_per_fit=9.0))
+    training.at_epoch = lambda spec, epoch: (
+        training.seconds.__setitem__(slice(None), [5.0, 5.0]) if spec.fold == 2 else None
+    )
+    with pytest.raises(UnfitError):
+        work.judge("0", {RATE: 0.02}, 4)
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.folds, result.rows) == ("out of bounds", 2, 100)
+    assert result.reason.startswith("a fit would train 10 s")
+
+
+# What can go wrong
+
+
+def test_sick_fit_is_trained_once_more(make_work, training):
+    training.losses = {(1, 1): math.nan}
+    work = make_work()
+    result = work.judge("0", {RATE: 0.02}, 2)
+    assert (result.status, result.folds) == ("completed", 2)
+    assert training.begun == [("cnn fold 1", 0), ("cnn fold 2", 0), ("cnn fold 2", 0)]
+    facts = work.fits_of(result).read_fit("cnn", 1)
+    assert facts["identity"]["attempt"] == 2
+    assert facts["identity"]["settings.train.learning_rate"] == 0.01
+    assert "cnn fold 2 is sick: the loss was nan in epoch 1; it is trained once more" in work.said()
+
+
+def test_fit_that_is_sick_again_fails_its_trial_for_good(make_work, training):
+    training.losses = {(1, 1): math.nan, (1, 2): math.inf}
+    work = make_work()
+    with pytest.raises(UnfitError, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
+        work.judge("0", {RATE: 0.02}, 4)
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.folds, result.rows) == ("failed", 1, 50)
+    assert result.reason == "cnn fold 2 is sick: the loss was inf in epoch 1"
+    # Whoever tries the same settings again is told so without training.
+    training.begun.clear()
+    with pytest.raises(UnfitError, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
+        work.judge("1", {RATE: 0.02}, 4)
+    assert training.begun == []
+
+
+def test_predictions_that_are_not_numbers_fail_a_trial(make_work, training):
+    training.true = {(0.02, 0): [math.nan] * 50}
+    work = make_work()
+    with pytest.raises(UnfitError, match="its predictions are not numbers"):
+        work.judge("0", {RATE: 0.02}, 4)
+    [result] = work.folder.read_results().values()
+    assert result.status == "failed"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")]
+)
+def test_too_large_for_the_memory_fails_a_trial(make_work, training, error):
+    def no_room(spec, epoch):
+        if spec.settings.train.learning_rate == 0.02:
+            raise error
+
+    training.at_epoch = no_room
+    work = make_work()
+    with pytest.raises(UnfitError, match=r"memory does not suffice .*batch_size=32") as caught:
+        work.judge("0", {RATE: 0.02}, 4)
+    assert caught.value.status == "failed"
+    assert work.judge("1", {RATE: 0.01}, 4).status == "completed"
+    assert [each.status for each in work.folder.read_results().values()].count("failed") == 1
+
+
+@pytest.mark.parametrize("error", [UserError("the disk is full"), ValueError("a bug")])
+def test_what_is_not_the_candidates_fault_fails_no_trial(make_work, training, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    work = make_work()
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "write_fit", fail)
+        with pytest.raises(type(error)) as caught:
+            work.judge("0", {RATE: 0.02}, 4)
+    assert caught.value is error
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.reason) == ("running", None)
+    training.begun.clear()
+    assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+    assert training.begun == [("cnn fold 1", 2)]  # both epochs were kept
+
+
+def test_settings_that_do_not_fit_together_fail_a_trial(make_work):
+    # Each two of them fit, so a space's check may let them through: 28, 14, 7, 3, 1, 0 pixels.
+    stages = [{"width": 4}] * 5
+    work = make_work(of=config(model={"stages": stages}))
+    pooled = {f"model.stages.{place}.pool": "first" for place in range(5)}
+    with pytest.raises(UnfitError, match="nothing is left of the image") as caught:
+        work.judge("0", pooled, 4)
+    assert caught.value.status == "failed"
+    [result] = work.folder.read_results().values()
+    assert (result.status, result.settings) == ("failed", pooled)
+
+
+def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, training):
+    work = make_work()
+
+    def interrupt(spec, epoch):
+        if epoch == 1.5:
+            work.stop.signal = 15
+
+    training.at_epoch = interrupt
+    with pytest.raises(Stopped) as caught:
+        work.judge("0", {RATE: 0.02}, 4)
+    assert caught.value.number == 15
+    [result] = work.folder.read_results().values()
+    assert result.status == "running"
+    assert fits.read_state_facts(work.fits_of(result), "cnn", 0)["epochs"] == 1
+
+
+def test_no_fit_begins_without_time_for_it(make_work, training):
+    work = make_work()
+    work.late = True
+    with pytest.raises(OutOfTime):
+        work.judge("0", {RATE: 0.02}, 4)
+    assert [each.status for each in work.folder.read_results().values()] == ["running"]
+    assert training.begun == []
+
+
+def test_candidate_that_another_worker_judges_is_waited_for(make_work, training):
+    work = make_work()
+    digest = files.digest_json({RATE: 0.02})
+    begun, done = threading.Event(), threading.Event()
+
+    def other():
+        with work.folder.candidate(digest).locked():
+            begun.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        assert begun.wait(60)
+        threading.Timer(0.3, done.set).start()
+        assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+        assert done.is_set()
+    finally:
+        done.set()
+        thread.join()
+
+
+# Shorter schedules
+
+
+def test_shortened_schedules_keep_their_shape():
+    members = {"a": {}, "b": {"train": {"epochs": 6}}, "c": {"train": {"warmup_epochs": 2}}}
+    whole = config(train={"epochs": 10, "warmup_epochs": 1.0, "ema_epochs": 0.5}, members=members)
+    short = shortened(whole, 0.3)
+    found = {
+        name: (train.epochs, train.warmup_epochs, train.ema_epochs)
+        for name, train in ((name, short.member(name).train) for name in members)
+    }
+    assert found == {
+        "a": (3, pytest.approx(0.3), pytest.approx(0.15)),
+        "b": (2, pytest.approx(0.3), pytest.approx(0.15)),
+        "c": (3, pytest.approx(0.6), pytest.approx(0.15)),
+    }
+    restored = {"train": whole.train, "members": whole.members}
+    assert short.model_copy(update=restored) == whole
+
+
+def test_shortened_schedules_have_an_epoch_at_least():
+    assert shortened(config(), 0.05).train.epochs == 1
+    assert shortened(config(), 1) == config()
+
+
+def test_trials_have_shortened_schedules(make_work, training):
+    work = make_work(of=FOUR_EPOCHS.model_copy(update={"tune": config(tune={"epochs": 0.5}).tune}))
+    training.seconds = [1.0, 2.0]
+    result = work.judge("0", {RATE: 0.02}, 1)
+    assert result.seconds_per_fit == 3.0
+    identity = work.fits_of(result).read_fit("cnn", 0)["identity"]
+    assert identity["settings.train.epochs"] == 2
+    assert identity["settings.train.warmup_epochs"] == 0.25
