@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.system.time_budget import Stop, Stopped, parse_limit
+from kaggle_digits.system.time_budget import Stopped, TimeBudget, parse_duration
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -29,7 +29,7 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         help="Folder or zip with train.csv and test.csv. Without it: KAGGLE_DIGITS_DATA, data/, "
-        "Kaggle's own folders, else a small practice set."
+        "Kaggle's own folders, else small demo data."
     ),
 ]
 CacheOption = Annotated[
@@ -185,7 +185,9 @@ def tune(
     data: DataOption = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials in all. Without it: tune.trials, else 20, of a grid all."),
+        typer.Option(
+            min=1, help="Trials in all. Without it: tune.max_trials, else 20, of a grid all."
+        ),
     ] = None,
     out: Annotated[
         str | None,
@@ -273,10 +275,10 @@ def _refuse_empty_paths(*options: tuple[str, str | None]) -> None:
             raise UserError(f"{name}: expected a path, found nothing; leave it out, or give one")
 
 
-def _limited(context: typer.Context, time_limit: str | None) -> Stop:
-    stop: Stop = context.obj
+def _limited(context: typer.Context, time_limit: str | None) -> TimeBudget:
+    stop: TimeBudget = context.obj
     if time_limit is not None:
-        stop.limit = parse_limit(time_limit)
+        stop.limit = parse_duration(time_limit)
     return stop
 
 
@@ -290,11 +292,11 @@ def check(
 ) -> None:
     """Check a submission as Kaggle would, and for labels that cannot be right."""
     from kaggle_digits.data import submission_csv
-    from kaggle_digits.storage.run_folder import expected_rows, is_practice
+    from kaggle_digits.storage.run_folder import expected_rows, is_demo
 
     labels = submission_csv.check_file(file, rows or expected_rows(file))
-    practice = " of PRACTICE DATA, NOT FOR UPLOAD" if is_practice(file) else ""
-    typer.echo(f"{file}: a valid submission{practice} of {len(labels):,} rows")
+    demo = " of DEMO DATA, NOT FOR UPLOAD" if is_demo(file) else ""
+    typer.echo(f"{file}: a valid submission{demo} of {len(labels):,} rows")
 
 
 @app.command()
@@ -316,7 +318,7 @@ def _cache_folder(option: str | None) -> Path:
 
 def main() -> None:
     """Run the command line; what a user can cause ends in one line and status 2."""
-    stop = Stop()
+    stop = TimeBudget()
     stop.watch()
     command = typer.main.get_command(app)
     try:

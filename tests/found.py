@@ -1,6 +1,11 @@
 """Findings made by hand, for tests of what is made from them."""
 
-from kaggle_digits.results.search_records import Check, Findings, Side, TrialResult
+from kaggle_digits.results.search_records import (
+    Findings,
+    HoldoutComparison,
+    HoldoutScore,
+    TrialResult,
+)
 
 START = {"train.learning_rate": 0.001, "model.width": 8, "train.optimizer": "adamw"}
 
@@ -40,9 +45,11 @@ def findings(*trials, **others):
 
 def check(start_errors, best_errors, only_start, only_best, p_value):
     def side(errors):
-        return Side(2_000, errors, 1 - errors / 2_000, (0.9, 1.0), 3.0)
+        return HoldoutScore(2_000, errors, 1 - errors / 2_000, (0.9, 1.0), 3.0)
 
-    return Check((5, 6), side(start_errors), side(best_errors), only_start, only_best, p_value)
+    return HoldoutComparison(
+        (5, 6), side(start_errors), side(best_errors), only_start, only_best, p_value
+    )
 
 
 FRONT = findings(

@@ -25,7 +25,7 @@ from kaggle_digits.tuning import chief_worker
 # A net so small that what it goes on from takes less room than its finished fit.
 TINY = (
     "model.stages=[{width: 8, pool: first}, {width: 16, pool: last}]",
-    "model.head=average",
+    "model.pooling=average",
     "train.learning_rate=0.02",
     "folds.count=2",
 )
@@ -33,7 +33,7 @@ TINY = (
 SETTINGS = (*TINY, "train.epochs=10", "train.batch_size=64", "augment.variants=3")
 # So many variants that two processes draw them, for seconds.
 DRAWING = (*TINY, "train.epochs=20", "augment.variants=1000", "augment.elastic.p=0")
-TEST_ROWS = 397  # of the practice set
+TEST_ROWS = 397  # of the demo data
 
 PATIENCE = 180.0  # seconds that a slow, busy machine may take for anything that is waited for
 POLL_SECONDS = 0.001
@@ -110,7 +110,7 @@ class Job:
             for place in (self.run, self.cache)
             for folder, folders, files in os.walk(place)
             for name in (*folders, *files)
-            if name.startswith(files.HALF)
+            if name.startswith(files.TEMP_PREFIX)
         ]
 
     def metrics(self) -> dict:
@@ -266,7 +266,7 @@ def where_killed(life: Life) -> str:
     for path in life.half_written():
         if job.cache in path.parents:
             return "cache" if path.parent.name == "arrays" else "bank"
-        name = path.name.removeprefix(files.HALF).partition("-")[2]
+        name = path.name.removeprefix(files.TEMP_PREFIX).partition("-")[2]
         return "ensemble" if name in SUMMARY and job.whole_fits() else "writing"
     manifest = job.run / "manifest.json"
     written = [(fit / "fit.json").stat().st_mtime_ns for fit in job.whole_fits()]
@@ -274,7 +274,7 @@ def where_killed(life: Life) -> str:
         return "ensemble"
     if life.said(", epoch ") or life.said(" goes on after epoch "):
         return "epochs"
-    if life.said("PRACTICE DATA") and not any(job.cache.glob("arrays/inputs-*.npz")):
+    if life.said("DEMO DATA") and not any(job.cache.glob("arrays/inputs-*.npz")):
         return "cache"
     if life.said("run folder: ") and not life.said("augmentation bank: "):
         return "bank"
@@ -308,7 +308,7 @@ tune:
   space:
     train.learning_rate: {low: 0.003, high: 0.1, sampling: log}
     model.stages.0.width: {low: 4, high: 8, step: 4}
-    augment.affine_p: {choices: [0.5, 1.0]}
+    augment.affine_probability: {choices: [0.5, 1.0]}
 """
 # What is not the same twice.
 OF_THE_CLOCK = (

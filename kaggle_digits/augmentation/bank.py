@@ -76,7 +76,7 @@ def fill(
     Raises:
         UserError: the disk is full, or a drawing process was killed.
     """
-    cache.clear_half_written()
+    cache.clear_temporary_files()
     missing = [number for number in variants if not cache.has_variant(key, number)]
     if processes is None:
         worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS
@@ -85,7 +85,7 @@ def fill(
     done = 0
     with ExitStack() as stack:
         if processes > 1:
-            place = stack.enter_context(cache.lent(key, images))
+            place = stack.enter_context(cache.spill(key, images))
             drawn = _draw_at_once(place, jobs, processes, stop)
         else:
             drawn = _draw_in_turn(images, jobs, stop)

@@ -45,7 +45,7 @@ def build_transform(config: Augment):
                     shear={"x": config.shear, "y": (0.0, 0.0)},
                     border_mode=cv2.BORDER_CONSTANT,
                     fill=0,
-                    p=config.affine_p,
+                    p=config.affine_probability,
                 ),
                 albumentations.ElasticTransform(
                     alpha=config.elastic.alpha,

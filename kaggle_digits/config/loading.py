@@ -28,7 +28,7 @@ from kaggle_digits.config.schema import (
     Section,
     Train,
     Tune,
-    Tuned,
+    TuningProvenance,
 )
 from kaggle_digits.errors import UserError
 
@@ -49,14 +49,14 @@ class Config(Section):
     )
     ensemble: Ensemble = Ensemble()
     tune: Tune = Tune()
-    tuned: Tuned | None = None
+    tuned: TuningProvenance | None = None
 
     @model_validator(mode="after")
     def _leaves_folds_to_search(self) -> Config:
-        if self.tune.untouched >= self.folds.count:
+        if self.tune.holdout_folds >= self.folds.count:
             raise ValueError(
-                f"tune.untouched: must be below folds.count ({self.folds.count}), found "
-                f"{self.tune.untouched}"
+                f"tune.holdout_folds: must be below folds.count ({self.folds.count}), found "
+                f"{self.tune.holdout_folds}"
             )
         return self
 
@@ -145,7 +145,7 @@ def _known_keys(model: type[Section], location: tuple) -> str:
             node = node.model_fields[part].annotation
         else:  # tuple[Stage, ...] or dict[str, Member]: the part is a place or a name
             node = next(item for item in reversed(get_args(node)) if item is not ...)
-        if isinstance(node, UnionType):  # Tuned | None
+        if isinstance(node, UnionType):  # TuningProvenance | None
             node = get_args(node)[0]
     return ", ".join(node.model_fields)
 

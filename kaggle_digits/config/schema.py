@@ -57,7 +57,9 @@ class Augment(Section):
     scale: Range = Field((0.9, 1.1), description="zoom factor, each axis on its own")
     translate: Range = Field((-0.1, 0.1), description="shift, share of width and height")
     shear: Range = Field((-8.0, 8.0), description="slant, degrees")
-    affine_p: Probability = Field(1.0, description="share of images that are moved like this")
+    affine_probability: Probability = Field(
+        1.0, description="share of images that are moved like this"
+    )
     elastic: Elastic = Elastic()
     grid: Grid = Grid()
 
@@ -68,7 +70,7 @@ class Augment(Section):
             changes["elastic"] = Elastic(p=0)
         if self.grid.p == 0:
             changes["grid"] = Grid(p=0)
-        if self.affine_p == 0:
+        if self.affine_probability == 0:
             for name in ("rotate", "scale", "translate", "shear"):
                 changes[name] = Augment.model_fields[name].default
         return self.model_copy(update=changes)
@@ -189,7 +191,7 @@ class MemberSettings(Section):
     augment: Augment
 
 
-class Setting(Section):
+class SearchParameter(Section):
     """What a search may choose for one setting: a range or a list of choices.
 
     Integers at both ends make a range of integers.
@@ -229,10 +231,10 @@ class Tune(Section):
     initial: int | None = Field(
         None, ge=1, description="bayesian: random trials before it models; null: settings + 1"
     )
-    space: dict[str, Setting] = Field({}, description="config key -> what it may become")
+    space: dict[str, SearchParameter] = Field({}, description="config key -> what it may become")
 
 
-class Tuned(Section):
+class TuningProvenance(Section):
     """Where a config's settings come from, so that no run on the same rows boasts of them."""
 
     train_data: str = Field(description="digest of the training images that chose the settings")

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaggle_digits.data import sources
-from kaggle_digits.data.sources import Source, find_source, practice_csv
+from kaggle_digits.data.sources import Source, demo_csv, find_source
 from kaggle_digits.errors import UserError
 
 __all__ = [
     "Digits",
     "Source",
     "check_class_counts",
+    "demo_csv",
     "find_source",
     "load",
     "parse_csv",
-    "practice_csv",
 ]
 
 PARSER_VERSION = 1  # part of every cache key: raise it when the same bytes give other arrays
@@ -58,7 +58,7 @@ class Digits:
         key: hex digest of both files' unpacked content.
         hashes: BLAKE2b hex digest of each file's unpacked bytes, by "train.csv" and "test.csv".
         source: where the files come from, for people.
-        practice: whether this is the practice set, which is not for upload.
+        demo: whether this is the demo data, which is not for upload.
         duplicates: test rows whose 784 pixels also stand in train.
     """
 
@@ -69,7 +69,7 @@ class Digits:
     key: str
     hashes: dict[str, str]
     source: str
-    practice: bool
+    demo: bool
     duplicates: int
 
 
@@ -99,7 +99,7 @@ def load(source: Source, cached: Cache | None = None) -> Digits:
         key=hashlib.blake2b(b"".join(digests.values())).hexdigest(),
         hashes={name: digest.hex() for name, digest in digests.items()},
         source=source.description,
-        practice=source.practice,
+        demo=source.demo,
         duplicates=_count_duplicates(train["images"], test["images"]),
     )
 

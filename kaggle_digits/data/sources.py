@@ -1,4 +1,4 @@
-"""Where the bytes of train and test come from: a folder, a zip, a Kaggle mount, the practice set.
+"""Where the bytes of train and test come from: a folder, a zip, a Kaggle mount, the demo data.
 
 The very first step of the flow: `find_source` picks the place, `fingerprint` names its content for
 a cache, and `read` hands the unpacked bytes to `data`, which parses and checks them.
@@ -20,7 +20,7 @@ import numpy as np
 
 from kaggle_digits.errors import UserError
 
-__all__ = ["Source", "find_source", "fingerprint", "practice_csv", "read"]
+__all__ = ["Source", "demo_csv", "find_source", "fingerprint", "read"]
 
 PARTS = ("train", "test")
 ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
@@ -30,9 +30,9 @@ READ_SIZE = 1024**2  # bytes
 DIRECTORY_LIMIT = 4 * 1024**2  # bytes; enough for some 50,000 members of a zip
 SHOWN_CHARACTERS = 200  # of a member's path or of zipfile's words, in an error message
 
-PRACTICE = "practice set (scikit-learn load_digits)"
-PRACTICE_TRAIN_ROWS = 1400  # of 1,797
-PRACTICE_SEED = 0
+DEMO = "demo data (scikit-learn load_digits)"
+DEMO_TRAIN_ROWS = 1400  # of 1,797
+DEMO_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Source:
     """Where train and test come from.
 
     Attributes:
-        description: for people: the path as given, or the practice set's name.
-        practice: whether this is the embedded practice set, which is not for upload.
-        train: the file that holds train.csv, possibly packed; None for the practice set.
+        description: for people: the path as given, or the demo data's name.
+        demo: whether this is the embedded demo data, which is not for upload.
+        train: the file that holds train.csv, possibly packed; None for the demo data.
         test: the file that holds test.csv, possibly packed (the same zip as `train`, or a file
-            of its own); None for the practice set.
+            of its own); None for the demo data.
     """
 
     description: str
-    practice: bool
+    demo: bool
     train: Path | None = None
     test: Path | None = None
 
@@ -60,10 +60,10 @@ def find_source(
     working_directory: Path | None = None,
     kaggle_root: Path = Path("/kaggle/input"),
 ) -> Source:
-    """Find the competition's files, or fall back to the practice set.
+    """Find the competition's files, or fall back to the demo data.
 
     The order: `path`, `KAGGLE_DIGITS_DATA`, `data/`, the two folders where Kaggle mounts the
-    competition, any other folder under `kaggle_root` with both files, the practice set.
+    competition, any other folder under `kaggle_root` with both files, the demo data.
 
     Args:
         path: a folder, or a zip as Kaggle ships it; None to search.
@@ -98,7 +98,7 @@ def find_source(
             f"{kaggle_root}: expected the competition's train.csv and test.csv, found neither; "
             "add the competition digit-recognizer to the kernel's inputs, or give --data"
         )
-    return Source(PRACTICE, practice=True)
+    return Source(DEMO, demo=True)
 
 
 def fingerprint(source: Source, part: str) -> str:
@@ -115,8 +115,8 @@ def fingerprint(source: Source, part: str) -> str:
     Raises:
         UserError: the file cannot be read, or is a plain or gzipped one over 2 GiB.
     """
-    if source.practice:
-        return f"{part}-practice-{hashlib.blake2b(_practice_part(part)).hexdigest()}"
+    if source.demo:
+        return f"{part}-demo-{hashlib.blake2b(_demo_part(part)).hexdigest()}"
     path = _path(source, part)
     with _opened(path) as file:
         digest = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
@@ -137,8 +137,8 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
         UserError: the file cannot be read, is damaged, encrypted, or too large; or a zip lacks the
             member or holds one whose path leaves the folder.
     """
-    if source.practice:
-        return f"practice set:{part}.csv", _practice_part(part)
+    if source.demo:
+        return f"demo data:{part}.csv", _demo_part(part)
     path = _path(source, part)
     where = str(path)
     with _opened(path) as file:
@@ -150,8 +150,8 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
 
 
 @functools.cache
-def practice_csv() -> tuple[bytes, bytes]:
-    """Make the practice set from scikit-learn's `load_digits`, in the competition's format.
+def demo_csv() -> tuple[bytes, bytes]:
+    """Make the demo data from scikit-learn's `load_digits`, in the competition's format.
 
     The 1,797 digits of 8x8 pixels, 0 to 16, are enlarged to 20x20 (bilinear), set into 28x28 by
     their centre of mass as MNIST's are, and scaled to 0..255. All arithmetic is on integers and the
@@ -165,8 +165,8 @@ def practice_csv() -> tuple[bytes, bytes]:
     digits = load_digits()
     rows = np.column_stack([digits.target, _enlarge(digits.images).reshape(-1, 784)])
     # RandomState is the generator whose stream numpy promises never to change.
-    rows = rows[np.random.RandomState(PRACTICE_SEED).permutation(len(rows))]
-    return _to_csv(rows[:PRACTICE_TRAIN_ROWS]), _to_csv(rows[PRACTICE_TRAIN_ROWS:])
+    rows = rows[np.random.RandomState(DEMO_SEED).permutation(len(rows))]
+    return _to_csv(rows[:DEMO_TRAIN_ROWS]), _to_csv(rows[DEMO_TRAIN_ROWS:])
 
 
 def _given(path: str | Path, setting: str) -> Source:
@@ -190,7 +190,7 @@ def _in_folder(folder: Path, description: str | None = None) -> Source | None:
     with _search_errors_reported(folder):
         train, test = (_part_file(folder, part) for part in PARTS)
         if train and test:
-            return Source(description or str(folder), practice=False, train=train, test=test)
+            return Source(description or str(folder), demo=False, train=train, test=test)
         if train or test:
             missing = "test" if train else "train"
             raise UserError(
@@ -221,7 +221,7 @@ def _in_zip(path: Path, description: str) -> Source:
     with _opened(path) as file, _unzipped(file, str(path)) as archive:
         for part in PARTS:
             _member(archive, str(path), part, ENDINGS)
-    return Source(description, practice=False, train=path, test=path)
+    return Source(description, demo=False, train=path, test=path)
 
 
 def _path(source: Source, part: str) -> Path:
@@ -366,8 +366,8 @@ def _too_large(where: str) -> UserError:
     )
 
 
-def _practice_part(part: str) -> bytes:
-    return practice_csv()[PARTS.index(part)]
+def _demo_part(part: str) -> bytes:
+    return demo_csv()[PARTS.index(part)]
 
 
 def _enlarge(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What `bench` compares our training and prediction with: bare Keras and Deotte's net.
 
-Every rival is traced before it is timed, and over as many images as ours.
+Every baseline is traced before it is timed, and over as many images as ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 # Rows of the benchmark's table.
-OURS = "kaggle-digits, the config's net"
+KIT = "kaggle-digits, the config's net"
 BARE = "bare Keras, the same net, from memory"
 DEOTTE_SINGLE = "Deotte's net, one image at a time, batch 64"
 DEOTTE_64 = "Deotte's net, from memory, batch 64"
@@ -41,7 +41,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def training_rivals(
+def training_baselines(
     settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> dict[str, Measure]:
     """Make the trainings that ours is compared with.
@@ -164,7 +164,7 @@ def predictors(settings: MemberSettings, images: np.ndarray, seed: int) -> dict[
     ours, bare = models.build(settings.model, seed), models.build(settings.model, seed)
     options = {"batch_size": train.PREDICT_BATCH, "verbose": 0}
     calls = {
-        OURS: partial(train.predict, ours, images),
+        KIT: partial(train.predict, ours, images),
         BARE: partial(bare.predict, images.astype(np.float32), **options),
         DEOTTE: partial(deotte_net().predict, _scaled(images), **options),
     }

@@ -1,4 +1,4 @@
-"""Measures this machine: each stage's speed, rivals beside it, and what a run would take here.
+"""Measures this machine: each stage's speed, baselines beside it, and what a run would take here.
 
 Stands beside the pipeline and drives the same stages, in a temporary folder, so that the user's
 cache is neither used nor changed. Rivals take turns within each repetition; each is timed over an
@@ -26,7 +26,7 @@ from kaggle_digits.config.loading import Config
 from kaggle_digits.config.schema import Augment, MemberSettings
 from kaggle_digits.data import digits_csv, sources
 from kaggle_digits.diagnostics import baselines
-from kaggle_digits.diagnostics.baselines import OURS, seconds_of
+from kaggle_digits.diagnostics.baselines import KIT, seconds_of
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import environment
@@ -93,9 +93,9 @@ class Measurements:
     speeds: Mapping[str, Mapping[str, Sequence[float]]]
     estimates: Mapping[str, Mapping[str, float]]
 
-    def ratio(self, stage: str, rival: str) -> float:
-        """Return our speed over a rival's: the median of the ratios within each repetition."""
-        pairs = zip(self.speeds[stage][OURS], self.speeds[stage][rival], strict=True)
+    def ratio(self, stage: str, baseline: str) -> float:
+        """Return our speed over a baseline's: the median of the ratios within each repetition."""
+        pairs = zip(self.speeds[stage][KIT], self.speeds[stage][baseline], strict=True)
         return median(ours / other for ours, other in pairs)
 
 
@@ -182,7 +182,7 @@ def _measure_rounds(
     variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
     # Spread over the bank, as the rows of a fit are.
     rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
-    training = baselines.training_rivals(settings, images[rows], labels[rows], seed)
+    training = baselines.training_baselines(settings, images[rows], labels[rows], seed)
     prediction = baselines.predictors(settings, images[: sizes.predict_images], seed)
 
     csv: dict[str, list[float]] = defaultdict(list)
@@ -199,7 +199,7 @@ def _measure_rounds(
         speeds[BANK][BANK_ROW].append(variants * len(bank_images) / seconds_of(fill))
         variant = partial(cache.read_variant, bank_key)
         trained = train.train(_two_epochs(settings), variant, labels, rows, images, seed)
-        speeds["training"][OURS].append(trained.history[1]["images_per_second"])
+        speeds["training"][KIT].append(trained.history[1]["images_per_second"])
         for stage, measures in (("training", training), ("prediction", prediction)):
             for row, measure in measures.items():
                 speeds[stage][row].append(measure())
@@ -336,7 +336,7 @@ def estimate(
 
 
 def speed_table(measurements: Measurements) -> Table:
-    """Make the table of what was measured, with the ratios of ours to each rival."""
+    """Make the table of what was measured, with the ratios of ours to each baseline."""
     repetitions = len(measurements.csv[CSV_COLD])
     table = Table(
         title=measurements.title,
@@ -351,7 +351,7 @@ def speed_table(measurements: Measurements) -> Table:
     for stage, rows in measurements.speeds.items():
         table.add_section()
         for row, speeds in rows.items():
-            is_rival = OURS in rows and row != OURS
+            is_rival = KIT in rows and row != KIT
             ratio = f"{measurements.ratio(stage, row):.2f}" if is_rival else ""
             table.add_row(f"{stage}: {row}", *_summary(speeds, ",.0f", "images/s"), ratio)
     return table

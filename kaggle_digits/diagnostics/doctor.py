@@ -29,7 +29,7 @@ from kaggle_digits.training import fit as fits
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 PACKAGE = "kaggle-digits"
-ROWS = {"practice": (1_400, 397), "competition": (42_000, 28_000)}
+ROWS = {"demo": (1_400, 397), "competition": (42_000, 28_000)}
 PIXELS = 28 * 28
 # Of a net's weights: the saved net, and the state of the fit at work (weights, two moments and an
 # average), which is replaced by a new one before the old one goes.
@@ -148,11 +148,11 @@ def _places(config: Config, name: str, path: str | None, cache: Path) -> Iterato
     except UserError as error:
         yield Finding("data", str(error), problem=True)
         return
-    yield Finding("data", source.description + (", NOT FOR UPLOAD" if source.practice else ""))
+    yield Finding("data", source.description + (", NOT FOR UPLOAD" if source.demo else ""))
     files = [file for file in cache.rglob("*") if file.is_file()]
     held = sum(file.stat().st_size for file in files)
     yield Finding("cache", f"{cache}: {held / MIB:,.0f} MiB in {len(files)} files")
-    needed = disk_needed(config, *ROWS["practice" if source.practice else "competition"])
+    needed = disk_needed(config, *ROWS["demo" if source.demo else "competition"])
     for place, size in zip((cache, Path("submissions")), needed, strict=True):
         standing = place.absolute()
         while not standing.exists():
@@ -268,7 +268,7 @@ def _examine_fit(
     """Return (finished, goes on, to do or left out; the finding)."""
     member, _, number = name.rpartition("-fold")
     fold = int(number) - 1
-    if reason := plan.get("left_out"):
+    if reason := plan.get("skipped"):
         return "left out", Finding(name, f"left out: {reason}")
     try:
         facts = folder.read_fit(member, fold)

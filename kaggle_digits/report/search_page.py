@@ -13,7 +13,7 @@ import numpy as np
 
 from kaggle_digits.report import tables
 from kaggle_digits.report.importance import FEWEST_TRIALS, importance, is_number, spans
-from kaggle_digits.results.search_records import Check, Findings, TrialResult
+from kaggle_digits.results.search_records import Findings, HoldoutComparison, TrialResult
 from kaggle_digits.storage import files
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def _sentences(findings: Findings) -> Iterator[str]:
         yield _compared(check, name)
 
 
-def _compared(check: Check, name: str) -> str:
+def _compared(check: HoldoutComparison, name: str) -> str:
     """Say how the best compares on rows that the search never saw."""
     folds = f"fold{'s' * (len(check.folds) > 1)} {', '.join(map(str, check.folds))}"
     return (

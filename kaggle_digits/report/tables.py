@@ -7,7 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from kaggle_digits.results.search_records import Check, Findings, Side, TrialResult
+from kaggle_digits.results.search_records import (
+    Findings,
+    HoldoutComparison,
+    HoldoutScore,
+    TrialResult,
+)
 
 SHOWN = 12  # trials in the table; the page shows all
 LONGEST = 80  # characters of a value
@@ -101,7 +106,7 @@ def result(findings: Findings) -> Table:
     return shown
 
 
-def _add_check(shown: Table, check: Check, name: str) -> None:
+def _add_check(shown: Table, check: HoldoutComparison, name: str) -> None:
     folds = "fold " + ", ".join(map(str, check.folds))
     shown.add_row(f"untouched {folds}: {name}", _side(check.start))
     shown.add_row(f"untouched {folds}: the best", _side(check.best))
@@ -113,7 +118,7 @@ def _add_check(shown: Table, check: Check, name: str) -> None:
     )
 
 
-def _side(side: Side) -> str:
+def _side(side: HoldoutScore) -> str:
     low, high = side.interval
     return (
         f"{side.accuracy:.5f} ({side.errors} of {side.rows:,} wrong; 95 % interval {low:.5f} to "
@@ -121,7 +126,7 @@ def _side(side: Side) -> str:
     )
 
 
-def verdict(check: Check) -> str:
+def verdict(check: HoldoutComparison) -> str:
     """Say in words how the best compares, at the 5 % level."""
     if check.p_value >= 0.05:
         return "no significant difference"

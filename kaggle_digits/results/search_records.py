@@ -12,7 +12,7 @@ Objective = Literal["accuracy", "log_loss"]
 Status = Literal["running", "completed", "stopped early", "failed", "out of bounds"]
 
 
-class UnfitError(Exception):
+class TrialFailed(Exception):
     """A trial has no figure.
 
     Args:
@@ -75,7 +75,7 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class Side:
+class HoldoutScore:
     """One of the two configs in the check on untouched folds.
 
     Attributes:
@@ -94,7 +94,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Check:
+class HoldoutComparison:
     """The best config against the one that the search began with, on folds it never touched.
 
     Attributes:
@@ -107,8 +107,8 @@ class Check:
     """
 
     folds: tuple[int, ...]
-    start: Side
-    best: Side
+    start: HoldoutScore
+    best: HoldoutScore
     only_start_wrong: int
     only_best_wrong: int
     p_value: float
@@ -132,8 +132,8 @@ class Findings:
     keys: tuple[str, ...]
     start: dict[str, Any]
     trials: tuple[TrialResult, ...]
-    check: Check | None = None
-    against: dict[str, Check] = field(default_factory=dict)
+    check: HoldoutComparison | None = None
+    against: dict[str, HoldoutComparison] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
 
     def loss(self, trial: TrialResult) -> float:

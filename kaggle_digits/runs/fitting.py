@@ -21,7 +21,7 @@ from kaggle_digits.runs.summary import Results
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.system.time_budget import Stop
+from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training import backend, fit_spec
 from kaggle_digits.training import fit as fits
 
@@ -40,7 +40,7 @@ START_SECONDS = 12.0
 FORWARD_SPEEDUP = 2.0
 
 
-def exit_seconds(stop: Stop) -> float:
+def exit_seconds(stop: TimeBudget) -> float:
     """Say how long before the time is up the last work has to be done."""
     return EXIT_SECONDS + EXIT_SHARE * (stop.limit or 0.0)
 
@@ -67,7 +67,7 @@ class Fitting:
         results: Results,
         metrics: dict,
         draw_seconds: float,
-        stop: Stop,
+        stop: TimeBudget,
         reporter: Reporter,
     ) -> None:
         self._folder, self._cache, self._inputs = folder, cache, inputs
@@ -103,7 +103,7 @@ class Fitting:
         for number, spec in enumerate(specs):
             if not self._is_room_for_an_epoch(spec):
                 return specs[number:]
-            with self._stop.deferred(), fits.memory_told(spec):
+            with self._stop.deferred(), fits.memory_errors_explained(spec):
                 done = self._fit(spec)
                 self._results.note_seconds()
             if not done:
@@ -113,8 +113,8 @@ class Fitting:
     def _fit(self, spec: fit_spec.FitSpec) -> bool:
         """Train one fit, a sick one once more; tell whether no more is to be done for it."""
         trained = self._train(spec)
-        if reason := fits.sickness(trained):
-            return self._note_sick(spec, reason)
+        if reason := fits.divergence_reason(trained):
+            return self._note_divergence(spec, reason)
         if not trained.complete or not self._is_time_to_finish(spec):
             if not self.metrics.get("fits_finished"):
                 self._predict_provisionally(spec, trained)
@@ -122,7 +122,7 @@ class Fitting:
         result = fits.finish_fit(spec, self._inputs, trained)
         self._finish_seconds[spec.member] = result.predict_seconds
         if not (np.isfinite(result.heldout).all() and np.isfinite(result.test).all()):
-            return self._note_sick(spec, "its predictions are not numbers")
+            return self._note_divergence(spec, "its predictions are not numbers")
         fits.save_fit(self._folder, spec, result)
         self.metrics = self._results.update()
         own = self.metrics["members"][spec.member]["fits"][f"fold{spec.fold + 1}"]
@@ -132,10 +132,10 @@ class Fitting:
         )
         return True
 
-    def _train(self, spec: fit_spec.FitSpec) -> train.Trained:
+    def _train(self, spec: fit_spec.FitSpec) -> train.TrainingResult:
         self._began, self._first_step_seconds = time.monotonic(), 0.0
 
-        def keep(state: train.State) -> None:
+        def keep(state: train.Checkpoint) -> None:
             fits.save_state(self._folder, spec, state)
             self._results.note_seconds()
 
@@ -150,10 +150,10 @@ class Fitting:
                 stop=partial(self._must_stop, spec),
             )
 
-    def _note_sick(self, spec: fit_spec.FitSpec, reason: str) -> bool:
-        fits.note_sick(self._folder, spec, reason)
+    def _note_divergence(self, spec: fit_spec.FitSpec, reason: str) -> bool:
+        fits.note_divergence(self._folder, spec, reason)
         if spec.attempt < fits.ATTEMPTS:
-            again = spec.again()
+            again = spec.next_attempt()
             self._reporter.say(
                 f"{spec.name} is sick: {reason}; it is trained once more with another seed and "
                 f"learning rate {again.settings.train.learning_rate:g}"
@@ -162,12 +162,12 @@ class Fitting:
             self._forecast.begin_again()
             return self._is_room_for_an_epoch(again) and self._fit(again)
         self._reporter.say(f"WARNING: {spec.name} is left out: {reason}, in its last attempt too")
-        self._results.leave_out(spec, reason)
+        self._results.skip(spec, reason)
         if self.metrics.get("fits_finished"):
             self.metrics = self._results.update()
         return True
 
-    def _predict_provisionally(self, spec: fit_spec.FitSpec, trained: train.Trained) -> None:
+    def _predict_provisionally(self, spec: fit_spec.FitSpec, trained: train.TrainingResult) -> None:
         """Make a submission from the averaged weights of a fit that is not whole."""
         if self._stop.seconds_left() < self._seconds_to_predict(spec, heldout=False):
             return

@@ -21,7 +21,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder, next_folder
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.system.time_budget import Stop
+from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training import backend, fit_spec, resume
 from kaggle_digits.training import fit as fits
 
@@ -56,7 +56,7 @@ class Request:
     allow_changed_versions: bool = False
 
 
-def run(request: Request, reporter: Reporter, stop: Stop) -> RunFolder:
+def run(request: Request, reporter: Reporter, stop: TimeBudget) -> RunFolder:
     """Do the whole job; repeated, it reuses what is finished.
 
     Args:
@@ -94,18 +94,18 @@ def _run_in(
     digits: digits_csv.Digits,
     inputs: fit_spec.Inputs,
     backend_name: str,
-    stop: Stop,
+    stop: TimeBudget,
     reporter: Reporter,
 ) -> None:
     """Do the job in a folder that no other process is at work in."""
     config = request.config
     split = resume.read_or_make_split(folder, inputs.train_labels, config, reporter)
     planned = fit_spec.plan(config, inputs, split, backend_name)
-    standings = resume.survey(folder, planned, reporter, request.allow_changed_versions)
-    resume.check_makers(folder, standings, request.allow_changed_versions, reporter)
-    todo = [standing.spec for standing in standings if standing.to_do]
-    finished = sum(standing.finished for standing in standings)
-    left_out = {each.spec.name: each.left_out for each in standings if each.left_out}
+    statuses = resume.scan_fits(folder, planned, reporter, request.allow_changed_versions)
+    resume.check_environment(folder, statuses, request.allow_changed_versions, reporter)
+    todo = [standing.spec for standing in statuses if standing.to_do]
+    finished = sum(standing.finished for standing in statuses)
+    skipped = {each.spec.name: each.skipped for each in statuses if each.skipped}
 
     reporter.log_to(folder.log)
     reporter.say(
@@ -118,15 +118,15 @@ def _run_in(
             f"reused: {finished} of {len(planned)} fits, finished earlier with the same "
             "settings and data"
         )
-    for name, reason in left_out.items():
+    for name, reason in skipped.items():
         reporter.say(f"WARNING: {name} is left out: {reason}, in its last attempt too")
     for name in folder.changed_artefacts():
         reporter.say(f"differs from its checksum in manifest.json: {name}; it is made again")
     for spec in todo:
         folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
-    results = Results(folder, config, digits, [each.spec for each in standings], left_out, stop)
+    results = Results(folder, config, digits, [each.spec for each in statuses], skipped, stop)
     earlier = {} if finished else results.earlier_provisional()
-    folder.note_told(False)
+    folder.note_reported(False)
     results.begin()
     # Whatever became of the summary files, they are true again.
     metrics = results.update() if finished or not todo else earlier
@@ -154,13 +154,13 @@ def _run_in(
             f"{metrics['fits_planned']} fits is not sane; {stop.advice} to go on"
         )
     reporter.show(_final_table(folder, metrics))
-    if digits.practice:
-        reporter.say(resume.PRACTICE_WARNING)
+    if digits.demo:
+        reporter.say(resume.DEMO_WARNING)
     if metrics["complete"]:
-        folder.note_told(True)
+        folder.note_reported(True)
 
 
-def _what_is_left(todo: list[fit_spec.FitSpec], folder: RunFolder, stop: Stop) -> str:
+def _what_is_left(todo: list[fit_spec.FitSpec], folder: RunFolder, stop: TimeBudget) -> str:
     try:
         state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
     except files.DamagedError:
@@ -178,13 +178,13 @@ def _choose_folder(request: Request, digits: digits_csv.Digits, backend_name: st
 
     def goes_on(folder: RunFolder) -> bool:
         if not folder.holds_config(wanted):
-            return folder.is_untouched()
+            return folder.is_new()
         manifest = files.read_json(folder.manifest)
         if not manifest:
             return True  # damaged; the fits have identities of their own, which are looked at
         same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
         # A complete run whose result nobody has seen was stopped in its last moment.
-        return same and not (manifest.get("complete") and folder.was_told())
+        return same and not (manifest.get("complete") and folder.was_reported())
 
     if request.out is None:
         chosen = next_folder(request.root, request.name, lambda path: goes_on(RunFolder(path)))
@@ -205,7 +205,7 @@ def _fill_banks(
     cache: Cache,
     inputs: fit_spec.Inputs,
     specs: list[fit_spec.FitSpec],
-    stop: Stop,
+    stop: TimeBudget,
     reporter: Reporter,
 ) -> float:
     """Draw what the fits will read; members with the same augmentation share a bank.
@@ -299,7 +299,7 @@ def _final_table(folder: RunFolder, metrics: dict) -> Table:
         table.add_row(
             "fits finished", f"{metrics['fits_finished']} of {metrics['fits_planned']} so far"
         )
-    for name, reason in metrics["left_out"].items():
+    for name, reason in metrics["skipped"].items():
         table.add_row("WARNING: left out", f"{name}: {reason}")
     table.add_row("wall time, all invocations", duration(metrics["wall_seconds"]))
     table.add_row(
@@ -307,8 +307,8 @@ def _final_table(folder: RunFolder, metrics: dict) -> Table:
         f"{metrics['saving_seconds']:.1f} s ({100 * metrics['saving_share']:.1f} %)",
     )
     table.add_row("peak memory, main process", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
-    if metrics["practice_data"]:
-        table.add_row("submission", "PRACTICE DATA, NOT FOR UPLOAD")
+    if metrics["demo_data"]:
+        table.add_row("submission", "DEMO DATA, NOT FOR UPLOAD")
     table.add_row("submission file", str(folder.submission))
     table.add_row("everything else", f"{folder.folder}/ (metrics.json, manifest.json, fits/ ...)")
     return table

@@ -15,7 +15,7 @@ from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.time_budget import Stop
+from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.fit_spec import FitSpec
 
 
@@ -27,7 +27,7 @@ class Results:
         config: the run's config.
         digits: the data.
         specs: all planned fits, each the attempt that it is at.
-        left_out: why fits were given up, by the fit's name.
+        skipped: why fits were given up, by the fit's name.
         stop: knows when this invocation began.
     """
 
@@ -37,11 +37,11 @@ class Results:
         config: Config,
         digits: Digits,
         specs: list[FitSpec],
-        left_out: dict[str, str],
-        stop: Stop,
+        skipped: dict[str, str],
+        stop: TimeBudget,
     ) -> None:
         self._folder, self._config, self._digits = folder, config, digits
-        self._specs, self._left_out, self._stop = list(specs), dict(left_out), stop
+        self._specs, self._left_out, self._stop = list(specs), dict(skipped), stop
         first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
         self._folds = folds.assignment(first, len(digits.train_labels))
         self._seconds_before = folder.read_seconds()
@@ -86,7 +86,7 @@ class Results:
         """Note the seconds of all invocations, so that a kill takes little away; return them."""
         seconds = {
             "wall": self._seconds_before["wall"] + self._stop.seconds(),
-            "saving": self._seconds_before["saving"] + files.seconds_spent(),
+            "saving": self._seconds_before["saving"] + files.io_seconds(),
         }
         self._folder.write_seconds(seconds)
         return seconds
@@ -96,7 +96,7 @@ class Results:
         own = [(other.member, other.fold) for other in self._specs]
         self._specs[own.index((spec.member, spec.fold))] = spec
 
-    def leave_out(self, spec: FitSpec, reason: str) -> None:
+    def skip(self, spec: FitSpec, reason: str) -> None:
         """Go on without a fit."""
         self._left_out[spec.name] = reason
 
@@ -208,8 +208,8 @@ class Results:
             "provisional": finished == 0,
             "fits_finished": finished,
             "fits_planned": len(self._specs),
-            "left_out": self._left_out,
-            "practice_data": self._digits.practice,
+            "skipped": self._left_out,
+            "demo_data": self._digits.demo,
             "test_rows_also_in_train": self._digits.duplicates,
         }
         if self._digits.test_labels is not None:
@@ -269,7 +269,7 @@ class Results:
             "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
             "data": self._digits.hashes,
             "data_source": self._digits.source,
-            "practice_data": self._digits.practice,
+            "demo_data": self._digits.demo,
             "test_rows": len(self._digits.test_images),
             "backend": self._specs[0].backend,
             "folds": files.digest(self._folds),
@@ -280,7 +280,7 @@ class Results:
                     "identity": (facts or {}).get("digest", spec.digest()),
                     "seed": spec.seed_for("fit"),
                     "finished": facts is not None,
-                    "left_out": self._left_out.get(spec.name),
+                    "skipped": self._left_out.get(spec.name),
                 }
                 for spec in self._specs
                 for facts in [self._folder.read_fit(spec.member, spec.fold)]

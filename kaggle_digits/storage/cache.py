@@ -50,7 +50,7 @@ class Cache:
         if content is not None:
             return files.read_arrays(io.BytesIO(content))
         arrays = make()
-        files.write_sealed(path, files.npz(arrays))
+        files.write_checksummed(path, files.npz(arrays))
         return arrays
 
     def arrays_path(self, key: str) -> Path:
@@ -64,18 +64,18 @@ class Cache:
             self._sound.add(path)
         return path in self._sound and path.is_file()
 
-    def clear_half_written(self) -> None:
+    def clear_temporary_files(self) -> None:
         """Delete what killed processes have half written."""
         import psutil
 
         for place in ("arrays", "bank/*"):
-            for path in self.folder.glob(f"{place}/{files.HALF}*"):
-                writer = path.name.removeprefix(files.HALF).partition("-")[0]
+            for path in self.folder.glob(f"{place}/{files.TEMP_PREFIX}*"):
+                writer = path.name.removeprefix(files.TEMP_PREFIX).partition("-")[0]
                 if not psutil.pid_exists(int(writer)):
                     path.unlink(missing_ok=True)
 
     @contextmanager
-    def lent(self, bank: str, images: np.ndarray) -> Iterator[Path]:
+    def spill(self, bank: str, images: np.ndarray) -> Iterator[Path]:
         """Lay images out for processes that draw a bank's variants.
 
         Args:
@@ -86,7 +86,7 @@ class Cache:
             The path of an `.npy` file, which is gone after the block.
         """
         # Named as half written, so that what a killed process leaves is cleared away.
-        path = self._variant_path(bank, 0).with_name(f"{files.HALF}{os.getpid()}-images.npy")
+        path = self._variant_path(bank, 0).with_name(f"{files.TEMP_PREFIX}{os.getpid()}-images.npy")
         with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, images)
@@ -99,7 +99,7 @@ class Cache:
         """Store a variant, (n, 28, 28) uint8, of a bank."""
         buffer = io.BytesIO()
         np.save(buffer, images)
-        files.write_sealed(self._variant_path(bank, variant), buffer.getvalue())
+        files.write_checksummed(self._variant_path(bank, variant), buffer.getvalue())
 
     def read_variant(self, bank: str, variant: int) -> np.ndarray:
         """Open a variant as a read-only (n, 28, 28) uint8 map of its file."""
@@ -110,7 +110,7 @@ class Cache:
 
     def _read(self, path: Path) -> bytes | None:
         try:
-            return files.read_sealed(path)
+            return files.read_checksummed(path)
         except OSError:  # whatever else than "not there" it is, writing will say it
             return None
         except files.DamagedError as damage:

@@ -19,9 +19,9 @@ import numpy as np
 from kaggle_digits.errors import UserError
 
 Arrays = dict[str, np.ndarray]
-SEAL_BYTES = 16
+CHECKSUM_BYTES = 16
 # How half-written files and folders are called, followed by the writer's process id.
-HALF = ".kaggle-digits-half-"
+TEMP_PREFIX = ".kaggle-digits-half-"
 
 
 _spent = 0.0
@@ -29,7 +29,7 @@ _counting = False
 
 
 @contextmanager
-def counted() -> Iterator[None]:
+def timed_io() -> Iterator[None]:
     """Count the time of a block, or of a function, as spent on saving, hashing and syncing.
 
     What a run's safety costs is told by every run itself. A block within a block counts once.
@@ -46,12 +46,12 @@ def counted() -> Iterator[None]:
         _spent += time.monotonic() - start
 
 
-def seconds_spent() -> float:
+def io_seconds() -> float:
     """Return the seconds that this process has spent on saving, hashing and syncing."""
     return _spent
 
 
-@counted()
+@timed_io()
 def digest(*parts: bytes | np.ndarray | str) -> str:
     """Hash parts in order with BLAKE2b to 32 hex digits; each part's length counts too."""
     hasher = hashlib.blake2b(digest_size=16)
@@ -68,14 +68,14 @@ def digest_json(values: object) -> str:
     return digest(json.dumps(values, sort_keys=True, separators=(",", ":")))
 
 
-@counted()
+@timed_io()
 def checksum(path: Path) -> str:
     """Hash a file's content with BLAKE2b to 32 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-@counted()
+@timed_io()
 def digest_of_content(content: bytes) -> str:
     """Hash bytes as `checksum` hashes a file that has them as content."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -108,7 +108,7 @@ def move(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file beside its place, then flush it and move it there.
 
     Args:
@@ -121,7 +121,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written to.
     """
     # The ending stays last: Keras chooses a file's format by it.
-    beside = path.with_name(f"{HALF}{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{path.name}")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,10 +162,10 @@ def read_json(path: Path) -> dict:
     return values if isinstance(values, dict) else {}
 
 
-@counted()
+@timed_io()
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(content)
 
 
@@ -174,7 +174,7 @@ def write_json(path: Path, values: Mapping) -> None:
     write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-@counted()
+@timed_io()
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write an uncompressed `.npz` whole or not at all; equal arrays give equal bytes."""
     write_bytes(path, npz(arrays))
@@ -193,8 +193,8 @@ def read_arrays(source: Path | io.BytesIO) -> Arrays:
         return {name: file[name] for name in file.files}
 
 
-@counted()
-def write_sealed(path: Path, content: bytes) -> None:
+@timed_io()
+def write_checksummed(path: Path, content: bytes) -> None:
     """Write content and its checksum as one file, whole or not at all.
 
     A checksum in a file of its own could belong to another version after a kill between the two.
@@ -202,16 +202,16 @@ def write_sealed(path: Path, content: bytes) -> None:
     write_bytes(path, content + bytes.fromhex(digest(content)))
 
 
-@counted()
-def read_sealed(path: Path) -> bytes:
-    """Read content that `write_sealed` wrote.
+@timed_io()
+def read_checksummed(path: Path) -> bytes:
+    """Read content that `write_checksummed` wrote.
 
     Raises:
         DamagedError: content and checksum differ.
         FileNotFoundError: there is no such file.
     """
     sealed = path.read_bytes()
-    content = sealed[:-SEAL_BYTES]
-    if bytes.fromhex(digest(content)) != sealed[-SEAL_BYTES:]:
+    content = sealed[:-CHECKSUM_BYTES]
+    if bytes.fromhex(digest(content)) != sealed[-CHECKSUM_BYTES:]:
         raise DamagedError(path, "its checksum differs")
     return content

@@ -55,7 +55,7 @@ class LockedFolder:
                 wait()
         try:
             for place in self.places():
-                for remains in place.glob(f"{files.HALF}*"):
+                for remains in place.glob(f"{files.TEMP_PREFIX}*"):
                     if remains.is_dir():
                         shutil.rmtree(remains)
                     else:

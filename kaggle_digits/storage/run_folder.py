@@ -44,7 +44,7 @@ class RunFolder(LockedFolder):
     def is_ours(self) -> bool:
         """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
         # A process that was killed while it took the folder may have left no more than this.
-        taken = (".lock", ".owner", files.HALF)
+        taken = (".lock", ".owner", files.TEMP_PREFIX)
         if not self.folder.exists() or all(
             path.name.startswith(taken) for path in self.folder.iterdir()
         ):
@@ -57,7 +57,7 @@ class RunFolder(LockedFolder):
             or any("identity" in files.read_json(path) for path in self.fits.glob("*/fit.json"))
         )
 
-    def is_untouched(self) -> bool:
+    def is_new(self) -> bool:
         """Tell whether no run has got further in it than to make the folder."""
         marks = (self.manifest, self.config, self.fits)
         return self.folder.is_dir() and self.is_ours() and not any(m.exists() for m in marks)
@@ -68,16 +68,16 @@ class RunFolder(LockedFolder):
         here = self.config.read_bytes() if self.config.is_file() else b""
         return content == here or files.digest_of_content(content) == noted
 
-    def was_told(self) -> bool:
+    def was_reported(self) -> bool:
         """Tell whether a complete run's result has been shown to its end."""
-        return (self.folder / ".told").exists()
+        return (self.folder / ".reported").exists()
 
-    def note_told(self, told: bool) -> None:
+    def note_reported(self, told: bool) -> None:
         """Note that the result has been shown, or that there will be another one."""
         if told:
-            files.write_bytes(self.folder / ".told", b"")
+            files.write_bytes(self.folder / ".reported", b"")
         else:
-            (self.folder / ".told").unlink(missing_ok=True)
+            (self.folder / ".reported").unlink(missing_ok=True)
 
     def finished_fits(self) -> list[str]:
         """Name the folders of all finished fits, sound or not."""
@@ -109,7 +109,7 @@ class RunFolder(LockedFolder):
             self.augmentation,
             self.log,
             self.folder / ".seconds",
-            self.folder / ".told",
+            self.folder / ".reported",
         ):
             path.unlink(missing_ok=True)
 
@@ -160,11 +160,11 @@ class RunFolder(LockedFolder):
             facts: for `fit.json`, which also gets every file's checksum.
         """
         place = self.fit_folder(member, fold)
-        beside = place.with_name(f"{files.HALF}{os.getpid()}-{place.name}")
+        beside = place.with_name(f"{files.TEMP_PREFIX}{os.getpid()}-{place.name}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, write in writers.items():
-                with files.whole_file(beside / name) as path:
+                with files.atomic_write(beside / name) as path:
                     write(path)
             facts = facts | {"checksums": {name: files.checksum(beside / name) for name in writers}}
             files.write_json(beside / "fit.json", facts | {"checksum": files.digest_json(facts)})
@@ -179,7 +179,7 @@ class RunFolder(LockedFolder):
 
     def write_state(self, member: str, fold: int, arrays: files.Arrays) -> None:
         """Write what an unfinished fit goes on from."""
-        files.write_sealed(self._state_path(member, fold), files.npz(arrays))
+        files.write_checksummed(self._state_path(member, fold), files.npz(arrays))
 
     def read_state(self, member: str, fold: int) -> files.Arrays | None:
         """Read what an unfinished fit goes on from, None if there is nothing.
@@ -188,7 +188,9 @@ class RunFolder(LockedFolder):
             files.DamagedError: the file is not as it was written.
         """
         try:
-            return files.read_arrays(io.BytesIO(files.read_sealed(self._state_path(member, fold))))
+            return files.read_arrays(
+                io.BytesIO(files.read_checksummed(self._state_path(member, fold)))
+            )
         except FileNotFoundError:
             return None
 
@@ -196,24 +198,24 @@ class RunFolder(LockedFolder):
         """Delete what a fit went on from, if anything."""
         self._state_path(member, fold).unlink(missing_ok=True)
 
-    def write_sick(self, member: str, fold: int, attempts: list[dict]) -> None:
+    def write_failures(self, member: str, fold: int, attempts: list[dict]) -> None:
         """Note the attempts at a fit that were sick."""
-        files.write_sealed(self._sick_path(member, fold), json.dumps(attempts).encode())
+        files.write_checksummed(self._failures_path(member, fold), json.dumps(attempts).encode())
 
-    def read_sick(self, member: str, fold: int) -> list[dict] | None:
+    def read_failures(self, member: str, fold: int) -> list[dict] | None:
         """Read the attempts at a fit that were sick, None if there is no note.
 
         Raises:
             DamagedError: the file is not as it was written.
         """
         try:
-            return json.loads(files.read_sealed(self._sick_path(member, fold)))
+            return json.loads(files.read_checksummed(self._failures_path(member, fold)))
         except FileNotFoundError:
             return None
 
-    def _sick_path(self, member: str, fold: int) -> Path:
+    def _failures_path(self, member: str, fold: int) -> Path:
         place = self.fit_folder(member, fold)
-        return place.with_name(f"{place.name}.sick")
+        return place.with_name(f"{place.name}.failed.json")
 
     def _state_path(self, member: str, fold: int) -> Path:
         place = self.fit_folder(member, fold)
@@ -226,13 +228,13 @@ class RunFolder(LockedFolder):
             files.DamagedError: the file is not as it was written.
         """
         try:
-            return files.read_arrays(io.BytesIO(files.read_sealed(self.folds)))
+            return files.read_arrays(io.BytesIO(files.read_checksummed(self.folds)))
         except FileNotFoundError:
             return None
 
     def write_folds(self, arrays: files.Arrays) -> None:
         """Write the split."""
-        files.write_sealed(self.folds, files.npz(arrays))
+        files.write_checksummed(self.folds, files.npz(arrays))
 
     def changed_artefacts(self) -> list[str]:
         """Name the summary files that differ from the manifest, or lack.
@@ -295,6 +297,6 @@ def expected_rows(submission: Path) -> int:
     return rows if isinstance(rows, int) else 28_000
 
 
-def is_practice(submission: Path) -> bool:
-    """Tell whether a submission lies in the folder of a run on the practice set."""
-    return files.read_json(RunFolder(submission.parent).manifest).get("practice_data") is True
+def is_demo(submission: Path) -> bool:
+    """Tell whether a submission lies in the folder of a run on the demo data."""
+    return files.read_json(RunFolder(submission.parent).manifest).get("demo_data") is True

@@ -59,7 +59,7 @@ def hardware() -> dict[str, object]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held at a time, children not counted."""
+    """Return the most memory that this process has held at a time, children not timed_io."""
     try:
         import resource
     except ImportError:  # Windows

@@ -30,7 +30,7 @@ class Stopped(BaseException):
         self.number = number
 
 
-class Stop:
+class TimeBudget:
     """Knows how much time is left; the clock runs from its making.
 
     Its `advice` says to people how to go on after a stop.
@@ -101,7 +101,7 @@ class Stop:
             signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN)
 
 
-def parse_limit(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Read a duration such as 8h30m, 45m or 90s.
 
     Args:

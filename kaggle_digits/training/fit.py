@@ -56,10 +56,10 @@ def train_fit(
     inputs: Inputs,
     cache: Cache,
     listener: train.Listener | None = None,
-    state: train.State | None = None,
-    keep: Callable[[train.State], None] | None = None,
-    stop: train.Stop | None = None,
-) -> train.Trained:
+    state: train.Checkpoint | None = None,
+    keep: Callable[[train.Checkpoint], None] | None = None,
+    stop: train.MustStop | None = None,
+) -> train.TrainingResult:
     """Train one fit; needs nothing but the specification, its inputs and the cache.
 
     Args:
@@ -96,7 +96,7 @@ def train_fit(
         return cache.read_variant(spec.bank_key, wanted)
 
     heldout = np.array(spec.heldout_rows, np.int64)
-    with memory_told(spec):
+    with memory_errors_explained(spec):
         return train.train(
             spec.settings,
             images=images,
@@ -112,7 +112,7 @@ def train_fit(
 
 
 @contextmanager
-def memory_told(spec: FitSpec) -> Iterator[None]:
+def memory_errors_explained(spec: FitSpec) -> Iterator[None]:
     """Turn any backend's way of saying "not enough memory" into one line for people.
 
     Args:
@@ -135,7 +135,7 @@ def memory_told(spec: FitSpec) -> Iterator[None]:
         ) from error
 
 
-def finish_fit(spec: FitSpec, inputs: Inputs, trained: train.Trained) -> FitResult:
+def finish_fit(spec: FitSpec, inputs: Inputs, trained: train.TrainingResult) -> FitResult:
     """Predict with a trained net.
 
     Args:
@@ -163,50 +163,54 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: train.Trained) -> FitResu
 
 # A fit is sick if it trained this many steps and still gets fewer than this share of its own
 # training images right: chance is 0.1, and any net that learns at all is far above.
-SICK_STEPS = 1000
-SICK_ACCURACY = 0.2
+DIVERGED_STEPS = 1000
+DIVERGED_ACCURACY = 0.2
 ATTEMPTS = 2
 
 
-def sickness(trained: train.Trained) -> str | None:
+def divergence_reason(trained: train.TrainingResult) -> str | None:
     """Tell why a fit is not fit for an ensemble, by its training alone; None if it is."""
     last = trained.history[-1] if trained.history else None
     if last and not math.isfinite(last["loss"]):
         return f"the loss was {last['loss']} in epoch {last['epoch']}"
-    if trained.complete and trained.steps >= SICK_STEPS and last["accuracy"] < SICK_ACCURACY:
+    if (
+        trained.complete
+        and trained.steps >= DIVERGED_STEPS
+        and last["accuracy"] < DIVERGED_ACCURACY
+    ):
         return f"its training accuracy was {last['accuracy']:.3f} after {trained.steps} steps"
     return None
 
 
-def note_sick(folder: RunFolder, spec: FitSpec, reason: str) -> None:
+def note_divergence(folder: RunFolder, spec: FitSpec, reason: str) -> None:
     """Note that an attempt was sick, so that it is never repeated."""
     try:
-        attempts = folder.read_sick(spec.member, spec.fold) or []
+        attempts = folder.read_failures(spec.member, spec.fold) or []
     except files.DamagedError:
         attempts = []
     attempts = [entry for entry in attempts if entry["attempt"] < spec.attempt]
     attempts.append({"attempt": spec.attempt, "fit": spec.digest(), "reason": reason})
-    folder.write_sick(spec.member, spec.fold, attempts)
+    folder.write_failures(spec.member, spec.fold, attempts)
     folder.remove_state(spec.member, spec.fold)
 
 
-def sick_attempts(folder: RunFolder, spec: FitSpec) -> list[str]:
+def diverged_attempts(folder: RunFolder, spec: FitSpec) -> list[str]:
     """Return why earlier attempts of a planned fit (attempt 1) were sick, in their order.
 
     Raises:
         files.DamagedError: the note is not as it was written.
     """
     reasons = []
-    for entry in folder.read_sick(spec.member, spec.fold) or []:
+    for entry in folder.read_failures(spec.member, spec.fold) or []:
         if entry["fit"] != spec.digest():
             break  # of other settings
         reasons.append(entry["reason"])
-        spec = spec.again()
+        spec = spec.next_attempt()
     return reasons
 
 
-@files.counted()
-def save_state(folder: RunFolder, spec: FitSpec, state: train.State) -> None:
+@files.timed_io()
+def save_state(folder: RunFolder, spec: FitSpec, state: train.Checkpoint) -> None:
     """Write what an unfinished fit goes on from, in place of what was there."""
     facts = {
         "fit": spec.digest(),
@@ -241,7 +245,7 @@ def read_state_facts(folder: RunFolder, member: str, fold: int) -> dict | None:
     return None if arrays is None else json.loads(arrays["facts"].tobytes())
 
 
-def resume(folder: RunFolder, spec: FitSpec, say: Callable[[str], None]) -> train.State | None:
+def resume(folder: RunFolder, spec: FitSpec, say: Callable[[str], None]) -> train.Checkpoint | None:
     """Find out where a fit that was cut off goes on, and tell.
 
     Args:
@@ -262,7 +266,7 @@ def resume(folder: RunFolder, spec: FitSpec, say: Callable[[str], None]) -> trai
     return state
 
 
-def load_state(folder: RunFolder, spec: FitSpec) -> train.State | None:
+def load_state(folder: RunFolder, spec: FitSpec) -> train.Checkpoint | None:
     """Read what an unfinished fit goes on from.
 
     Args:
@@ -282,10 +286,10 @@ def load_state(folder: RunFolder, spec: FitSpec) -> train.State | None:
         return None
     arrays = folder.read_state(spec.member, spec.fold)
     variables = [arrays[name] for name in sorted(arrays) if name != "facts"]
-    return train.State(facts["epochs"], variables, facts["history"])
+    return train.Checkpoint(facts["epochs"], variables, facts["history"])
 
 
-@files.counted()
+@files.timed_io()
 def save_fit(
     folder: RunFolder, spec: FitSpec, result: FitResult, more: Mapping[str, Any] | None = None
 ) -> None:

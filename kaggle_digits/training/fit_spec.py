@@ -119,7 +119,7 @@ class FitSpec:
         """Return the identity as 32 hex digits."""
         return files.digest_json(self.identity())
 
-    def again(self) -> FitSpec:
+    def next_attempt(self) -> FitSpec:
         """Return the next attempt: other random numbers and half the learning rate."""
         halved = {"learning_rate": self.settings.train.learning_rate / 2}
         settings = self.settings.model_copy(

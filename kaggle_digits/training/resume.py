@@ -21,8 +21,8 @@ from kaggle_digits.system.console import Reporter
 from kaggle_digits.training import fit as fits
 from kaggle_digits.training import fit_spec
 
-PRACTICE_WARNING = (
-    "PRACTICE DATA: the competition's files were not found, so this run uses scikit-learn's small "
+DEMO_WARNING = (
+    "DEMO DATA: the competition's files were not found, so this run uses scikit-learn's small "
     "digits. Its submission is NOT for upload. Get the real files from "
     "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
     "--data."
@@ -30,23 +30,23 @@ PRACTICE_WARNING = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class FitStatus:
     """How far a planned fit is.
 
     Attributes:
         spec: the attempt that it is at.
         finished: the fit is there and sound.
-        left_out: why it was given up, None as a rule.
+        skipped: why it was given up, None as a rule.
     """
 
     spec: fit_spec.FitSpec
     finished: bool = False
-    left_out: str | None = None
+    skipped: str | None = None
 
     @property
     def to_do(self) -> bool:
         """Whether it is to be trained."""
-        return not self.finished and self.left_out is None
+        return not self.finished and self.skipped is None
 
 
 def load_digits(
@@ -58,7 +58,7 @@ def load_digits(
         config: names the data, and the folds that each class must have a row for.
         given: value of --data, which goes before the config's; None: not given.
         cache: keeps the parsed arrays.
-        reporter: is told of practice data.
+        reporter: is told of demo data.
 
     Returns:
         The data.
@@ -67,9 +67,9 @@ def load_digits(
         UserError: it is not there, not sound, or too little.
     """
     source = sources.find_source(config.data.path if given is None else given)
-    if source.practice:
-        reporter.say(PRACTICE_WARNING)
-    cache.clear_half_written()
+    if source.demo:
+        reporter.say(DEMO_WARNING)
+    cache.clear_temporary_files()
     digits = digits_csv.load(source, cache.arrays)
     digits_csv.check_class_counts(digits.train_labels, config.folds.count, digits.source)
     return digits
@@ -102,12 +102,12 @@ def read_or_make_split(
     return folds.stratified(labels, config.folds.count, config.seed)
 
 
-def survey(
+def scan_fits(
     folder: RunFolder,
     specs: list[fit_spec.FitSpec],
     reporter: Reporter,
     allow_changed: bool = False,
-) -> list[Standing]:
+) -> list[FitStatus]:
     """Find out how far each planned fit is.
 
     Args:
@@ -129,36 +129,38 @@ def survey(
             "not in this config (members, folds.count); give another --out, or the config of that "
             "run"
         )
-    return [_standing(folder, spec, reporter, allow_changed) for spec in specs]
+    return [_fit_status(folder, spec, reporter, allow_changed) for spec in specs]
 
 
-def _standing(
+def _fit_status(
     folder: RunFolder, spec: fit_spec.FitSpec, reporter: Reporter, allow_changed: bool
-) -> Standing:
+) -> FitStatus:
     try:
-        sick = fits.sick_attempts(folder, spec)
+        sick = fits.diverged_attempts(folder, spec)
     except files.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
         sick = []
     for _ in sick:
-        spec = spec.again()
+        spec = spec.next_attempt()
     if len(sick) == fits.ATTEMPTS:
-        return Standing(spec, left_out=sick[-1])
+        return FitStatus(spec, skipped=sick[-1])
     try:
         facts = folder.read_fit(spec.member, spec.fold)
         if facts is None:
             _check_state(folder, spec, reporter, allow_changed)
-            return Standing(spec)
+            return FitStatus(spec)
         if facts["identity"].get("attempt") == spec.attempt + 1:
-            spec = spec.again()  # its note of the first attempt is lost, or of other versions
+            spec = (
+                spec.next_attempt()
+            )  # its note of the first attempt is lost, or of other versions
         place = str(folder.fit_folder(spec.member, spec.fold))
         fit_spec.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)
         folder.remove_state(spec.member, spec.fold)  # left by a kill just after the fit was written
     except files.DamagedError as damage:
         reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
-        return Standing(spec)
-    return Standing(spec, finished=True)
+        return FitStatus(spec)
+    return FitStatus(spec, finished=True)
 
 
 def _check_state(
@@ -181,14 +183,14 @@ def _check_state(
         )
 
 
-def check_makers(
-    folder: RunFolder, standings: Iterable[Standing], allow_changed: bool, reporter: Reporter
+def check_environment(
+    folder: RunFolder, statuses: Iterable[FitStatus], allow_changed: bool, reporter: Reporter
 ) -> None:
     """Hold this machine against those that made what the folder holds.
 
     Args:
         folder: the run's folder.
-        standings: the run's fits.
+        statuses: the run's fits.
         allow_changed: go on with other package versions.
         reporter: is told of what may change the last bits of the results.
 
@@ -196,7 +198,7 @@ def check_makers(
         UserError: package versions differ; names the first.
     """
     told: dict[str, None] = {}
-    for standing in standings:
+    for standing in statuses:
         made = _made_by(folder, standing)
         for name, found, here in changed_versions(made, standing.spec.backend):
             message = f"{standing.spec.name} was trained with {name} {found}, here is {here}"
@@ -247,7 +249,7 @@ def changed_hardware(made: dict) -> list[tuple[str, object, object]]:
     ]
 
 
-def _made_by(folder: RunFolder, standing: Standing) -> dict:
+def _made_by(folder: RunFolder, standing: FitStatus) -> dict:
     """Return the facts on who made a finished fit, or what an unfinished one goes on from."""
     spec = standing.spec
     if standing.finished:

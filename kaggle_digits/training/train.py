@@ -23,11 +23,11 @@ STATISTICS_ROWS = 8192
 # Called with the epochs done, as a fraction, and the history's line at the end of each, else None.
 Listener = Callable[[float, dict[str, float] | None], None]
 # Called with the epochs done, as a fraction, after each step; true: go no further.
-Stop = Callable[[float], bool]
+MustStop = Callable[[float], bool]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a fit leaves behind.
 
     Attributes:
@@ -58,7 +58,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class State:
+class Checkpoint:
     """All that training goes on from after a whole epoch.
 
     Attributes:
@@ -111,8 +111,8 @@ class _Progress(keras.callbacks.Callback):
         batches: _Batches,
         history: list[dict[str, float]],
         listener: Listener | None,
-        keep: Callable[[State], None] | None,
-        stop: Stop | None,
+        keep: Callable[[Checkpoint], None] | None,
+        stop: MustStop | None,
     ):
         super().__init__()
         self._batches, self._listener, self._keep, self._stop = batches, listener, keep, stop
@@ -148,7 +148,7 @@ class _Progress(keras.callbacks.Callback):
             return
         if self._keep:
             arrays = [keras.ops.convert_to_numpy(value) for value in _variables(self.model)]
-            self._keep(State(epoch + 1, arrays, list(self.history)))
+            self._keep(Checkpoint(epoch + 1, arrays, list(self.history)))
         if self._listener:
             self._listener(epoch + 1.0, entry)
         if self._stop and self._stop(epoch + 1.0):
@@ -204,10 +204,10 @@ def train(
     clean: np.ndarray,
     seed: int,
     listener: Listener | None = None,
-    state: State | None = None,
-    keep: Callable[[State], None] | None = None,
-    stop: Stop | None = None,
-) -> Trained:
+    state: Checkpoint | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
+    stop: MustStop | None = None,
+) -> TrainingResult:
     """Train one net for a fixed number of epochs.
 
     A loss that is infinite or not a number ends it at the end of its epoch, which is not kept.
@@ -267,7 +267,7 @@ def train(
         return final
 
     epochs = len(progress.history)
-    return Trained(
+    return TrainingResult(
         make_model=make_model,
         history=progress.history,
         seconds=seconds,

@@ -9,10 +9,16 @@ import numpy as np
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.loading import Config
-from kaggle_digits.config.schema import Tune, Tuned
+from kaggle_digits.config.schema import Tune, TuningProvenance
 from kaggle_digits.data import digits_csv
 from kaggle_digits.report import tables
-from kaggle_digits.results.search_records import Check, Findings, Side, TrialResult, UnfitError
+from kaggle_digits.results.search_records import (
+    Findings,
+    HoldoutComparison,
+    HoldoutScore,
+    TrialFailed,
+    TrialResult,
+)
 from kaggle_digits.scoring import ensemble, significance
 from kaggle_digits.storage import files
 from kaggle_digits.system.console import Reporter
@@ -33,11 +39,11 @@ class Outcome:
     wrong: np.ndarray
     seconds_per_fit: float
 
-    def side(self) -> Side:
+    def side(self) -> HoldoutScore:
         """Return its figures."""
         errors, rows = int(self.wrong.sum()), len(self.wrong)
         interval = ensemble.accuracy_interval(errors, rows)
-        return Side(rows, errors, 1 - errors / rows, interval, self.seconds_per_fit)
+        return HoldoutScore(rows, errors, 1 - errors / rows, interval, self.seconds_per_fit)
 
 
 def outcome(
@@ -70,7 +76,7 @@ def outcome(
                 trainer.train(place, spec)
             probabilities = trainer.probabilities(place, specs, config)
             facts = [place.read_fit(spec.member, spec.fold) for spec in specs]
-    except UnfitError as error:
+    except TrialFailed as error:
         reporter.say(f"no check of {name} on untouched folds: {error}")
         return None
     rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
@@ -79,7 +85,7 @@ def outcome(
     return Outcome(wrong, float(np.mean([fact["seconds"]["train"] for fact in facts])))
 
 
-def compared(untouched: Sequence[int], start: Outcome, best: Outcome) -> Check:
+def compared(untouched: Sequence[int], start: Outcome, best: Outcome) -> HoldoutComparison:
     """Hold the best config's outcome against another one's.
 
     Args:
@@ -91,7 +97,7 @@ def compared(untouched: Sequence[int], start: Outcome, best: Outcome) -> Check:
         The check.
     """
     only_start, only_best = significance.discordant(start.wrong, best.wrong)
-    return Check(
+    return HoldoutComparison(
         folds=tuple(fold + 1 for fold in untouched),
         start=start.side(),
         best=best.side(),
@@ -116,12 +122,12 @@ def best_yaml(
         YAML with a comment on top.
     """
     tune = config.tune
-    searched = config.folds.count - tune.untouched
-    tuned = Tuned(
+    searched = config.folds.count - tune.holdout_folds
+    tuned = TuningProvenance(
         train_data=files.digest(digits.train_images),
         seed=config.seed,
         folds=config.folds.count,
-        untouched=tune.untouched,
+        untouched=tune.holdout_folds,
         trials=len(findings.trials),
     )
     found = loading.changed(config, best.settings).model_copy(
@@ -131,10 +137,10 @@ def best_yaml(
         f"{HEADER}: trial {best.trial} of {len(findings.trials)}, {tune.oracle} search for the "
         f"best {findings.objective.replace('_', ' ')}.",
         f"On folds 1 to {searched} of {config.folds.count} (seed {config.seed}), "
-        f"{100 * tune.rows:g} % of their rows and {100 * tune.epochs:g} % of the epochs: "
+        f"{100 * tune.row_fraction:g} % of their rows and {100 * tune.epoch_fraction:g} % of the epochs: "
         f"{tables.score(findings, best)}.",
         "That figure is optimistic: this trial was picked because of it.",
-        *(["PRACTICE DATA: these settings mean nothing."] if digits.practice else []),
+        *(["DEMO DATA: these settings mean nothing."] if digits.demo else []),
         "Changed by the search:",
         *(
             f"  {key}: {tables.text_of(findings.start.get(key))} -> {tables.text_of(value)}"

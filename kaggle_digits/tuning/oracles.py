@@ -22,7 +22,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief, oracle_client
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import UnfitError
+from kaggle_digits.results.search_records import TrialFailed
 from kaggle_digits.storage import files
 from kaggle_digits.tuning.chief_worker import Cluster
 
@@ -205,7 +205,7 @@ class Tuner(base_tuner.BaseTuner):
     Args:
         oracle: from `make`.
         folder: where the oracle keeps its state.
-        judge: (trial id, values) -> the objective's figure; raises `UnfitError`.
+        evaluate: (trial id, values) -> the objective's figure; raises `TrialFailed`.
         cluster: None for a search in one process.
         watch: is called again and again while it waits; may raise.
     """
@@ -214,12 +214,12 @@ class Tuner(base_tuner.BaseTuner):
         self,
         oracle: keras_tuner.Oracle,
         folder: Path,
-        judge: Callable[[str, dict[str, Any]], float],
+        evaluate: Callable[[str, dict[str, Any]], float],
         cluster: Cluster | None,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(oracle, directory=str(folder.parent), project_name=folder.name)
-        self._judge, self._watch, self._asked = judge, watch, False
+        self._evaluate, self._watch, self._asked = evaluate, watch, False
         if cluster:
             self.oracle = _Client(oracle, cluster, watch)
 
@@ -235,27 +235,27 @@ class Tuner(base_tuner.BaseTuner):
         self._asked = False
 
     def run_trial(self, trial: Any) -> dict[str, float]:
-        """Judge a trial."""
-        figure = self._judge(trial.trial_id, trial.hyperparameters.values)
+        """TrialEvaluator a trial."""
+        figure = self._evaluate(trial.trial_id, trial.hyperparameters.values)
         return {self.oracle.objective.name: figure}
 
     def _run_and_update_trial(self, trial: Any) -> None:
         # Whatever is not the trial's own fault ends the search, also an error in telling a figure.
         try:
             super()._run_and_update_trial(trial)
-        except UnfitError as error:
+        except TrialFailed as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
 
     def search(self, check: Callable[[], None] = lambda: None) -> None:
-        """Judge trials until the oracle has no more.
+        """TrialEvaluator trials until the oracle has no more.
 
         Args:
             check: is called once the oracle answers, before it gives out a trial.
 
         Raises:
-            UserError: the chief does not answer; else whatever `judge` or `check` raises.
+            UserError: the chief does not answer; else whatever `evaluate` or `check` raises.
         """
         try:
             self.oracle.get_space()

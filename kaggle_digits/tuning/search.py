@@ -14,11 +14,11 @@ from kaggle_digits.config.loading import Config
 from kaggle_digits.data import digits_csv, folds
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import search_page, tables, tensorboard
-from kaggle_digits.results.search_records import Check, Findings
+from kaggle_digits.results.search_records import Findings, HoldoutComparison
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training import backend, fit_spec, resume
 from kaggle_digits.tuning import chief_worker, holdout_check, space
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -30,7 +30,7 @@ from kaggle_digits.tuning.search_plan import (
     identity_of,
     rows_of_search,
 )
-from kaggle_digits.tuning.trial import FoldTrainer, Judge, Limits, OutOfTime
+from kaggle_digits.tuning.trial import FoldTrainer, SearchBounds, TimeLimitReached, TrialEvaluator
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -43,7 +43,7 @@ CHECK_MARGIN, CHECK_FIT_SECONDS = 1.3, 15.0
 RESERVE_SHARE = 0.5  # of a time limit that is kept free for the check at most
 
 
-def tune(request: Request, reporter: Reporter, stop: Stop) -> SearchFolder:
+def tune(request: Request, reporter: Reporter, stop: TimeBudget) -> SearchFolder:
     """Search, check and export; repeated, it goes on where it was.
 
     Args:
@@ -100,7 +100,7 @@ class Search:
         cache: Cache,
         ours: chief_worker.Cluster | None,
         reporter: Reporter,
-        stop: Stop,
+        stop: TimeBudget,
     ) -> None:
         self._request, self._space, self._digits = request, wanted, digits
         self._folder, self._cache, self._cluster = folder, cache, ours
@@ -110,15 +110,15 @@ class Search:
         self._split = folds.stratified(self._labels, self._config.folds.count, self._config.seed)
         self._oracle: keras_tuner.Oracle | None = None
         self._doing = "starting"
-        self._check: Check | None = None
-        self._against: dict[str, Check] = {}
+        self._check: HoldoutComparison | None = None
+        self._against: dict[str, HoldoutComparison] = {}
         self._seen = self.findings()
         self._check_seconds = self._forecast_check()
 
     # What each process does
 
     def lead(self) -> None:
-        """Give out trials (and, alone, judge them), then check and export the best."""
+        """Give out trials (and, alone, evaluate them), then check and export the best."""
         config, tune = self._config, self._tune
         self._say_what_is_searched()
         backend.configure(config.train.threads)
@@ -130,7 +130,7 @@ class Search:
             self._space.hyperparameters(),
             self._trials(),
             self._folds(),
-            tune.initial or len(self._space.settings) + 1,
+            tune.num_initial_points or len(self._space.settings) + 1,
             config.seed,
         )
         oracles.load(self._oracle, self._folder.oracle)
@@ -143,7 +143,7 @@ class Search:
                 for stage in (self._give_trials, self._make_checks):
                     try:
                         stage()
-                    except OutOfTime:
+                    except TimeLimitReached:
                         complete = False
                     self._export()
         except Stopped:
@@ -172,15 +172,15 @@ class Search:
         if self._cluster:
             oracles.serve(self._oracle, self._cluster, self._watch_workers)
         else:
-            self._judge_trials()
+            self._evaluate_trials()
 
     def work(self, identity: dict[str, Any]) -> None:
-        """Judge trials that the chief gives out."""
+        """TrialEvaluator trials that the chief gives out."""
         self._reporter.say(f"worker {self._cluster.tuner} of the chief at {self._cluster.address}")
         backend.configure(self._config.train.threads)
         try:
-            self._judge_trials(partial(self._check_chief, identity), self._watch_chief)
-        except OutOfTime:
+            self._evaluate_trials(partial(self._check_chief, identity), self._watch_chief)
+        except TimeLimitReached:
             self._reporter.say(
                 f"time limit of {duration(self._stop.limit)}: this worker ended; start it again "
                 "with its KERASTUNER_TUNER_ID to go on with its trial"
@@ -196,20 +196,20 @@ class Search:
 
     def _watch_chief(self) -> None:
         if self._stop.seconds_left() < EXIT_SECONDS:
-            raise OutOfTime
+            raise TimeLimitReached
 
-    def _judge_trials(
+    def _evaluate_trials(
         self, check: Callable[[], None] = lambda: None, watch: Callable[[], None] = lambda: None
     ) -> None:
         from kaggle_digits.tuning import oracles
 
         rows, split = rows_of_search(
-            self._labels, self._split, self._tune.untouched, self._tune.rows, self._config.seed
+            self._labels, self._split, self._tune.holdout_folds, self._tune.rows, self._config.seed
         )
         is_worker = self._oracle is None
         reserve = (lambda: EXIT_SECONDS) if is_worker else self._reserve  # it makes no check
         trainer = self._trainer(rows, split, self._limits(), reserve)
-        judge = Judge(
+        evaluate = TrialEvaluator(
             self._folder,
             self._config,
             trainer,
@@ -219,41 +219,41 @@ class Search:
             self._reporter,
         )
 
-        def judge_trial(trial: str, values: dict[str, Any]) -> float:
+        def evaluate_trial(trial: str, values: dict[str, Any]) -> float:
             settings = self._space.decode(values)
             self._doing = f"trial {trial}"
             planned = values.get("tuner/epochs", self._folds())
-            return judge.judge(trial, settings, planned).objective
+            return evaluate.evaluate(trial, settings, planned).objective
 
         oracle = self._oracle or oracles.make(
             "random", self._tune.objective, self._space.hyperparameters(), 1, 1, 1, 0
         )
         worker = self._cluster if is_worker else None
-        oracles.Tuner(oracle, self._folder.oracle, judge_trial, worker, watch).search(check)
+        oracles.Tuner(oracle, self._folder.oracle, evaluate_trial, worker, watch).search(check)
 
     def _watch_workers(self) -> None:
         self._tell_news()
         self._doing = f"{len(self._oracle.ongoing_trials)} workers at work"
         if self._stop.seconds_left() < self._reserve():
-            raise OutOfTime
+            raise TimeLimitReached
 
     # What is searched
 
     def _folds(self) -> int:
-        return self._config.folds.count - self._tune.untouched
+        return self._config.folds.count - self._tune.holdout_folds
 
     def _trials(self) -> int | None:
         given = self._request.trials or self._tune.trials
         return given or (None if self._tune.oracle == "grid" else TRIALS)
 
-    def _limits(self) -> Limits:
-        return Limits(self._request.seconds_per_fit, self._request.parameters)
+    def _limits(self) -> SearchBounds:
+        return SearchBounds(self._request.seconds_per_fit, self._request.parameters)
 
     def _trainer(
         self,
         rows: np.ndarray,
         split: list[np.ndarray],
-        limits: Limits,
+        limits: SearchBounds,
         reserve: Callable[[], float],
     ) -> FoldTrainer:
         images = self._digits.train_images
@@ -275,9 +275,11 @@ class Search:
         say(f"data: {self._digits.source}: {len(self._labels):,} training rows")
         say(f"search folder: {self._folder.folder}")
         trials = f"{self._trials()} trials" if self._trials() else "all combinations"
-        share = f", {100 * tune.rows:g} % of their rows" if tune.rows < 1 else ""
-        epochs = f", {100 * tune.epochs:g} % of the epochs" if tune.epochs < 1 else ""
-        kept = f"; {tune.untouched} kept untouched for the check" if tune.untouched else ""
+        share = f", {100 * tune.row_fraction:g} % of their rows" if tune.row_fraction < 1 else ""
+        epochs = (
+            f", {100 * tune.epoch_fraction:g} % of the epochs" if tune.epoch_fraction < 1 else ""
+        )
+        kept = f"; {tune.holdout_folds} kept untouched for the check" if tune.holdout_folds else ""
         say(
             f"search: {tune.oracle}, {trials}, {tune.objective.replace('_', ' ')} on "
             f"{self._folds()} of {self._config.folds.count} folds{share}{epochs}{kept}; searched: "
@@ -340,7 +342,7 @@ class Search:
     def _forecast_check(self) -> float:
         """Forecast the seconds that the check and the end of the process take."""
         best = self._seen.best()
-        if not (self._tune.untouched and best):
+        if not (self._tune.holdout_folds and best):
             return EXIT_SECONDS
         # Other configs are taken to be as fast as the best one; the start is rarely slower.
         compared = [
@@ -352,7 +354,7 @@ class Search:
         members = sum(len(each.members) for each in compared)
         rows = len(self._labels) * (1 - 1 / self._config.folds.count)
         seconds = CHECK_MARGIN * rows * epochs / best.images_per_second
-        return EXIT_SECONDS + self._tune.untouched * (seconds + CHECK_FIT_SECONDS * members)
+        return EXIT_SECONDS + self._tune.holdout_folds * (seconds + CHECK_FIT_SECONDS * members)
 
     def _reserve(self) -> float:
         """Say how many seconds of a time limit are kept free."""
@@ -362,11 +364,11 @@ class Search:
     def _make_checks(self) -> None:
         """Hold the best config against where it came from, on rows that the search never saw."""
         best = self.findings().best()
-        if not best or not self._tune.untouched:
+        if not best or not self._tune.holdout_folds:
             return
         # On all rows a fit takes longer than the limit of trials that may see fewer.
         rows = np.arange(len(self._labels))
-        trainer = self._trainer(rows, self._split, Limits(), lambda: EXIT_SECONDS)
+        trainer = self._trainer(rows, self._split, SearchBounds(), lambda: EXIT_SECONDS)
         untouched = range(self._folds(), self._config.folds.count)
 
         def outcome(name: str, config: Config) -> holdout_check.Outcome | None:

@@ -38,7 +38,7 @@ class SearchFolder(LockedFolder):
 
     def is_ours(self) -> bool:
         """Tell whether the folder is a search's, or there is nothing in it that could be lost."""
-        taken = (".lock", ".owner", files.HALF)
+        taken = (".lock", ".owner", files.TEMP_PREFIX)
         return (
             not self.folder.exists()
             or all(path.name.startswith(taken) for path in self.folder.iterdir())
@@ -74,12 +74,12 @@ class SearchFolder(LockedFolder):
 
     def write_rows(self, digest: str, arrays: files.Arrays) -> None:
         """Write what a candidate makes of each row."""
-        files.write_sealed(self._rows_path(digest), files.npz(arrays))
+        files.write_checksummed(self._rows_path(digest), files.npz(arrays))
 
     def read_rows(self, digest: str, say: Callable[[str], None]) -> files.Arrays | None:
         """Read what a candidate makes of each row, None where that is not known (any more)."""
         try:
-            return files.read_arrays(io.BytesIO(files.read_sealed(self._rows_path(digest))))
+            return files.read_arrays(io.BytesIO(files.read_checksummed(self._rows_path(digest))))
         except FileNotFoundError:
             return None
         except files.DamagedError as damage:

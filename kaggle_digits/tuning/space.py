@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.loading import Config
-from kaggle_digits.config.schema import Setting
+from kaggle_digits.config.schema import SearchParameter
 from kaggle_digits.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Space:
         start: config key -> its value in the config that the search begins with.
     """
 
-    settings: dict[str, Setting]
+    settings: dict[str, SearchParameter]
     start: dict[str, Any]
 
     def hyperparameters(self) -> keras_tuner.HyperParameters:
@@ -75,13 +75,13 @@ class Space:
             if key in values
         }
 
-    def _conditions(self, setting: Setting) -> Iterator[tuple[str, list]]:
+    def _conditions(self, setting: SearchParameter) -> Iterator[tuple[str, list]]:
         """Yield (key, its values as KerasTuner knows them) of all that a setting depends on."""
         for key, wanted in _required(setting.when).items():
             yield key, [_encoded(self.settings[key], value) for value in wanted]
 
 
-def _declaration(setting: Setting, start: Any) -> tuple[str, dict[str, Any]]:
+def _declaration(setting: SearchParameter, start: Any) -> tuple[str, dict[str, Any]]:
     """Return KerasTuner's class of a hyperparameter, and its arguments."""
     if setting.choices is not None:
         values = [_encoded(setting, choice) for choice in setting.choices]
@@ -160,7 +160,7 @@ def declared(config: Config) -> Space:
     return Space(_as_in_config(config, Space(ordered, start)), start)
 
 
-def _as_in_config(config: Config, space: Space) -> dict[str, Setting]:
+def _as_in_config(config: Config, space: Space) -> dict[str, SearchParameter]:
     """Write choices as the config holds them: 0 for a share is 0.0, a stage has all its keys."""
     choices: dict[str, tuple] = {}
     for key, setting in space.settings.items():
@@ -187,7 +187,7 @@ def _as_in_config(config: Config, space: Space) -> dict[str, Setting]:
     return written
 
 
-def _check_values(key: str, setting: Setting) -> None:
+def _check_values(key: str, setting: SearchParameter) -> None:
     place = f"tune.space.{key}"
     if setting.choices is not None:
         given = [name for name in ("low", "high", "step") if getattr(setting, name) is not None] + (
@@ -224,7 +224,9 @@ def _check_values(key: str, setting: Setting) -> None:
             )
 
 
-def _check_conditions(key: str, setting: Setting, space: Mapping[str, Setting]) -> None:
+def _check_conditions(
+    key: str, setting: SearchParameter, space: Mapping[str, SearchParameter]
+) -> None:
     for other, wanted in _required(setting.when).items():
         place = f"tune.space.{key}.when.{other}"
         if other == key or other not in space:
@@ -239,9 +241,9 @@ def _check_conditions(key: str, setting: Setting, space: Mapping[str, Setting]) 
                 raise UserError(f"{place}: expected one of {list(choices)}, found {value!r}")
 
 
-def _ordered(space: Mapping[str, Setting]) -> dict[str, Setting]:
+def _ordered(space: Mapping[str, SearchParameter]) -> dict[str, SearchParameter]:
     """Put every setting behind those that it depends on."""
-    ordered: dict[str, Setting] = {}
+    ordered: dict[str, SearchParameter] = {}
     while len(ordered) < len(space):
         ready = [
             key
@@ -261,7 +263,7 @@ def _ordered(space: Mapping[str, Setting]) -> dict[str, Setting]:
     return ordered
 
 
-def _check_can_be_in_force(key: str, space: Mapping[str, Setting]) -> None:
+def _check_can_be_in_force(key: str, space: Mapping[str, SearchParameter]) -> None:
     """Refuse conditions that, with those of the settings they name, can never all hold."""
     allowed: dict[str, list] = {}
     waiting = [key]
@@ -329,7 +331,7 @@ def _drawn(space: Space, tried: Mapping[str, list], random: Random) -> dict[str,
     return settings
 
 
-def _probes(setting: Setting) -> Iterator[Any]:
+def _probes(setting: SearchParameter) -> Iterator[Any]:
     if setting.choices is not None:
         yield from setting.choices
     else:
@@ -345,7 +347,7 @@ def _required(when: Mapping[str, Any]) -> dict[str, list]:
     }
 
 
-def _is_of_integers(setting: Setting) -> bool:
+def _is_of_integers(setting: SearchParameter) -> bool:
     return isinstance(setting.low, int) and isinstance(setting.high, int)
 
 
@@ -364,7 +366,7 @@ def _is_of_numbers(choices: tuple[Any, ...]) -> bool:
     return all(isinstance(each, int | float) and not isinstance(each, bool) for each in choices)
 
 
-def _encoded(setting: Setting, choice: Any) -> int | float | str:
+def _encoded(setting: SearchParameter, choice: Any) -> int | float | str:
     """Turn a choice into what KerasTuner takes: numbers of one type, or texts."""
     if not _is_of_numbers(setting.choices):
         return _as_text(choice)
@@ -372,7 +374,7 @@ def _encoded(setting: Setting, choice: Any) -> int | float | str:
     return choice if whole else float(choice)
 
 
-def _decoded(setting: Setting, value: Any) -> Any:
+def _decoded(setting: SearchParameter, value: Any) -> Any:
     if setting.choices is not None:
         return next(each for each in setting.choices if _encoded(setting, each) == value)
     if _is_of_integers(setting):
@@ -381,13 +383,13 @@ def _decoded(setting: Setting, value: Any) -> Any:
     return min(max(rounded, setting.low), setting.high)
 
 
-def _step(setting: Setting) -> int | float | None:
+def _step(setting: SearchParameter) -> int | float | None:
     if setting.step is None and _is_of_integers(setting) and setting.sampling == "linear":
         return 1
     return setting.step
 
 
-def _count(setting: Setting) -> int:
+def _count(setting: SearchParameter) -> int:
     """Count the values of a range with steps."""
     # 0.3 / 0.1 is a little less than 3.
     return int((setting.high - setting.low) / _step(setting) + 1e-9) + 1

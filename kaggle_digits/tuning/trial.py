@@ -18,13 +18,13 @@ from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.loading import Config
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import Findings, TrialResult, UnfitError
+from kaggle_digits.results.search_records import Findings, TrialFailed, TrialResult
 from kaggle_digits.scoring import ensemble, significance
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training import backend, fit_spec, resume
 from kaggle_digits.training import fit as fits
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -36,12 +36,12 @@ POLL_SECONDS = 0.1
 SCHEDULE = ("epochs", "warmup_epochs", "ema_epochs")
 
 
-class OutOfTime(BaseException):
+class TimeLimitReached(BaseException):
     """The time limit is reached; no Exception, which KerasTuner would take for a trial's own."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class SearchBounds:
     """What bounds a search.
 
     Attributes:
@@ -86,8 +86,8 @@ class FoldTrainer:
         inputs: fit_spec.Inputs,
         split: Sequence[np.ndarray],
         cache: Cache,
-        limits: Limits,
-        stop: Stop,
+        limits: SearchBounds,
+        stop: TimeBudget,
         reserve: Callable[[], float],
         reporter: Reporter,
         watch: Callable[[str], None],
@@ -132,15 +132,15 @@ class FoldTrainer:
             The fits that are not finished, each the attempt that it is at, by name.
 
         Raises:
-            UnfitError: a fit was sick in all its attempts.
+            TrialFailed: a fit was sick in all its attempts.
             UserError: the fits there are of other package versions.
         """
-        standings = resume.survey(folder, list(specs), self._reporter, self._allow_changed)
-        resume.check_makers(folder, standings, self._allow_changed, self._reporter)
-        todo = [standing.spec for standing in standings if standing.to_do]
-        for standing in standings:
-            if standing.left_out:
-                raise UnfitError(f"{standing.spec.name} is sick: {standing.left_out}")
+        statuses = resume.scan_fits(folder, list(specs), self._reporter, self._allow_changed)
+        resume.check_environment(folder, statuses, self._allow_changed, self._reporter)
+        todo = [standing.spec for standing in statuses if standing.to_do]
+        for standing in statuses:
+            if standing.skipped:
+                raise TrialFailed(f"{standing.spec.name} is sick: {standing.skipped}")
         for spec in todo:
             folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
         for key in dict.fromkeys(spec.bank_key for spec in todo):
@@ -157,25 +157,25 @@ class FoldTrainer:
                 stop=self._is_late,
             )
             if self._is_late():
-                raise OutOfTime
+                raise TimeLimitReached
         return {spec.name: spec for spec in todo}
 
     def train(self, folder: RunFolder, spec: fit_spec.FitSpec) -> None:
         """Train one fit to its end.
 
         Raises:
-            OutOfTime: the last whole epoch is saved.
+            TimeLimitReached: the last whole epoch is saved.
             Stopped: a signal came; the last whole epoch is saved.
-            UnfitError: it is sick, too slow, or too large for the memory.
+            TrialFailed: it is sick, too slow, or too large for the memory.
             UserError: the disk is full.
         """
         with self._stop.deferred():
             try:
-                with fits.memory_told(spec):
+                with fits.memory_errors_explained(spec):
                     self._train(folder, spec)
             except UserError as error:
                 if error.__cause__ is not None and backend.is_out_of_memory(error.__cause__):
-                    raise UnfitError(str(error)) from error
+                    raise TrialFailed(str(error)) from error
                 raise
 
     def _train(self, folder: RunFolder, spec: fit_spec.FitSpec) -> None:
@@ -187,7 +187,7 @@ class FoldTrainer:
             peak = max(peak, self._process.memory_info().rss)
             self._watch(f"{spec.name}, epoch {epochs_done:.1f}/{spec.settings.train.epochs}")
 
-        def keep(state: train.State) -> None:
+        def keep(state: train.Checkpoint) -> None:
             nonlocal too_slow
             fits.save_state(folder, spec, state)
             too_slow = self._too_slow(state, epochs)
@@ -198,7 +198,7 @@ class FoldTrainer:
         state = fits.resume(folder, spec, self._reporter.say)
         too_slow = self._too_slow(state, epochs) if state else None
         if too_slow:
-            raise UnfitError(too_slow, "out of bounds")
+            raise TrialFailed(too_slow, "out of bounds")
         trained = fits.train_fit(
             spec,
             self.inputs,
@@ -209,24 +209,24 @@ class FoldTrainer:
             stop=must_stop,
         )
         if too_slow:
-            raise UnfitError(too_slow, "out of bounds")
-        if reason := fits.sickness(trained):
-            fits.note_sick(folder, spec, reason)
+            raise TrialFailed(too_slow, "out of bounds")
+        if reason := fits.divergence_reason(trained):
+            fits.note_divergence(folder, spec, reason)
             if spec.attempt >= fits.ATTEMPTS:
-                raise UnfitError(f"{spec.name} is sick: {reason}")
+                raise TrialFailed(f"{spec.name} is sick: {reason}")
             self._reporter.say(f"{spec.name} is sick: {reason}; it is trained once more")
-            self._train(folder, spec.again())
+            self._train(folder, spec.next_attempt())
             return
         if not trained.complete:
             if self._stop.signal is not None:
                 raise Stopped(self._stop.signal)
-            raise OutOfTime
+            raise TimeLimitReached
         result = fits.finish_fit(spec, self.inputs, trained)
         if not np.isfinite(result.heldout).all():
-            raise UnfitError(f"{spec.name} is sick: its predictions are not numbers")
+            raise TrialFailed(f"{spec.name} is sick: its predictions are not numbers")
         fits.save_fit(folder, spec, result, {"peak_memory_bytes": peak})
 
-    def _too_slow(self, state: train.State, epochs: int) -> str | None:
+    def _too_slow(self, state: train.Checkpoint, epochs: int) -> str | None:
         seconds = [entry["seconds"] for entry in state.history]
         # The first epoch also starts the backend up, so the last one tells what is to come.
         forecast = sum(seconds) + seconds[-1] * (epochs - len(seconds))
@@ -236,16 +236,16 @@ class FoldTrainer:
         return f"a fit would train {forecast:.0f} s, more than --max-seconds-per-fit {limit:g}"
 
     def wait(self) -> None:
-        """Wait a little for another process; raise `OutOfTime` if there is no time to."""
+        """Wait a little for another process; raise `TimeLimitReached` if there is no time to."""
         if self._is_late():
-            raise OutOfTime
+            raise TimeLimitReached
         time.sleep(POLL_SECONDS)
 
     def _is_late(self) -> bool:
         return self._stop.seconds_left() < self._reserve()
 
 
-class Judge:
+class TrialEvaluator:
     """Judges the candidates of a search on its folds.
 
     Args:
@@ -263,7 +263,7 @@ class Judge:
         folder: SearchFolder,
         start: Config,
         trainer: FoldTrainer,
-        limits: Limits,
+        limits: SearchBounds,
         findings: Callable[[], Findings],
         tell: Callable[[], None],
         reporter: Reporter,
@@ -272,7 +272,7 @@ class Judge:
         self._limits, self._findings = limits, findings
         self._tell, self._reporter = tell, reporter
 
-    def judge(self, trial: str, settings: dict[str, Any], folds: int) -> TrialResult:
+    def evaluate(self, trial: str, settings: dict[str, Any], folds: int) -> TrialResult:
         """Train a candidate's fits fold by fold, as long as it can still become the best.
 
         Args:
@@ -284,15 +284,15 @@ class Judge:
             How it ended: completed or stopped early.
 
         Raises:
-            UnfitError: it has no figure; its result says so too.
+            TrialFailed: it has no figure; its result says so too.
         """
         digest = files.digest_json(settings)
         result = TrialResult(trial, digest, settings, folds_planned=folds)
         folder = self._folder.candidate(digest)
-        with folder.locked(self._trainer.wait):  # another worker may judge the same settings
+        with folder.locked(self._trainer.wait):  # another worker may evaluate the same settings
             try:
-                result = self._judge(folder, result)
-            except UnfitError as error:
+                result = self._evaluate(folder, result)
+            except TrialFailed as error:
                 last = self._folder.read_results().get(trial, result)
                 self._record(replace(last, status=error.status, reason=str(error)))
                 raise
@@ -302,17 +302,17 @@ class Judge:
         self._folder.write_result(result)
         self._tell()
 
-    def _judge(self, folder: RunFolder, result: TrialResult) -> TrialResult:
+    def _evaluate(self, folder: RunFolder, result: TrialResult) -> TrialResult:
         try:
             config = loading.changed(self._start, result.settings)
-            config = shortened(config, self._start.tune.epochs)
+            config = shortened(config, self._start.tune.epoch_fraction)
         except UserError as error:  # no check of a space can try all combinations
-            raise UnfitError(f"these settings do not fit together: {error}") from error
+            raise TrialFailed(f"these settings do not fit together: {error}") from error
         by_fold = self._trainer.plan(config, range(len(self._trainer.split)))
         result = self._with_costs(result, config)
         self._record(result)
         if self._limits.parameters is not None and result.parameters > self._limits.parameters:
-            raise UnfitError(
+            raise TrialFailed(
                 f"its nets have {result.parameters:,} parameters, more than --max-parameters "
                 f"{self._limits.parameters:,}",
                 "out of bounds",
@@ -381,13 +381,13 @@ class Judge:
         """Stop a trial that cannot catch up any more with the best so far.
 
         After each fold both are compared on the rows of the folds that the trial has done. It is
-        stopped if it is significantly worse at the level `tune.race`: by McNemar's exact test on
+        stopped if it is significantly worse at the level `tune.racing_alpha`: by McNemar's exact test on
         mistakes, or a paired z-test on losses, one-sided. Its objective is then a forecast: what
         the best has on all its folds, plus the difference on those that both have done. Racing
         candidates on common instances: Birattari et al. 2002, A racing algorithm for configuring
         metaheuristics.
         """
-        level = self._start.tune.race
+        level = self._start.tune.racing_alpha
         best = self._findings().best()
         if not level or best is None or best.candidate == result.candidate:
             return result

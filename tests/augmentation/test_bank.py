@@ -94,7 +94,7 @@ def test_a_damaged_variant_is_noticed_and_drawn_again(tmp_path, tiny_images, dam
     elif damage == "cut":
         path.write_bytes(content[:-1])
     else:
-        path.write_bytes(content[: -files.SEAL_BYTES])
+        path.write_bytes(content[: -files.CHECKSUM_BYTES])
     steps = []
     assert fill(tmp_path, tiny_images, 3, listener=lambda *step: steps.append(step)) == 1
     assert steps == [(1, 1)]
@@ -194,7 +194,7 @@ def test_a_killed_worker_is_told_and_what_is_drawn_is_kept(tmp_path, tiny_images
     kept = len(list(tmp_path.rglob("variant-*.npy")))
     assert 1 <= kept < 50
     assert fill(tmp_path, tiny_images, 50) == 50 - kept
-    assert not list(tmp_path.rglob(f"{files.HALF}*"))
+    assert not list(tmp_path.rglob(f"{files.TEMP_PREFIX}*"))
 
 
 def test_what_a_killed_process_half_wrote_is_cleared_away(tmp_path, tiny_images):
@@ -202,7 +202,9 @@ def test_what_a_killed_process_half_wrote_is_cleared_away(tmp_path, tiny_images)
     gone.wait()
     folder = tmp_path / "bank" / "key"
     folder.mkdir(parents=True)
-    dead, alive = (folder / f"{files.HALF}{pid}-variant-001.npy" for pid in (gone.pid, os.getpid()))
+    dead, alive = (
+        folder / f"{files.TEMP_PREFIX}{pid}-variant-001.npy" for pid in (gone.pid, os.getpid())
+    )
     for path in (dead, alive):
         path.write_bytes(b"half")
     fill(tmp_path, tiny_images, 1)

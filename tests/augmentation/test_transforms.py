@@ -7,7 +7,7 @@ import pytest
 from kaggle_digits.augmentation import transforms
 from kaggle_digits.config.schema import Augment, Elastic, Grid
 
-NEVER = Augment(affine_p=0, elastic=Elastic(p=0), grid=Grid(p=0))
+NEVER = Augment(affine_probability=0, elastic=Elastic(p=0), grid=Grid(p=0))
 
 
 def draw(images, seed=1, variant=0, config=None):
@@ -28,7 +28,7 @@ def test_every_setting_arrives_at_its_transform():
         scale=(0.5, 0.75),
         translate=(-0.25, 0.125),
         shear=(-3, 4),
-        affine_p=0.9,
+        affine_probability=0.9,
         elastic=Elastic(p=0.8, alpha=7, sigma=6),
         grid=Grid(p=0.7, steps=5, limit=0.2),
     )
@@ -124,7 +124,7 @@ def test_key_names_everything_but_the_number_of_variants(monkeypatch):
         "scale": (1, 1),
         "translate": (0, 0),
         "shear": (0, 0),
-        "affine_p": 0.5,
+        "affine_probability": 0.5,
         "elastic": Elastic(sigma=4),
         "grid": Grid(p=0.2),
     }

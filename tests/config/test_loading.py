@@ -6,7 +6,15 @@ from pydantic import ValidationError
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.loading import Config
-from kaggle_digits.config.schema import Elastic, Member, Section, Setting, Stage, Tune, Tuned
+from kaggle_digits.config.schema import (
+    Elastic,
+    Member,
+    SearchParameter,
+    Section,
+    Stage,
+    Tune,
+    TuningProvenance,
+)
 from kaggle_digits.errors import UserError
 
 SHIPPED = loading.shipped_names()
@@ -478,11 +486,11 @@ def test_setting_by_its_key(key, value):
 
 
 def test_a_run_looks_at_nothing_that_only_a_search_does():
-    config = loading.changed(THREE, {"tune.trials": 5, "tune.untouched": 0})
+    config = loading.changed(THREE, {"tune.max_trials": 5, "tune.holdout_folds": 0})
     assert config != THREE
     assert loading.without_tuning(config) == THREE
     # Where the settings come from matters to a run: its figures may be optimistic.
-    tuned = Tuned(train_data="d", seed=1, folds=3, untouched=1, trials=9)
+    tuned = TuningProvenance(train_data="d", seed=1, folds=3, untouched=1, trials=9)
     kept = config.model_copy(update={"tuned": tuned})
     assert loading.without_tuning(kept).tuned == tuned
 
@@ -490,7 +498,7 @@ def test_a_run_looks_at_nothing_that_only_a_search_does():
 def test_saved_config_leaves_out_a_search_that_nobody_declared():
     saved = yaml.safe_load(loading.dump(THREE))
     assert not {"tune", "tuned"} & set(saved)
-    assert "tune" in yaml.safe_load(loading.dump(loading.changed(THREE, {"tune.trials": 5})))
+    assert "tune" in yaml.safe_load(loading.dump(loading.changed(THREE, {"tune.max_trials": 5})))
     # Of a section nothing is left out.
     assert yaml.safe_load(loading.dump(Tune())) == Tune().model_dump(mode="json")
 
@@ -504,21 +512,23 @@ def test_saved_search_reads_back_equal(tmp_path):
           space:
             train.learning_rate: {low: 1.0e-4, high: 0.02, sampling: log}
             model.stages.0.width: {low: 8, high: 32, step: 4}
-            augment.rotate: {choices: [[-5, 5], [0, 0]], when: {model.head: [max, average]}}
+            augment.rotate: {choices: [[-5, 5], [0, 0]], when: {model.pooling: [max, average]}}
             augment.variants: {choices: [null, 3]}
         tuned: {train_data: abc, seed: 3, folds: 6, untouched: 2, trials: 24}
     """
     config = load(tmp_path, text)
     assert load(tmp_path, loading.dump(config)) == config
-    assert config.tune.space["model.stages.0.width"] == Setting(low=8, high=32, step=4)
+    assert config.tune.space["model.stages.0.width"] == SearchParameter(low=8, high=32, step=4)
     assert config.tuned.trials == 24
 
 
 def test_space_from_the_command_line(tmp_path):
-    declaration = "tune.space={train.epochs: {low: 4, high: 9}, model.head: {choices: [max, avg]}}"
+    declaration = (
+        "tune.space={train.epochs: {low: 4, high: 9}, model.pooling: {choices: [max, avg]}}"
+    )
     space = load(tmp_path, "", declaration).tune.space
-    assert list(space) == ["train.epochs", "model.head"]
-    assert space["train.epochs"] == Setting(low=4, high=9)
+    assert list(space) == ["train.epochs", "model.pooling"]
+    assert space["train.epochs"] == SearchParameter(low=4, high=9)
 
 
 @pytest.mark.parametrize(
@@ -533,7 +543,7 @@ def test_space_from_the_command_line(tmp_path):
         ("tune: {space: {train.epochs: 5}}", "tune.space.train.epochs: "),
         ("tune: {space: [train.epochs]}", "tune.space: "),
         ("tune: {oracle: annealing}", "tune.oracle: "),
-        ("tune: {rows: 0}", "tune.rows: "),
+        ("tune: {rows: 0}", "tune.row_fraction: "),
         (
             "tuned: {train_data: d, seed: 1, folds: 3, untouched: 1, trials: 9, fold: 3}",
             "tuned.fold: unknown key, expected one of train_data, seed, folds, untouched, trials (",
@@ -550,6 +560,6 @@ def test_wrong_search_is_refused_with_its_key(tmp_path, text, message):
 def test_a_search_needs_a_fold_of_its_own(tmp_path, count, untouched):
     text = f"{{folds: {{count: {count}}}, tune: {{untouched: {untouched}}}}}"
     assert refusal(tmp_path, text).startswith(
-        f"tune.untouched: must be below folds.count ({count}), found {untouched}"
+        f"tune.holdout_folds: must be below folds.count ({count}), found {untouched}"
     )
-    assert load(tmp_path, text, f"tune.untouched={count - 1}").tune.untouched == count - 1
+    assert load(tmp_path, text, f"tune.holdout_folds={count - 1}").tune.holdout_folds == count - 1

@@ -9,12 +9,12 @@ from kaggle_digits.config.schema import (
     Member,
     MemberSettings,
     Model,
+    SearchParameter,
     Section,
-    Setting,
     Stage,
     Train,
     Tune,
-    Tuned,
+    TuningProvenance,
 )
 
 TUNED = {"train_data": "d", "seed": 1, "folds": 3, "untouched": 1, "trials": 9}
@@ -40,7 +40,7 @@ def first_error(section, **values):
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_knows_its_keys_and_is_frozen(section):
-    needed = {"width": 8} if section is Stage else TUNED if section is Tuned else {}
+    needed = {"width": 8} if section is Stage else TUNED if section is TuningProvenance else {}
     if section is MemberSettings:
         needed = {"model": Model(), "train": Train(), "augment": Augment()}
     made = section(**needed)
@@ -63,7 +63,7 @@ def test_a_setting_says_what_it_means(section):
 
 def test_changes_that_never_happen_have_their_defaults():
     never = Augment(
-        affine_p=0,
+        affine_probability=0,
         rotate=(-1, 1),
         scale=(1, 1.5),
         translate=(0, 0),
@@ -72,14 +72,14 @@ def test_changes_that_never_happen_have_their_defaults():
         grid=Grid(p=0, steps=9, limit=0.5),
         variants=3,
     )
-    expected = Augment(affine_p=0, elastic=Elastic(p=0), grid=Grid(p=0), variants=3)
+    expected = Augment(affine_probability=0, elastic=Elastic(p=0), grid=Grid(p=0), variants=3)
     assert never.canonical() == expected
     assert never.rotate == (-1, 1)  # the section itself stays as it is
 
 
 def test_changes_that_happen_stay_as_they_are():
     some = Augment(
-        affine_p=0.25,
+        affine_probability=0.25,
         rotate=(-1, 1),
         elastic=Elastic(p=0.5, alpha=3),
         grid=Grid(p=0.5, steps=9),
@@ -126,16 +126,16 @@ def test_momentum_is_sgds_alone():
 
 
 def test_a_range_of_integers_stays_one():
-    found = Setting(low=1, high=8, step=2)
+    found = SearchParameter(low=1, high=8, step=2)
     assert [type(each) for each in (found.low, found.high, found.step)] == [int, int, int]
-    found = Setting(low=1.0, high=8.0, step=2.0)
+    found = SearchParameter(low=1.0, high=8.0, step=2.0)
     assert [type(each) for each in (found.low, found.high, found.step)] == [float] * 3
 
 
 def test_choices_are_taken_as_they_are():
     choices = (None, True, 1, 1.0, "1e-3", [1, 2], {"p": 0})
-    assert Setting(choices=choices).choices == choices
-    kept = Setting(choices=choices).choices
+    assert SearchParameter(choices=choices).choices == choices
+    kept = SearchParameter(choices=choices).choices
     assert [type(each) for each in kept] == [type(each) for each in choices]
 
 
@@ -153,7 +153,7 @@ def test_choices_are_taken_as_they_are():
     ],
 )
 def test_settings_that_are_none(values, place):
-    assert first_error(Setting, **values)[0][0] == place
+    assert first_error(SearchParameter, **values)[0][0] == place
 
 
 @pytest.mark.parametrize(
@@ -185,4 +185,4 @@ def test_a_search_has_one_of_four_oracles_and_of_two_objectives():
 @pytest.mark.parametrize("name", TUNED)
 def test_where_settings_come_from_is_told_as_a_whole(name):
     values = {other: value for other, value in TUNED.items() if other != name}
-    assert first_error(Tuned, **values)[:2] == ((name,), "missing")
+    assert first_error(TuningProvenance, **values)[:2] == ((name,), "missing")

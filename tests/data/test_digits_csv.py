@@ -586,7 +586,7 @@ def test_load_assembles_train_and_test(tmp_path):
     np.testing.assert_array_equal(digits.test_images, digits.train_images)
     assert digits.test_labels is None
     assert digits.source == str(tmp_path)
-    assert not digits.practice
+    assert not digits.demo
     digests = {name: hashlib.blake2b((tmp_path / name).read_bytes()) for name in digits.hashes}
     assert list(digests) == ["train.csv", "test.csv"]
     assert digits.hashes == {name: digest.hexdigest() for name, digest in digests.items()}
@@ -671,8 +671,8 @@ def test_key_and_hashes_are_of_the_unpacked_content(tmp_path):
 
 
 def test_practice_set_goes_through_the_same_parser():
-    digits = digits_csv.load(sources.Source("practice", practice=True))
-    assert digits.practice
+    digits = digits_csv.load(sources.Source("demo", demo=True))
+    assert digits.demo
     assert digits.train_images.shape == (1400, 28, 28)
     assert digits.test_images.shape == (397, 28, 28)
     # scikit-learn's documentation gives the classes of all 1,797 rows.
@@ -707,7 +707,7 @@ def test_public_names():
 def test_the_competitions_files():
     root = Path(__file__).parents[2]
     source = sources.find_source(None, working_directory=root, kaggle_root=root / "absent")
-    if source.practice:
+    if source.demo:
         pytest.skip("the competition's files are in neither KAGGLE_DIGITS_DATA nor data/")
     digits = digits_csv.load(source)
     counts = [4132, 4684, 4177, 4351, 4072, 3795, 4137, 4401, 4063, 4188]

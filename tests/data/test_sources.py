@@ -100,7 +100,7 @@ def assert_one_line_on(path, error):
 
 
 def assert_holds_content(source):
-    assert not source.practice
+    assert not source.demo
     assert sources.read(source, "train")[1] == CONTENT["train"]
     assert sources.read(source, "test")[1] == CONTENT["test"]
 
@@ -201,11 +201,11 @@ def test_nothing_found_is_the_practice_set(tmp_path):
     (tmp_path / "work" / "data").mkdir(parents=True)
     (tmp_path / "work" / "data" / "README.md").write_text("put the files here")
     source = find(None, tmp_path, {"KAGGLE_DIGITS_DATA": ""})
-    assert source.practice
-    assert source.description == "practice set (scikit-learn load_digits)"
+    assert source.demo
+    assert source.description == "demo data (scikit-learn load_digits)"
     where, content = sources.read(source, "test")
-    assert where == "practice set:test.csv"
-    assert content == sources.practice_csv()[1]
+    assert where == "demo data:test.csv"
+    assert content == sources.demo_csv()[1]
 
 
 def test_nothing_found_on_a_kaggle_kernel_is_an_error(tmp_path):
@@ -537,13 +537,13 @@ def test_fingerprint_follows_content_part_and_kind(tmp_path):
     plain = find(fill(tmp_path))
     digest = hashlib.blake2b(CONTENT["train"]).hexdigest()
     assert sources.fingerprint(plain, "train") == f"train-csv-{digest}"
-    practice = sources.Source(sources.PRACTICE, practice=True)
-    digest = hashlib.blake2b(sources.practice_csv()[0]).hexdigest()
-    assert sources.fingerprint(practice, "train") == f"train-practice-{digest}"
+    demo = sources.Source(sources.DEMO, demo=True)
+    digest = hashlib.blake2b(sources.demo_csv()[0]).hexdigest()
+    assert sources.fingerprint(demo, "train") == f"train-demo-{digest}"
 
 
 def test_practice_set_is_the_same_everywhere():
-    train, test = sources.practice_csv()
+    train, test = sources.demo_csv()
     assert train.count(b"\r\n") == 1 + 1400
     assert test.count(b"\r\n") == 1 + 397
     assert train.startswith(b"label,pixel0,pixel1,")

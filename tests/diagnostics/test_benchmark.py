@@ -41,11 +41,11 @@ def measurements():
         speeds={
             "augmentation bank": {"two processes": [4000.0, 3000.0, 5000.0]},
             "training": {
-                baselines.OURS: [1000.0, 2000.0, 6000.0],
+                baselines.KIT: [1000.0, 2000.0, 6000.0],
                 baselines.BARE: [500.0, 2000.0, 2000.0],
             },
             "prediction": {
-                baselines.OURS: [3000.0, 3000.0, 3000.0],
+                baselines.KIT: [3000.0, 3000.0, 3000.0],
                 baselines.BARE: [2000.0, 4000.0, 3000.0],
             },
         },
@@ -124,9 +124,9 @@ def test_speed_table(measurements):
         ("train.csv, cold", "2.00 s", "1.00 to 6.00", ""),
         ("train.csv and test.csv, cold", "3.00 s", "2.50 to 8.00", ""),
         ("augmentation bank: two processes", "4,000 images/s", "3,000 to 5,000", ""),
-        (f"training: {baselines.OURS}", "2,000 images/s", "1,000 to 6,000", ""),
+        (f"training: {baselines.KIT}", "2,000 images/s", "1,000 to 6,000", ""),
         (f"training: {baselines.BARE}", "2,000 images/s", "500 to 2,000", "2.00"),
-        (f"prediction: {baselines.OURS}", "3,000 images/s", "3,000 to 3,000", ""),
+        (f"prediction: {baselines.KIT}", "3,000 images/s", "3,000 to 3,000", ""),
         (f"prediction: {baselines.BARE}", "3,000 images/s", "2,000 to 4,000", "1.00"),
     ]
 
@@ -182,16 +182,16 @@ def test_csv_is_parsed_when_cold_and_not_from_the_cache(tmp_path, monkeypatch):
     parsed = []
     parse = digits_csv.parse_csv
 
-    def counted(content, where, **options):
+    def timed_io(content, where, **options):
         parsed.append(where)
         return parse(content, where, **options)
 
-    monkeypatch.setattr(digits_csv, "parse_csv", counted)
-    source = sources.Source("practice", practice=True)
+    monkeypatch.setattr(digits_csv, "parse_csv", timed_io)
+    source = sources.Source("demo", demo=True)
     for _ in ("cold", "from cache"):
         train_seconds, both_seconds = benchmark.measure_csv(source, tmp_path)
         assert 0 < train_seconds < both_seconds
-        assert parsed == ["practice set:train.csv", "practice set:test.csv"]
+        assert parsed == ["demo data:train.csv", "demo data:test.csv"]
 
 
 def test_run_on_the_practice_set(tmp_path, monkeypatch):
@@ -220,13 +220,13 @@ def test_run_on_the_practice_set(tmp_path, monkeypatch):
     assert {stage: list(rows) for stage, rows in found.speeds.items()} == {
         benchmark.BANK: [benchmark.BANK_ROW],
         "training": [
-            baselines.OURS,
+            baselines.KIT,
             baselines.BARE,
             baselines.DEOTTE_SINGLE,
             baselines.DEOTTE_64,
             baselines.DEOTTE_128,
         ],
-        "prediction": [baselines.OURS, baselines.BARE, baselines.DEOTTE],
+        "prediction": [baselines.KIT, baselines.BARE, baselines.DEOTTE],
     }
     series = [*found.csv.values(), *(s for rows in found.speeds.values() for s in rows.values())]
     assert all(len(values) == 2 and min(values) > 0 for values in series)
@@ -234,6 +234,6 @@ def test_run_on_the_practice_set(tmp_path, monkeypatch):
     text = output.getvalue()
     measured = [line for line in text.splitlines() if line.startswith("a short fit of")]
     assert measured == ["a short fit of one, member a"]  # b and config two have the same net
-    for part in ("one, member a", "practice set", backend.name(), "numpy", "GiB memory", "ours"):
+    for part in ("one, member a", "demo data", backend.name(), "numpy", "GiB memory", "ours"):
         assert part in text
     assert list(temporary.iterdir()) == []

@@ -95,7 +95,7 @@ def test_damage_is_named_and_nothing_is_touched(run):
 def test_fit_of_other_settings_versions_and_sick_ones(run):
     manifest = files.read_json(run.manifest)
     manifest["fits"]["a-fold2"]["identity"] = "another"
-    manifest["fits"]["b-fold1"]["left_out"] = "the loss was nan in epoch 1"
+    manifest["fits"]["b-fold1"]["skipped"] = "the loss was nan in epoch 1"
     files.write_json(run.manifest, manifest)
     facts = run.read_fit("a", 0)
     facts["packages"]["keras"] = "3.0.0"

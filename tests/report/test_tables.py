@@ -5,7 +5,12 @@ import pytest
 from rich.console import Console
 
 from kaggle_digits.report import tables
-from kaggle_digits.results.search_records import Check, Findings, Side, TrialResult
+from kaggle_digits.results.search_records import (
+    Findings,
+    HoldoutComparison,
+    HoldoutScore,
+    TrialResult,
+)
 
 START = {"train.epochs": 7, "train.learning_rate": 0.008, "augment.rotate": [-12.0, 12.0]}
 SOON = TrialResult("0003", "d", {"train.epochs": 9}, folds_planned=4)  # nothing is known of it yet
@@ -181,11 +186,11 @@ def test_table_fits_a_narrow_terminal():
 
 
 def side(errors, rows=1000):
-    return Side(rows, errors, 1 - errors / rows, (0.98765, 0.99876), 61.26)
+    return HoldoutScore(rows, errors, 1 - errors / rows, (0.98765, 0.99876), 61.26)
 
 
 def check(only_start, only_best, p_value, folds=(5, 6)):
-    return Check(folds, side(12), side(4), only_start, only_best, p_value)
+    return HoldoutComparison(folds, side(12), side(4), only_start, only_best, p_value)
 
 
 @pytest.mark.parametrize(

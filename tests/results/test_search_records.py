@@ -1,6 +1,6 @@
 import pytest
 
-from kaggle_digits.results.search_records import Findings, TrialResult, UnfitError
+from kaggle_digits.results.search_records import Findings, TrialFailed, TrialResult
 
 
 def trial(name, wrong=10, seconds=60.0, folds=4, candidate=None, **changes):
@@ -151,6 +151,6 @@ def test_a_candidate_that_was_tried_twice_counts_once():
 
 
 def test_unfit_error_knows_what_becomes_of_its_trial():
-    assert UnfitError("cnn fold 1 is sick").status == "failed"
-    error = UnfitError("too many parameters", "out of bounds")
+    assert TrialFailed("cnn fold 1 is sick").status == "failed"
+    error = TrialFailed("too many parameters", "out of bounds")
     assert (str(error), error.status) == ("too many parameters", "out of bounds")

@@ -98,7 +98,7 @@ class Round:
 
         def reached() -> bool:
             if stage == "cache":
-                return life.said("PRACTICE DATA")
+                return life.said("DEMO DATA")
             if stage == "bank":
                 return life.said("run folder: ") and len(job.variants()) >= variants
             if stage == "epochs":

@@ -84,7 +84,7 @@ def test_half_written_arrays_of_a_killed_process_are_cleared_away(tmp_path):
     job = Job(tmp_path, tmp_path / "cache", out=tmp_path / "run")
     killed = job.begin()
     killed.end(signal.SIGKILL)
-    remains = job.cache / "arrays" / f"{files.HALF}{killed.process.pid}-inputs-0123.npz"
+    remains = job.cache / "arrays" / f"{files.TEMP_PREFIX}{killed.process.pid}-inputs-0123.npz"
     remains.parent.mkdir(parents=True)
     remains.write_bytes(b"half")
     assert job.begin("--time-limit", "1s").end() == 2
@@ -283,5 +283,5 @@ def test_processes_that_draw_and_their_parent_die_without_each_other(tmp_path):
     assert life.said(f"augmentation bank: {wanted} variants, {wanted - len(kept)} drawn now")
     life.end(signal.SIGKILL)
     for path in job.variants():
-        files.read_sealed(path)
-    assert not list(job.cache.rglob(f"{files.HALF}*"))
+        files.read_checksummed(path)
+    assert not list(job.cache.rglob(f"{files.TEMP_PREFIX}*"))

@@ -20,7 +20,7 @@ from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training import fit as fits
 from kaggle_digits.training import fit_spec
 
@@ -85,11 +85,11 @@ class Run:
             key="k",
             hashes={},
             source="somewhere",
-            practice=False,
+            demo=False,
             duplicates=0,
         )
         self.now = 0.0
-        self.stop = Stop(limit)
+        self.stop = TimeBudget(limit)
         self.inputs = fit_spec.Inputs.of(images[:ROWS], LABELS, images[ROWS:])
         self.folder = RunFolder(path / "run")
         self.specs = fit_spec.plan(config, self.inputs, SPLIT, "tensorflow")
@@ -251,8 +251,8 @@ def test_seconds_are_noted_after_each_epoch_so_that_a_kill_takes_little(make_run
 def test_time_that_is_kept_free_for_the_end(monkeypatch):
     monkeypatch.setattr(fitting, "EXIT_SECONDS", 4.0)
     monkeypatch.setattr(fitting, "EXIT_SHARE", 0.01)
-    assert fitting.exit_seconds(Stop()) == 4.0
-    assert fitting.exit_seconds(Stop(300.0)) == 7.0
+    assert fitting.exit_seconds(TimeBudget()) == 4.0
+    assert fitting.exit_seconds(TimeBudget(300.0)) == 7.0
 
 
 def test_before_the_first_fit_is_whole_it_goes_on_to_the_last_batch(make_run):
@@ -335,7 +335,7 @@ def test_no_epoch_is_begun_that_cannot_be_whole(make_run, limit, epochs):
 
 @pytest.mark.parametrize(("limit", "finished"), [(57.5, False), (58.5, True)])
 def test_further_fit_is_finished_only_with_time_for_its_predictions(make_run, limit, finished):
-    # Trained at 48 s; to finish the first fit took 4 s, so with the end 4 + 1.5 * 4 are wanted.
+    # TrainingResult at 48 s; to finish the first fit took 4 s, so with the end 4 + 1.5 * 4 are wanted.
     run = make_run(limit=limit)
     run.finish_seconds = 4.0
     assert run.fit() == ([] if finished else ["a fold 2"])
@@ -479,14 +479,14 @@ def test_a_sick_fit_is_tried_again(make_run):
     ) in run.said()
     assert "left out" not in run.said()
     metrics = run.metrics()
-    assert (metrics["complete"], metrics["left_out"], metrics["fits_finished"]) == (True, {}, 2)
+    assert (metrics["complete"], metrics["skipped"], metrics["fits_finished"]) == (True, {}, 2)
     manifest = json.loads(run.folder.manifest.read_text())
     for spec, fold in zip(run.specs, ("a-fold1", "a-fold2"), strict=True):
-        again = spec.again()
+        again = spec.next_attempt()
         assert run.folder.read_fit("a", spec.fold)["identity"]["attempt"] == 2
         assert manifest["fits"][fold]["identity"] == again.digest()
         assert manifest["fits"][fold]["seed"] == again.seed_for("fit")
-        assert fits.sick_attempts(run.folder, spec) == ["the loss was nan in epoch 1"]
+        assert fits.diverged_attempts(run.folder, spec) == ["the loss was nan in epoch 1"]
 
 
 def test_predictions_that_are_not_numbers_are_sick(make_run):
@@ -507,7 +507,7 @@ def test_a_fit_that_is_sick_again_is_left_out(make_run):
     assert f"WARNING: a fold 2 is left out: {reason}, in its last attempt too" in run.said()
     metrics = run.metrics()
     assert metrics == run.fitting.metrics
-    assert (metrics["complete"], metrics["left_out"]) == (True, {"a fold 2": reason})
+    assert (metrics["complete"], metrics["skipped"]) == (True, {"a fold 2": reason})
     assert (metrics["fits_finished"], metrics["oof_rows"]) == (1, 50)
 
 
@@ -533,7 +533,7 @@ def test_a_sick_fit_is_not_tried_again_without_time_to_start(make_run):
     assert run.begun == [FIRST, SECOND]
     assert run.now == 19.125
     # The next process begins with the second attempt.
-    assert fits.sick_attempts(run.folder, run.specs[1]) == ["the loss was nan in epoch 1"]
+    assert fits.diverged_attempts(run.folder, run.specs[1]) == ["the loss was nan in epoch 1"]
 
 
 def test_speed_of_a_further_attempt_is_measured_anew(monkeypatch):
@@ -571,7 +571,7 @@ def test_signal_in_a_sick_attempt(make_run):
     run.at_step = {5: lambda: signal.raise_signal(signal.SIGTERM)}
     with pytest.raises(Stopped):
         run.fit()
-    assert fits.sick_attempts(run.folder, run.specs[0]) == ["the loss was nan in epoch 1"]
+    assert fits.diverged_attempts(run.folder, run.specs[0]) == ["the loss was nan in epoch 1"]
     assert not run.folder.finished_fits()
 
 
@@ -613,18 +613,18 @@ def test_a_wild_member_is_left_out(tmp_path):
             root=tmp_path,
             cache=tmp_path / "cache",
         )
-        folder = pipeline.run(request, Reporter(console), Stop())
+        folder = pipeline.run(request, Reporter(console), TimeBudget())
         return folder, " ".join(console.file.getvalue().split())  # tables pad their columns
 
     folder, said = run()
     metrics = files.read_json(folder.metrics)
     reason = "the loss was nan in epoch 1"
-    assert metrics["left_out"] == {"wild fold 1": reason, "wild fold 2": reason}
+    assert metrics["skipped"] == {"wild fold 1": reason, "wild fold 2": reason}
     assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (True, 2, 4)
     assert list(metrics["members"]) == ["tame"]
     assert metrics["oof_rows"] == 20
     assert sorted(path.name for path in folder.fits.iterdir()) == [
-        *("tame-fold1", "tame-fold2", "wild-fold1.sick", "wild-fold2.sick")
+        *("tame-fold1", "tame-fold2", "wild-fold1.failed.json", "wild-fold2.failed.json")
     ]
     for fold in (1, 2):
         name = f"wild fold {fold}"
@@ -641,7 +641,7 @@ def test_a_wild_member_is_left_out(tmp_path):
     assert f"WARNING: left out │ wild fold 1: {reason}" in said
     assert "is sick" not in said
     again = files.read_json(folder.metrics)
-    assert (again["left_out"], again["complete"]) == (metrics["left_out"], True)
+    assert (again["skipped"], again["complete"]) == (metrics["skipped"], True)
 
 
 HELD_UP = """

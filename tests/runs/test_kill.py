@@ -42,7 +42,7 @@ def test_killed_while_it_took_its_folder(tmp_path, undisturbed):
     job = Job(tmp_path, undisturbed.cache, out=tmp_path / "run")
     job.run.mkdir()
     (job.run / ".lock").touch()
-    (job.run / f"{files.HALF}99999-.owner").touch()
+    (job.run / f"{files.TEMP_PREFIX}99999-.owner").touch()
     life = job.begin()
     reached = life.wait_for(lambda: life.said("run folder: "))
     life.end(signal.SIGKILL)
@@ -51,11 +51,11 @@ def test_killed_while_it_took_its_folder(tmp_path, undisturbed):
 
 # Stage -> whether a life has reached it; the lives follow each other in one folder.
 STAGES = {
-    "reading": lambda job, life: life.said("PRACTICE DATA"),
+    "reading": lambda job, life: life.said("DEMO DATA"),
     "bank": lambda job, life: job.variants(),
     "backend": lambda job, life: life.said("augmentation bank: "),
     "first epochs": lambda job, life: life.said("cnn fold 1, epoch 2/"),
-    "writing": lambda job, life: any(job.run.glob(f"fits/{files.HALF}*-cnn-fold1")),
+    "writing": lambda job, life: any(job.run.glob(f"fits/{files.TEMP_PREFIX}*-cnn-fold1")),
     "later epochs": lambda job, life: job.state("cnn-fold2").exists(),
     "ensemble": lambda job, life: len(job.whole_fits()) == 2,
 }
@@ -132,7 +132,7 @@ def test_second_ctrl_c_stops_at_once(tmp_path, undisturbed):
     assert not life.complaints
     # The first one would have left a submission.
     assert not (job.run / "submission.csv").exists()
-    assert files.read_sealed(job.state("cnn-fold1"))
+    assert files.read_checksummed(job.state("cnn-fold1"))
 
 
 def test_ctrl_c_while_processes_draw_ends_in_one_line(tmp_path):
@@ -172,8 +172,8 @@ def live_within(job: Job, seconds: int, folds: int) -> Life:
         return life  # on an overloaded machine no more than this is promised
     whole = {fit.name for fit in job.whole_fits()}
     missing = [f"cnn fold {fold}" for fold in range(1, folds + 1) if f"cnn-fold{fold}" not in whole]
-    left_out = [EPOCHS_SAVED.sub("", names) for names in LEFT_OUT.findall(life.output)]
-    assert left_out == ([", ".join(missing)] if missing else [])
+    skipped = [EPOCHS_SAVED.sub("", names) for names in LEFT_OUT.findall(life.output)]
+    assert skipped == ([", ".join(missing)] if missing else [])
     metrics = job.metrics()
     assert metrics["complete"] is (not missing)
     assert metrics["provisional"] is (not whole)
@@ -211,11 +211,11 @@ def test_time_for_less_than_a_fit(tmp_path, undisturbed):
         live_within(job, limit, folds=2)
     assert job.metrics()["provisional_fit"] == "cnn fold 1"
     assert not [name for name in job.metrics() if name.startswith("oof")]
-    saved = files.read_sealed(job.state("cnn-fold1"))
+    saved = files.read_checksummed(job.state("cnn-fold1"))
     life = live_within(job, limit, folds=2)
     # The time was not lost.
     assert life.said("cnn fold 1 goes on after epoch")
-    assert files.read_sealed(job.state("cnn-fold1")) != saved
+    assert files.read_checksummed(job.state("cnn-fold1")) != saved
 
 
 def test_no_time_at_all(tmp_path, undisturbed):

@@ -19,7 +19,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Stop
+from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training import backend
 from kaggle_digits.training import fit as fits
 
@@ -36,7 +36,7 @@ TINY = (
     "train.warmup_epochs=1",
     "train.threads=2",
 )
-TRAIN_ROWS, TEST_ROWS = 1400, 397  # of the practice set
+TRAIN_ROWS, TEST_ROWS = 1400, 397  # of the demo data
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
 PACKAGE = Path(pipeline.__file__).parents[1]
 
@@ -82,7 +82,7 @@ def results_of(folder):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """One run from the command line on the practice set, with a folder and a cache of its own."""
+    """One run from the command line on the demo data, with a folder and a cache of its own."""
     folder = tmp_path_factory.mktemp("first")
     done = run(folder, "--out", "run", "--cache", "cache")
     return SimpleNamespace(folder=folder, run=folder / "run", cache=folder / "cache", done=done)
@@ -90,7 +90,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits():
-    return digits_csv.load(sources.Source("practice set", practice=True))
+    return digits_csv.load(sources.Source("demo data", demo=True))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def go_on(first, monkeypatch, tmp_path):
             cache=cache,
         )
         console = Console(file=io.StringIO(), soft_wrap=True)
-        pipeline.run(request, Reporter(console), Stop())
+        pipeline.run(request, Reporter(console), TimeBudget())
         return console.file.getvalue()
 
     return go
@@ -139,7 +139,7 @@ def test_practice_data_are_no_secret(first):
         assert "https://www.kaggle.com/competitions/digit-recognizer/data" in line
         assert "--data" in line
     table = "\n".join(lines[lines.index("Result") :])
-    assert "PRACTICE DATA, NOT FOR UPLOAD" in table
+    assert "DEMO DATA, NOT FOR UPLOAD" in table
 
 
 def test_progress_is_told_in_plain_lines(first):
@@ -192,7 +192,7 @@ def test_metrics(first):
         "peak_memory_bytes",
     }
     assert metrics["complete"] is True
-    assert metrics["practice_data"] is True
+    assert metrics["demo_data"] is True
     low, high = metrics["oof_interval"]
     assert low < metrics["oof_accuracy"] < high
     low, high = metrics["expected_leaderboard"]
@@ -329,7 +329,7 @@ def test_log_has_what_was_said(first):
     assert len(said) == 6
     for line in (*said, *first.done.stdout.splitlines()[-12:]):
         assert line in log
-    assert log.splitlines()[0].count("PRACTICE DATA") == 1
+    assert log.splitlines()[0].count("DEMO DATA") == 1
 
 
 # Repeated and changed
@@ -681,8 +681,8 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
 
 
 def write_data(folder):
-    """Sixty rows of the practice set as a user's own files; test.csv has 30, without labels."""
-    train, test = (content.splitlines(keepends=True) for content in sources.practice_csv())
+    """Sixty rows of the demo data as a user's own files; test.csv has 30, without labels."""
+    train, test = (content.splitlines(keepends=True) for content in sources.demo_csv())
     folder.mkdir()
     (folder / "train.csv").write_bytes(b"".join(train[:61]))
     (folder / "test.csv").write_bytes(b"".join(line.partition(b",")[2] for line in test[:31]))
@@ -702,11 +702,11 @@ def test_own_config_and_own_data(tmp_path):
         tmp_path, "--config", "configs/own.yaml", "--data", "mine", "--cache", "c", settings=()
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "PRACTICE" not in done.stdout
+    assert "DEMO" not in done.stdout
     assert "test accuracy" not in done.stdout
     folder = tmp_path / "submissions" / "own-1"
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert (metrics["practice_data"], metrics["oof_rows"]) == (False, 60)
+    assert (metrics["demo_data"], metrics["oof_rows"]) == (False, 60)
     assert "test" not in metrics
     assert {name: len(member["fits"]) for name, member in metrics["members"].items()} == {
         "one": 2,

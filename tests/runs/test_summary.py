@@ -31,7 +31,7 @@ def sure(labels, share=0.91):
 class Run:
     """A run folder whose fits are written by hand; no net is trained."""
 
-    def __init__(self, path, config=CONFIG, test_labels=None, practice=False, split=SPLIT):
+    def __init__(self, path, config=CONFIG, test_labels=None, demo=False, split=SPLIT):
         self.split = split
         digits = Digits(
             train_images=IMAGES[:20],
@@ -41,7 +41,7 @@ class Run:
             key="k",
             hashes={"train.csv": "aa", "test.csv": "bb"},
             source="somewhere",
-            practice=practice,
+            demo=demo,
             duplicates=2,
         )
         inputs = fit_spec.Inputs.of(IMAGES[:20], LABELS, IMAGES[20:])
@@ -128,7 +128,7 @@ def test_figures_by_hand(run):
     assert b["fits"]["fold1"]["accuracy"] == 1.0
     assert len(b["fits"]["fold1"]["interval"]) == 2
     assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (True, 4, 4)
-    assert metrics["practice_data"] is False
+    assert metrics["demo_data"] is False
     assert metrics["test_rows_also_in_train"] == 2
     assert "test" not in metrics
 
@@ -201,12 +201,12 @@ def test_method_of_the_ensemble(tmp_path):
 
 
 def test_labelled_test_rows_are_scored(tmp_path):
-    run = Run(tmp_path / "run", test_labels=np.uint8([3, 1, 4, 1, 9]), practice=True)
+    run = Run(tmp_path / "run", test_labels=np.uint8([3, 1, 4, 1, 9]), demo=True)
     run.finish_all()
     metrics = run.update()
     assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
     assert metrics["test"]["accuracy"] == pytest.approx(0.8)
-    assert metrics["practice_data"] is True
+    assert metrics["demo_data"] is True
 
 
 def test_costs_are_summed_over_invocations(tmp_path):
@@ -219,7 +219,7 @@ def test_costs_are_summed_over_invocations(tmp_path):
         metrics = run.update()
         assert metrics["wall_seconds"] == 150.0
         # This process's seconds are those of all tests before, too.
-        assert 7 < metrics["saving_seconds"] <= 7 + files.seconds_spent()
+        assert 7 < metrics["saving_seconds"] <= 7 + files.io_seconds()
         assert metrics["saving_share"] == metrics["saving_seconds"] / 150
         assert metrics["peak_memory_bytes"] == 10**15
         assert metrics["images_per_second"] == 800 / 5
@@ -262,7 +262,7 @@ def test_manifest_names_data_seeds_and_machine(run):
         "identity": run.specs[3].digest(),
         "seed": run.specs[3].seed_for("fit"),
         "finished": True,
-        "left_out": None,
+        "skipped": None,
     }
     assert len({fit["seed"] for fit in manifest["fits"].values()}) == 4
     assert manifest["packages"]["numpy"] == np.__version__
@@ -359,24 +359,24 @@ def test_a_run_is_complete_without_a_fit_that_is_left_out(run):
     for member, fold in (("a", 0), ("a", 1), ("b", 0)):
         run.finish(member, fold)
     assert run.update()["complete"] is False
-    run.results.leave_out(run.specs[3], "the loss was nan in epoch 1")
+    run.results.skip(run.specs[3], "the loss was nan in epoch 1")
     metrics = run.update()
     assert (metrics["complete"], metrics["provisional"]) == (True, False)
     assert (metrics["fits_finished"], metrics["fits_planned"]) == (3, 4)
-    assert metrics["left_out"] == {"b fold 2": "the loss was nan in epoch 1"}
+    assert metrics["skipped"] == {"b fold 2": "the loss was nan in epoch 1"}
     assert (metrics["oof_rows"], metrics["members"]["b"]["rows"]) == (20, 10)
     assert files.read_arrays(run.folder.predictions)["oof_count"].tolist() == [2, 1] * 10
     manifest = run.manifest()
     assert manifest["complete"] is True
-    left_out = {name: fit["left_out"] for name, fit in manifest["fits"].items()}
+    skipped = {name: fit["skipped"] for name, fit in manifest["fits"].items()}
     others = dict.fromkeys(("a-fold1", "a-fold2", "b-fold1"))
-    assert left_out == others | {"b-fold2": "the loss was nan in epoch 1"}
+    assert skipped == others | {"b-fold2": "the loss was nan in epoch 1"}
 
 
 def test_rows_that_only_a_sick_fit_held_out_are_not_predicted(run):
     for member in ("a", "b"):
         run.finish(member, 1)
-        run.results.leave_out(run.specs[0 if member == "a" else 2], "sick")
+        run.results.skip(run.specs[0 if member == "a" else 2], "sick")
     metrics = run.update()
     assert (metrics["complete"], metrics["oof_rows"]) == (True, 10)
     saved = files.read_arrays(run.folder.predictions)
@@ -387,7 +387,7 @@ def test_rows_that_only_a_sick_fit_held_out_are_not_predicted(run):
 def test_all_fits_sick(run):
     run.results.begin()
     for spec, reason in zip(run.specs, ("no use", "b", "c", "d"), strict=True):
-        run.results.leave_out(spec, reason)
+        run.results.skip(spec, reason)
     message = r"run: all 4 fits were sick and left out \(the first: no use\); .* --restart"
     with pytest.raises(UserError, match=message):
         run.update()
@@ -396,7 +396,7 @@ def test_all_fits_sick(run):
 
 
 def test_another_attempt_takes_the_place_of_a_fit(run):
-    again = run.specs[2].again()
+    again = run.specs[2].next_attempt()
     run.results.replace(again)
     run.results.begin()
     fits_of = run.manifest()["fits"]
@@ -516,7 +516,7 @@ def test_seconds_are_noted_for_the_next_invocation(tmp_path):
         noted = run.results.note_seconds()
         assert noted == run.folder.read_seconds()
         assert noted["wall"] == 150.0
-        assert noted["saving"] == pytest.approx(7.0 + files.seconds_spent(), abs=1.0)
+        assert noted["saving"] == pytest.approx(7.0 + files.io_seconds(), abs=1.0)
     assert Run(tmp_path / "run").results.note_seconds()["wall"] == 200.0
 
 

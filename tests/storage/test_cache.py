@@ -44,7 +44,7 @@ def test_damaged_arrays_are_made_again(tmp_path, damage):
     if damage == "flipped byte":
         flip_last_byte(path)
     elif damage == "no checksum":
-        path.write_bytes(sound[: -files.SEAL_BYTES])
+        path.write_bytes(sound[: -files.CHECKSUM_BYTES])
     else:
         path.write_bytes(sound[: 40 if damage == "cut" else 0])
     noticed = []
@@ -60,13 +60,13 @@ def test_damaged_arrays_are_made_again(tmp_path, damage):
 @pytest.fixture
 def read(monkeypatch):
     """The files that were read to compare them with their checksums."""
-    paths, read_sealed = [], files.read_sealed
+    paths, read_checksummed = [], files.read_checksummed
 
     def recorded(path):
         paths.append(path.name)
-        return read_sealed(path)
+        return read_checksummed(path)
 
-    monkeypatch.setattr(files, "read_sealed", recorded)
+    monkeypatch.setattr(files, "read_checksummed", recorded)
     return paths
 
 

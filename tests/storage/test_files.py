@@ -72,7 +72,7 @@ def test_checksum_by_hand(tmp_path):
 
 def test_whole_file_appears_at_the_end_of_the_block(tmp_path):
     path = tmp_path / "new" / "folder" / "model.keras"
-    with files.whole_file(path) as beside:
+    with files.atomic_write(path) as beside:
         assert beside.suffix == ".keras"
         beside.write_text("content")
         assert not path.exists()
@@ -85,7 +85,7 @@ def test_whole_file_leaves_nothing_of_a_failed_block(tmp_path):
     path.write_text("before")
 
     def write_half():
-        with files.whole_file(path) as beside:
+        with files.atomic_write(path) as beside:
             beside.write_text("half")
             raise RuntimeError("interrupted")
 
@@ -142,17 +142,17 @@ def test_content_is_on_the_disk_before_it_has_its_name_and_then_the_name_too(tmp
 
 
 def test_seconds_spent_on_safety_count_once(tmp_path, monkeypatch):
-    before = files.seconds_spent()
+    before = files.io_seconds()
     now = iter(range(100))
     monkeypatch.setattr(files.time, "monotonic", lambda: next(now))
-    with files.counted():  # looks at the clock when it begins and when it ends
+    with files.timed_io():  # looks at the clock when it begins and when it ends
         files.write_json(tmp_path / "x.json", {})
     files.checksum(tmp_path / "x.json")
-    assert files.seconds_spent() - before == 2
-    with pytest.raises(KeyError), files.counted():
+    assert files.io_seconds() - before == 2
+    with pytest.raises(KeyError), files.timed_io():
         raise KeyError
     files.digest("x")
-    assert files.seconds_spent() - before == 4
+    assert files.io_seconds() - before == 4
 
 
 def test_write_json_is_for_people(tmp_path):

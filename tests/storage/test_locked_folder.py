@@ -60,7 +60,7 @@ def test_one_process_a_folder(folder, other):
 
 
 def test_a_process_that_is_refused_touches_nothing(folder, other):
-    half = folder.folder / f"{files.HALF}{other.pid}-metrics.json"
+    half = folder.folder / f"{files.TEMP_PREFIX}{other.pid}-metrics.json"
     half.write_bytes(b"the other one is about to give it a name")
     with pytest.raises(UserError, match="is at work"), folder.locked():
         pass
@@ -86,10 +86,10 @@ def test_lock_ends_with_its_block_however_it_ends(folder, error):
 
 
 def test_lock_clears_away_what_a_killed_process_left(folder):
-    half = folder.folder / f"{files.HALF}77-cnn-fold1"
+    half = folder.folder / f"{files.TEMP_PREFIX}77-cnn-fold1"
     half.mkdir(parents=True)
     (half / "model.keras").write_bytes(b"half")
-    half_file = folder.folder / f"{files.HALF}77-metrics.json"
+    half_file = folder.folder / f"{files.TEMP_PREFIX}77-metrics.json"
     half_file.write_bytes(b"half")
     whole = folder.folder / "metrics.json"
     whole.write_bytes(b"whole")
@@ -104,7 +104,7 @@ def test_lock_clears_only_the_places_of_the_folder(tmp_path):
         def places(self):
             return [self.folder / "mine", self.folder / "absent"]
 
-    remains = [tmp_path / place / f"{files.HALF}77-x" for place in ("mine", "others")]
+    remains = [tmp_path / place / f"{files.TEMP_PREFIX}77-x" for place in ("mine", "others")]
     for path in remains:
         path.parent.mkdir()
         path.write_bytes(b"half")

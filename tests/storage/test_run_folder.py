@@ -162,17 +162,17 @@ def test_state_of_an_unfinished_fit(run):
 
 
 def test_note_of_sick_attempts(run):
-    assert run.read_sick("cnn", 1) is None
+    assert run.read_failures("cnn", 1) is None
     first, second = ({"attempt": number, "reason": "no\u00efse"} for number in (1, 2))
-    run.write_sick("cnn", 1, [first])
-    run.write_sick("cnn", 1, [first, second])
-    assert run.read_sick("cnn", 1) == [first, second]
-    assert run.read_sick("cnn", 0) is None
-    assert names(run.fits) == ["cnn-fold2.sick"]
+    run.write_failures("cnn", 1, [first])
+    run.write_failures("cnn", 1, [first, second])
+    assert run.read_failures("cnn", 1) == [first, second]
+    assert run.read_failures("cnn", 0) is None
+    assert names(run.fits) == ["cnn-fold2.failed.json"]
     assert run.finished_fits() == []
-    flip_last_byte(run.fits / "cnn-fold2.sick")
-    with pytest.raises(files.DamagedError, match=r"cnn-fold2\.sick: its checksum differs"):
-        run.read_sick("cnn", 1)
+    flip_last_byte(run.fits / "cnn-fold2.failed.json")
+    with pytest.raises(files.DamagedError, match=r"cnn-fold2\.failed.json: its checksum differs"):
+        run.read_failures("cnn", 1)
 
 
 def test_seconds_of_all_invocations(run):
@@ -188,7 +188,7 @@ def test_seconds_of_all_invocations(run):
 def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
     run.write_fit("cnn", 0, FILES, {})
     run.write_state("cnn", 1, {"a": np.arange(3)})
-    run.write_sick("cnn", 1, [])
+    run.write_failures("cnn", 1, [])
     run.write_folds({"folds": np.arange(3)})
     run.write_seconds({"wall": 1.0, "saving": 0.0})
     for path in (
@@ -223,7 +223,7 @@ def test_folds_are_kept_and_damage_is_told(run):
 
 
 def test_lock_clears_away_half_written_fits_too(run):
-    half = run.fits / f"{files.HALF}77-cnn-fold1"
+    half = run.fits / f"{files.TEMP_PREFIX}77-cnn-fold1"
     half.mkdir(parents=True)
     (half / "model.keras").write_bytes(b"half")
     run.submission.write_bytes(b"whole")
@@ -233,12 +233,12 @@ def test_lock_clears_away_half_written_fits_too(run):
 
 
 def test_a_folder_in_which_no_run_has_begun_is_untouched(run):
-    assert not run.is_untouched()
+    assert not run.is_new()
     with run.locked():
         pass  # a process that was killed early leaves just this
-    assert run.is_untouched()
+    assert run.is_new()
     run.config.write_text("seed: 1")
-    assert not run.is_untouched()
+    assert not run.is_new()
 
 
 def test_config_is_known_by_its_file_or_by_the_manifest(run):
@@ -255,12 +255,12 @@ def test_config_is_known_by_its_file_or_by_the_manifest(run):
 
 
 def test_result_that_was_shown_is_noted(run):
-    assert not run.was_told()
-    run.note_told(True)
-    assert run.was_told()
+    assert not run.was_reported()
+    run.note_reported(True)
+    assert run.was_reported()
     for _ in range(2):
-        run.note_told(False)
-    assert not run.was_told()
+        run.note_reported(False)
+    assert not run.was_reported()
 
 
 @pytest.mark.parametrize("content", ['{"wall": null, "saving": "x"}', "3", "{"])
@@ -311,7 +311,7 @@ def test_checksums_name_every_artefact_but_manifest_and_log(run):
         run.submission,
         run.manifest,
         run.log,
-        run.folder / f"{files.HALF}77-metrics.json",
+        run.folder / f"{files.TEMP_PREFIX}77-metrics.json",
     ):
         path.write_text(path.name)
     sums = run.checksums()
@@ -325,7 +325,7 @@ def test_checksums_name_every_artefact_but_manifest_and_log(run):
 
 
 def test_checksums_leave_out_what_a_killed_process_left(run):
-    left = run.fits / f"{files.HALF}77-cnn-fold1"
+    left = run.fits / f"{files.TEMP_PREFIX}77-cnn-fold1"
     left.mkdir(parents=True)
     (left / "model.keras").write_bytes(b"half")
     assert run.checksums() == {}

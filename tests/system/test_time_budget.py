@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.system import time_budget
-from kaggle_digits.system.time_budget import Stop, Stopped, parse_limit
+from kaggle_digits.system.time_budget import Stopped, TimeBudget, parse_duration
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,7 +55,7 @@ def clock(monkeypatch):
     ],
 )
 def test_durations(text, seconds):
-    assert parse_limit(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_durations(text, seconds):
 )
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(UserError) as caught:
-        parse_limit(text)
+        parse_duration(text)
     assert str(caught.value) == (
         f"--time-limit: expected a duration such as 8h30m or 45m, found {text!r}"
     )
@@ -78,13 +78,13 @@ def test_what_is_no_duration_is_refused(text):
 def test_duration_round_trip(parts):
     text = "".join(f"{n}{unit}" for n, unit in zip(parts, "hms", strict=True) if n is not None)
     hours, minutes, seconds = (part or 0 for part in parts)
-    assert parse_limit(text) == 3600 * hours + 60 * minutes + seconds
+    assert parse_duration(text) == 3600 * hours + 60 * minutes + seconds
 
 
 @given(st.text() | st.text("0123456789.hms -"))
 def test_any_text_is_a_duration_or_refused(text):
     try:
-        seconds = parse_limit(text)
+        seconds = parse_duration(text)
     except UserError:
         return
     assert seconds > 0
@@ -94,13 +94,13 @@ def test_any_text_is_a_duration_or_refused(text):
 
 
 def test_without_a_limit_there_is_always_time(clock):
-    stop = Stop()
+    stop = TimeBudget()
     clock.now = 10.0**9
     assert stop.seconds_left() == math.inf
 
 
 def test_limit_counts_from_the_start(clock):
-    stop = Stop(90.0)
+    stop = TimeBudget(90.0)
     clock.now = 1030.0
     assert (stop.seconds(), stop.seconds_left()) == (30.0, 60.0)
     stop.limit = 45.0  # the option is read after the start, and counts from it all the same
@@ -114,7 +114,7 @@ def test_limit_counts_from_the_start(clock):
     ("limit", "left"), [(None, 20.0), (1000.0, 20.0), (50.0, 20.0), (40.0, 10.0)]
 )
 def test_after_a_signal_there_is_a_grace(clock, limit, left):
-    stop = Stop(limit)
+    stop = TimeBudget(limit)
     stop.watch()
     clock.now = 1030.0
     with pytest.raises(Stopped):
@@ -130,7 +130,7 @@ def test_after_a_signal_there_is_a_grace(clock, limit, left):
 @pytest.mark.usefixtures("own_signals")
 @pytest.mark.parametrize("number", BOTH)
 def test_a_signal_stops_at_once(number):
-    stop = Stop()
+    stop = TimeBudget()
     stop.watch()
     with pytest.raises(Stopped) as caught:
         signal.raise_signal(number)
@@ -148,7 +148,7 @@ class Finalized:
 
 @pytest.mark.usefixtures("own_signals")
 def test_a_stop_that_was_ignored_is_raised_again(capsys):
-    stop = Stop()
+    stop = TimeBudget()
     stop.watch()
     things = [Finalized()]
     things.clear()
@@ -160,7 +160,7 @@ def test_a_stop_that_was_ignored_is_raised_again(capsys):
 
 @pytest.mark.usefixtures("own_signals")
 def test_a_stop_that_was_ignored_waits_for_the_end_of_a_deferred_block():
-    stop = Stop()
+    stop = TimeBudget()
     stop.watch()
     came = []
 
@@ -182,7 +182,7 @@ def test_other_ignored_exceptions_are_reported_as_ever(capsys):
         def __del__(self):
             raise ValueError("of its own")
 
-    Stop().watch()
+    TimeBudget().watch()
     things = [Broken()]
     things.clear()
     assert "ValueError: of its own" in capsys.readouterr().err
@@ -195,7 +195,7 @@ def test_no_library_takes_a_stop_for_an_error_of_its_own():
 
 @pytest.mark.usefixtures("own_signals")
 def test_a_deferred_signal_stops_at_the_end_of_the_block(clock):
-    stop, reached = Stop(), []
+    stop, reached = TimeBudget(), []
     stop.watch()
 
     def block():
@@ -213,7 +213,7 @@ def test_a_deferred_signal_stops_at_the_end_of_the_block(clock):
 
 @pytest.mark.usefixtures("own_signals")
 def test_after_a_deferred_block_a_signal_stops_at_once_again():
-    stop = Stop()
+    stop = TimeBudget()
     stop.watch()
     with stop.deferred():
         assert stop.signal is None
@@ -225,9 +225,9 @@ def test_after_a_deferred_block_a_signal_stops_at_once_again():
 
 DEFERRED = """
 import time
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import TimeBudget, Stopped
 
-stop = Stop()
+stop = TimeBudget()
 stop.watch()
 try:
     with stop.deferred():

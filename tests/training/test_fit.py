@@ -46,7 +46,7 @@ def plan(inputs):
 
 
 def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
-    """What training leaves behind, as far as sickness goes."""
+    """What training leaves behind, as far as divergence_reason goes."""
     history = [{"epoch": n, "loss": 9.0, "accuracy": 0.0} for n in range(1, epochs)]
     history += [{"epoch": epochs, "loss": loss, "accuracy": accuracy}] if epochs else []
     return SimpleNamespace(history=history, steps=steps, complete=complete)
@@ -73,7 +73,7 @@ def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
     ],
 )
 def test_sickness(net, reason):
-    assert fits.sickness(net) == reason
+    assert fits.divergence_reason(net) == reason
 
 
 @pytest.fixture
@@ -83,15 +83,15 @@ def folder(tmp_path):
 
 def test_sick_attempts_are_noted(folder, plan):
     spec, other = plan()[:2]
-    assert fits.sick_attempts(folder, spec) == []
-    fits.note_sick(folder, spec, "first")
-    assert fits.sick_attempts(folder, spec) == ["first"]
-    fits.note_sick(folder, spec.again(), "second")
-    assert fits.sick_attempts(folder, spec) == ["first", "second"]
-    assert fits.sick_attempts(folder, other) == []
-    assert folder.read_sick("a", 0) == [
+    assert fits.diverged_attempts(folder, spec) == []
+    fits.note_divergence(folder, spec, "first")
+    assert fits.diverged_attempts(folder, spec) == ["first"]
+    fits.note_divergence(folder, spec.next_attempt(), "second")
+    assert fits.diverged_attempts(folder, spec) == ["first", "second"]
+    assert fits.diverged_attempts(folder, other) == []
+    assert folder.read_failures("a", 0) == [
         {"attempt": 1, "fit": spec.digest(), "reason": "first"},
-        {"attempt": 2, "fit": spec.again().digest(), "reason": "second"},
+        {"attempt": 2, "fit": spec.next_attempt().digest(), "reason": "second"},
     ]
 
 
@@ -99,27 +99,27 @@ def test_a_note_is_never_doubled(folder, plan):
     # A kill between the note and what follows has the same attempt noted again.
     spec = plan()[0]
     for _ in range(2):
-        fits.note_sick(folder, spec, "first")
+        fits.note_divergence(folder, spec, "first")
     for _ in range(2):
-        fits.note_sick(folder, spec.again(), "second")
-    assert fits.sick_attempts(folder, spec) == ["first", "second"]
+        fits.note_divergence(folder, spec.next_attempt(), "second")
+    assert fits.diverged_attempts(folder, spec) == ["first", "second"]
 
 
 def test_notes_of_other_settings_are_passed_over(folder, plan):
     old, new = plan(seed=4)[0], plan()[0]
-    for spec in (old, old.again()):
-        fits.note_sick(folder, spec, "old")
-    assert fits.sick_attempts(folder, new) == []
-    fits.note_sick(folder, new, "new")
-    assert fits.sick_attempts(folder, new) == ["new"]
-    assert fits.sick_attempts(folder, old) == []
+    for spec in (old, old.next_attempt()):
+        fits.note_divergence(folder, spec, "old")
+    assert fits.diverged_attempts(folder, new) == []
+    fits.note_divergence(folder, new, "new")
+    assert fits.diverged_attempts(folder, new) == ["new"]
+    assert fits.diverged_attempts(folder, old) == []
 
 
 def test_a_sick_attempt_leaves_no_epochs_behind(folder, plan):
     spec, other = plan()[:2]
     for each in (spec, other):
         fits.save_state(folder, each, state())
-    fits.note_sick(folder, spec, "reason")
+    fits.note_divergence(folder, spec, "reason")
     assert folder.read_state("a", 0) is None
     assert folder.read_state("a", 1) is not None
 
@@ -131,18 +131,18 @@ def flip_a_byte(path):
 
 
 def test_damaged_note_is_told(folder, plan):
-    fits.note_sick(folder, plan()[0], "reason")
-    flip_a_byte(folder.fits / "a-fold1.sick")
-    with pytest.raises(files.DamagedError, match=r"a-fold1\.sick: its checksum differs"):
-        fits.sick_attempts(folder, plan()[0])
+    fits.note_divergence(folder, plan()[0], "reason")
+    flip_a_byte(folder.fits / "a-fold1.failed.json")
+    with pytest.raises(files.DamagedError, match=r"a-fold1\.failed.json: its checksum differs"):
+        fits.diverged_attempts(folder, plan()[0])
 
 
 def test_damaged_note_is_made_again(folder, plan):
     spec = plan()[0]
-    fits.note_sick(folder, spec, "reason")
-    flip_a_byte(folder.fits / "a-fold1.sick")
-    fits.note_sick(folder, spec, "reason")  # the attempt that was repeated is as sick
-    assert fits.sick_attempts(folder, spec) == ["reason"]
+    fits.note_divergence(folder, spec, "reason")
+    flip_a_byte(folder.fits / "a-fold1.failed.json")
+    fits.note_divergence(folder, spec, "reason")  # the attempt that was repeated is as sick
+    assert fits.diverged_attempts(folder, spec) == ["reason"]
 
 
 # What an unfinished fit goes on from
@@ -170,7 +170,7 @@ def test_state_is_saved_and_read_back(folder, plan):
 
 def test_state_of_another_fit_is_not_gone_on_from(folder, plan):
     spec = plan()[1]
-    for other in (spec.again(), plan(seed=4)[1]):
+    for other in (spec.next_attempt(), plan(seed=4)[1]):
         fits.save_state(folder, other, state())
         assert fits.load_state(folder, spec) is None
         assert fits.state_facts(folder, spec) is None

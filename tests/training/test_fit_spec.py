@@ -247,7 +247,7 @@ def test_flattened_tells_what_is_empty_from_what_is_not_there():
 
 def test_next_attempt(plan):
     spec = plan(train={"epochs": 4, "learning_rate": 0.006})[1]
-    again = spec.again()
+    again = spec.next_attempt()
     assert (again.attempt, again.settings.train.learning_rate) == (2, 0.003)
     differing = {key for key, value in spec.identity().items() if again.identity()[key] != value}
     assert differing == {"attempt", "settings.train.learning_rate"}
@@ -261,7 +261,7 @@ def test_next_attempt(plan):
     assert (again.name, again.bank_key) == (spec.name, spec.bank_key)  # it reads the same bank
     # The specification that it was made of stays as it was.
     assert (spec.attempt, spec.settings.train.learning_rate) == (1, 0.006)
-    third = again.again()
+    third = again.next_attempt()
     assert (third.attempt, third.settings.train.learning_rate) == (3, 0.0015)
 
 

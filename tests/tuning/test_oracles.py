@@ -16,11 +16,11 @@ from keras_tuner.src.tuners import bayesian
 from threadpoolctl import threadpool_limits
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import UnfitError
+from kaggle_digits.results.search_records import TrialFailed
 from kaggle_digits.storage import files
 from kaggle_digits.system.time_budget import Stopped
 from kaggle_digits.tuning import chief_worker, oracles
-from kaggle_digits.tuning.trial import OutOfTime
+from kaggle_digits.tuning.trial import TimeLimitReached
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -368,7 +368,7 @@ class Kill:
         self.moves += 1
         if self.moves == self.at:
             half = source.read_bytes()[:-7]
-            target.with_name(f"{files.HALF}0-{target.name}").write_bytes(half)
+            target.with_name(f"{files.TEMP_PREFIX}0-{target.name}").write_bytes(half)
             raise KilledError
         self.move(source, target)
 
@@ -378,13 +378,13 @@ def test_kill_at_any_write_loses_no_trial(tmp_path, monkeypatch, quick_model, ki
     trials = 7
 
     def live(folder, judged):
-        def judge(trial, values):
+        def evaluate(trial, values):
             judged.setdefault(trial, []).append(dict(values))
             assert len(judged[trial]) < MANY
             return figure(values)
 
         oracle = begin(kind, folder, trials)
-        oracles.Tuner(oracle, folder, judge, None).search()
+        oracles.Tuner(oracle, folder, evaluate, None).search()
         return oracle
 
     counting = Kill(tmp_path / "whole", at=None)
@@ -412,37 +412,43 @@ def test_kill_at_any_write_loses_no_trial(tmp_path, monkeypatch, quick_model, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_failed_trials_never_end_a_search(tmp_path, kind):
-    def judge(trial, values):
-        raise UnfitError("sick")
+    def evaluate(trial, values):
+        raise TrialFailed("sick")
 
     oracle = begin(kind, tmp_path / "oracle", trials=8)
-    oracles.Tuner(oracle, tmp_path / "oracle", judge, None).search()
+    oracles.Tuner(oracle, tmp_path / "oracle", evaluate, None).search()
     assert [trial.status for trial in oracle.trials.values()] == ["FAILED"] * 8
     assert len(oracle.end_order) == 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_search_goes_on_behind_failed_trials(tmp_path, quick_model, kind):
-    def judge(trial, values):
+    def evaluate(trial, values):
         if int(trial) in (0, 2, 3, 4, 5, 7):
-            raise UnfitError("sick")
+            raise TrialFailed("sick")
         return figure(values)
 
     oracle = begin(kind, tmp_path / "oracle", trials=12)
-    oracles.Tuner(oracle, tmp_path / "oracle", judge, None).search()
+    oracles.Tuner(oracle, tmp_path / "oracle", evaluate, None).search()
     failed = [int(number) for number, trial in oracle.trials.items() if trial.status == "FAILED"]
     assert failed == [0, 2, 3, 4, 5, 7]
     assert len(oracle.end_order) == 12
 
 
-ERRORS = (UserError("full"), ValueError("bug"), Stopped(15), OutOfTime(), KeyboardInterrupt())
+ERRORS = (
+    UserError("full"),
+    ValueError("bug"),
+    Stopped(15),
+    TimeLimitReached(),
+    KeyboardInterrupt(),
+)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_what_is_not_the_trials_fault_ends_the_search(tmp_path, error):
     judged = []
 
-    def judge(trial, values):
+    def evaluate(trial, values):
         judged.append(trial)
         assert len(judged) < MANY
         if judged == ["0", "1"]:
@@ -451,12 +457,12 @@ def test_what_is_not_the_trials_fault_ends_the_search(tmp_path, error):
 
     folder = tmp_path / "oracle"
     with pytest.raises(type(error)) as caught:
-        oracles.Tuner(begin("random", folder, 3), folder, judge, None).search()
+        oracles.Tuner(begin("random", folder, 3), folder, evaluate, None).search()
     assert caught.value is error
     oracle = begin("random", folder, 3)
     assert (oracle.start_order, oracle.end_order) == (["0", "1"], ["0"])
     assert oracle.trials["1"].status == "RUNNING"
-    oracles.Tuner(oracle, folder, judge, None).search()
+    oracles.Tuner(oracle, folder, evaluate, None).search()
     assert judged == ["0", "1", "1", "2"]
     assert {trial.status for trial in oracle.trials.values()} == {"COMPLETED"}
 
@@ -474,16 +480,16 @@ def test_full_disk_fails_no_trial(tmp_path, monkeypatch, write):
     monkeypatch.setattr(files, "move", full_once)
     judged = []
 
-    def judge(trial, values):
+    def evaluate(trial, values):
         judged.append(trial)
         assert len(judged) < MANY
         return figure(values)
 
     with pytest.raises(UserError, match="No space left on device"):
-        oracles.Tuner(begin("random", folder, 3), folder, judge, None).search()
+        oracles.Tuner(begin("random", folder, 3), folder, evaluate, None).search()
     oracle = begin("random", folder, 3)
     assert {trial.status for trial in oracle.ongoing_trials.values()} <= {"RUNNING"}
-    oracles.Tuner(oracle, folder, judge, None).search()
+    oracles.Tuner(oracle, folder, evaluate, None).search()
     whole = begin("random", tmp_path / "whole", 3)
     search(whole)
     assert outcome(oracle) == outcome(whole)
@@ -505,11 +511,13 @@ def chief(monkeypatch):
     return chief_worker.from_environment()
 
 
-def worker(monkeypatch, folder, chief, name, judge):
+def worker(monkeypatch, folder, chief, name, evaluate):
     """Make what a worker has; in a real search each is a process of its own."""
     monkeypatch.setenv("KERASTUNER_TUNER_ID", name)
     unused = oracles.make("random", "accuracy", space(), 1, 1, 1, 0)
-    tuner = oracles.Tuner(unused, folder, judge, chief_worker.Cluster(name, chief.host, chief.port))
+    tuner = oracles.Tuner(
+        unused, folder, evaluate, chief_worker.Cluster(name, chief.host, chief.port)
+    )
     assert tuner.tuner_id == name
     return tuner
 
@@ -518,15 +526,15 @@ def worker(monkeypatch, folder, chief, name, judge):
 def test_chief_and_two_workers_come_to_an_end(tmp_path, monkeypatch, chief, kind):
     folder, judged = tmp_path / "oracle", []
 
-    def judge(trial, values):
+    def evaluate(trial, values):
         judged.append((threading.current_thread().name, trial))
         if trial == "3":
-            raise UnfitError("sick")
+            raise TrialFailed("sick")
         return figure(values)
 
     workers = [
         threading.Thread(
-            target=worker(monkeypatch, folder, chief, name, judge).search, name=name, daemon=True
+            target=worker(monkeypatch, folder, chief, name, evaluate).search, name=name, daemon=True
         )
         for name in ("w1", "w2")
     ]
@@ -554,9 +562,9 @@ def test_chief_ends_when_it_is_told_to_and_keeps_the_search(tmp_path, monkeypatc
 
     def watch():
         if next(calls) == 3:
-            raise OutOfTime
+            raise TimeLimitReached
 
-    with pytest.raises(OutOfTime):
+    with pytest.raises(TimeLimitReached):
         oracles.serve(oracle, chief, watch)
     kept = begin("random", folder, trials=3)
     assert {tuner: trial.trial_id for tuner, trial in kept.ongoing_trials.items()} == {

@@ -16,7 +16,7 @@ from test_trial import RATE, SETTINGS, FakeTraining
 
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Tune, Tuned
+from kaggle_digits.config.schema import Tune, TuningProvenance
 from kaggle_digits.data import digits_csv, folds, sources
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import search_page, tensorboard
@@ -24,12 +24,12 @@ from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training import fit as fits
 from kaggle_digits.training import fit_spec
 from kaggle_digits.tuning import chief_worker, oracles, search
 from kaggle_digits.tuning.search_folder import SearchFolder
-from kaggle_digits.tuning.trial import Judge
+from kaggle_digits.tuning.trial import TrialEvaluator
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -58,19 +58,19 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits():
-    return digits_csv.load(sources.Source("practice set", practice=True))
+    return digits_csv.load(sources.Source("demo data", demo=True))
 
 
 @pytest.fixture(autouse=True)
 def no_endless_search(monkeypatch):
-    judge, judged = Judge.judge, []
+    evaluate, judged = TrialEvaluator.evaluate, []
 
-    def counted(self, trial, settings, planned):
+    def timed_io(self, trial, settings, planned):
         judged.append(trial)
         assert len(judged) < MANY
-        return judge(self, trial, settings, planned)
+        return evaluate(self, trial, settings, planned)
 
-    monkeypatch.setattr(Judge, "judge", counted)
+    monkeypatch.setattr(TrialEvaluator, "evaluate", timed_io)
 
 
 def run_search(cache, path, of=None, stop=None, **wishes):
@@ -81,7 +81,7 @@ def run_search(cache, path, of=None, stop=None, **wishes):
         of or config(), "tiny", wishes.pop("data", None), root=path, cache=cache, **wishes
     )
     try:
-        folder = search.tune(request, Reporter(console), stop or Stop())
+        folder = search.tune(request, Reporter(console), stop or TimeBudget())
     finally:
         print(console.file.getvalue())  # pytest shows it beside what failed
     return folder, console.file.getvalue()
@@ -133,7 +133,9 @@ def test_folder_holds_all_that_was_found(searched):
     assert searched.said.splitlines()[-3].strip() in folder.log.read_text()
     assert f"best config: {folder.best}" in searched.said
     assert f"page: {folder.page}" in searched.said
-    assert not [path for path in folder.folder.rglob("*") if path.name.startswith(files.HALF)]
+    assert not [
+        path for path in folder.folder.rglob("*") if path.name.startswith(files.TEMP_PREFIX)
+    ]
 
 
 def test_findings_are_the_trials_results(searched):
@@ -157,7 +159,7 @@ def test_best_config_is_ready_for_a_run(searched, digits):
     best = best_of(searched)
     text = searched.folder.best.read_text()
     assert searched.saved.read_text() == text
-    tuned = Tuned(
+    tuned = TuningProvenance(
         train_data=files.digest(digits.train_images), seed=5, folds=FOLDS, untouched=1, trials=3
     )
     expected = loading.changed(config(), best["settings"])
@@ -173,7 +175,7 @@ def test_best_config_is_ready_for_a_run(searched, digits):
         f"{best['accuracy']:.5f} ({best['errors']} of {best['rows']} wrong)."
     )
     assert lines[2] == "That figure is optimistic: this trial was picked because of it."
-    assert lines[3] == "PRACTICE DATA: these settings mean nothing."
+    assert lines[3] == "DEMO DATA: these settings mean nothing."
     assert lines[4] == "Changed by the search:"
     changed = [f"  {RATE}: 0.02 -> {best['settings'][RATE]:.4g}"]
     assert lines[5:] == (changed if best["settings"][RATE] != 0.02 else [])
@@ -245,7 +247,7 @@ def test_run_says_that_its_figure_is_optimistic(searched, digits, cache, tmp_pat
     console = Console(file=io.StringIO(), soft_wrap=True)
     tuned = loading.load(str(searched.saved), ["train.epochs=1"])
     request = pipeline.Request(tuned, "best", None, tmp_path / "run", tmp_path, cache)
-    pipeline.run(request, Reporter(console), Stop())
+    pipeline.run(request, Reporter(console), TimeBudget())
     said = console.file.getvalue()
     assert re.search(r"OPTIMISTIC\W+a search chose these settings by the same rows", said)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -484,7 +486,7 @@ def test_check_that_cannot_be_made_is_told_of(run_one, training):
 
 def test_time_limit_leaves_time_for_the_check(run_one, training):
     training.seconds = [10.0, 10.0]  # 15 images/s; a check on 930 rows is thought to take longer
-    folder, said = run_one(stop=Stop(170.0))  # so half of it is kept free for the check
+    folder, said = run_one(stop=TimeBudget(170.0))  # so half of it is kept free for the check
     assert "time limit of 2 min 50 s: ended after " in said
     assert "repeat the command to go on" in said
     assert training.now < 170
@@ -507,7 +509,7 @@ def test_time_limit_leaves_time_for_the_check(run_one, training):
 def test_time_limit_before_the_first_trial_is_over(run_one, training, tmp_path):
     training.seconds = [10.0, 10.0]
     with pytest.raises(UserError, match=r"no trial has come to its end yet; repeat the command"):
-        run_one(stop=Stop(20.0))
+        run_one(stop=TimeBudget(20.0))
     folder = SearchFolder(tmp_path / "search")
     assert findings_of(folder)["complete"] is False
     assert not folder.best.exists()
@@ -516,7 +518,7 @@ def test_time_limit_before_the_first_trial_is_over(run_one, training, tmp_path):
 
 
 def test_signal_ends_a_search_with_all_that_it_has_found(run_one, training, tmp_path):
-    stop = Stop()
+    stop = TimeBudget()
 
     def interrupt(spec, epoch):
         if len(training.begun) == 4:
@@ -566,7 +568,7 @@ def test_search_of_another_config_is_refused(run_one, tmp_path, case):
 
 def test_search_of_other_data_is_refused(run_one, tmp_path):
     run_one()
-    train, test = sources.practice_csv()
+    train, test = sources.demo_csv()
     (tmp_path / "data").mkdir()
     # One row less.
     (tmp_path / "data" / "train.csv").write_bytes(train[: train.rstrip().rindex(b"\n") + 1])
@@ -588,7 +590,7 @@ def test_search_of_other_package_versions_is_refused(run_one):
 
 
 def test_number_of_trials_and_place_of_the_data_are_no_other_search(run_one, tmp_path):
-    train, test = sources.practice_csv()
+    train, test = sources.demo_csv()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_bytes(train)
     (tmp_path / "data" / "test.csv").write_bytes(test)
@@ -601,9 +603,9 @@ def test_folder_is_chosen(run_one, training, tmp_path):
     first, _ = run_one(out=None)
     assert first.folder == tmp_path / "tune-tiny-1"
     training.seconds = [10.0, 10.0]
-    second, _ = run_one(out=None, stop=Stop(200.0))  # the first one is complete
+    second, _ = run_one(out=None, stop=TimeBudget(200.0))  # the first one is complete
     assert second.folder == tmp_path / "tune-tiny-2"
-    third, _ = run_one(out=None, of=config({"race": 0.1}), stop=Stop(200.0))
+    third, _ = run_one(out=None, of=config({"race": 0.1}), stop=TimeBudget(200.0))
     assert third.folder == tmp_path / "tune-tiny-3"
     (tmp_path / "tune-tiny-4").mkdir()
     (tmp_path / "tune-tiny-4" / "diary.txt").write_text("mine")
@@ -654,7 +656,7 @@ def test_worker_without_its_chiefs_folder_is_refused(run_one, monkeypatch, tmp_p
     class Asked:
         """A tuner whose chief answers."""
 
-        def __init__(self, oracle, folder, judge, cluster, watch):
+        def __init__(self, oracle, folder, evaluate, cluster, watch):
             assert cluster.tuner == "worker1"
 
         def search(self, check):
@@ -674,12 +676,12 @@ def test_worker_of_another_config_is_refused(run_one, monkeypatch, training):
     training.begun.clear()
 
     class Asked:
-        def __init__(self, oracle, folder, judge, cluster, watch):
-            self.judge = judge
+        def __init__(self, oracle, folder, evaluate, cluster, watch):
+            self.evaluate = evaluate
 
         def search(self, check):
             check()
-            self.judge("3", {RATE: 0.03})
+            self.evaluate("3", {RATE: 0.03})
 
     monkeypatch.setattr(oracles, "Tuner", Asked)
     monkeypatch.setattr(

@@ -51,7 +51,7 @@ def generator(pytestconfig):
 
 @pytest.mark.parametrize("oracle", ORACLES)
 def test_killed_anywhere_it_ends_with_the_same_result(tmp_path, oracle, generator, pytestconfig):
-    settings = (f"tune.oracle={oracle}", "tune.trials=5", "tune.race=0.05")
+    settings = (f"tune.oracle={oracle}", "tune.max_trials=5", "tune.racing_alpha=0.05")
     whole = search(tmp_path / "undisturbed", tmp_path / "undisturbed" / "cache", *settings)
     whole.finish()
     kills = max(1, 2 * pytestconfig.getoption("--kills") // KILLS_OF_ALL)
@@ -130,7 +130,7 @@ def wait_for_a_moment_of(stage: str, life: Life, variants: int, generator: rando
 
 
 def test_chief_and_workers_killed_anywhere(tmp_path, generator, pytestconfig):
-    settings = ("tune.trials=6",)
+    settings = ("tune.max_trials=6",)
     whole = search(tmp_path / "undisturbed", tmp_path / "cache", *settings)
     whole.finish()
     job = search(tmp_path / "killed", tmp_path / "cache", *settings)

@@ -35,7 +35,7 @@ def test_new_and_empty_folders_are_ours(search):
     # What a process leaves that was killed while it took the folder.
     with search.locked():
         pass
-    (search.folder / f"{files.HALF}77-search.json").write_text("{")
+    (search.folder / f"{files.TEMP_PREFIX}77-search.json").write_text("{")
     assert search.is_ours()
 
 
@@ -80,12 +80,12 @@ def test_a_search_keeps_its_things_apart(search):
 
 def test_lock_clears_away_what_a_killed_search_left(search):
     left = [
-        search.folder / f"{files.HALF}77-findings.json",
-        search.oracle / f"{files.HALF}77-oracle.json",
-        search.oracle / "trial_0003" / f"{files.HALF}77-trial.json",
+        search.folder / f"{files.TEMP_PREFIX}77-findings.json",
+        search.oracle / f"{files.TEMP_PREFIX}77-oracle.json",
+        search.oracle / "trial_0003" / f"{files.TEMP_PREFIX}77-trial.json",
     ]
     # A worker may be writing there now; the lock of the candidate's own folder is what counts.
-    of_worker = search.candidate("abc").fits / f"{files.HALF}78-cnn-fold1"
+    of_worker = search.candidate("abc").fits / f"{files.TEMP_PREFIX}78-cnn-fold1"
     whole = search.oracle / "trial_0003" / "trial.json"
     for path in (*left, of_worker, whole):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def test_a_later_result_takes_the_place_of_an_earlier_one(search):
 def test_result_that_cannot_be_read_lacks(search, content):
     search.write_result(WHOLE)
     (search.candidates / "abc" / "trial-0004.json").write_text(content)
-    (search.candidates / "abc" / f"{files.HALF}77-trial-0005.json").write_text(content)
+    (search.candidates / "abc" / f"{files.TEMP_PREFIX}77-trial-0005.json").write_text(content)
     assert search.read_results() == {"0003": WHOLE}
 
 

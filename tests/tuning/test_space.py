@@ -102,7 +102,10 @@ def test_a_search_needs_something_to_search():
         # Settings that all trials share
         ("folds.count: {low: 2, high: 4}", "folds.count: expected a setting that a trial may ch"),
         ("train.threads: {choices: [1, 2]}", "train.threads: expected a setting that a trial ma"),
-        ("tune.rows: {low: 0.5, high: 1.0}", "tune.rows: expected a setting that a trial may ch"),
+        (
+            "tune.row_fraction: {low: 0.5, high: 1.0}",
+            "tune.row_fraction: expected a setting that a trial may ch",
+        ),
         ("tuned.seed: {low: 1, high: 2}", "tuned.seed: expected a setting that a trial may chan"),
         ("data.path: {choices: [a, b]}", "data.path: expected a setting that a trial may change"),
         ("folds: {choices: [{count: 2}, {count: 3}]}", "folds: expected a setting that a trial m"),
@@ -116,8 +119,8 @@ def test_a_search_needs_something_to_search():
             "train.momentum.when.train.optimizer: expected another searched setting, found 'train.",
         ),
         (
-            "model.head: {choices: [flatten, max], when: {model.head: max}}",
-            "model.head.when.model.head: expected another searched setting, found 'model.head'",
+            "model.pooling: {choices: [flatten, max], when: {model.pooling: max}}",
+            "model.pooling.when.model.pooling: expected another searched setting, found 'model.pooling'",
         ),
         (
             "{train.epochs: {low: 4, high: 8}, model.dropout: "
@@ -125,14 +128,14 @@ def test_a_search_needs_something_to_search():
             "model.dropout.when.train.epochs: expected a setting with choices, found a range",
         ),
         (
-            "{model.head: {choices: [flatten, max]}, model.dropout: "
-            "{low: 0.1, high: 0.2, when: {model.head: average}}}",
-            "model.dropout.when.model.head: expected one of ['flatten', 'max'], found 'average'",
+            "{model.pooling: {choices: [flatten, max]}, model.dropout: "
+            "{low: 0.1, high: 0.2, when: {model.pooling: average}}}",
+            "model.dropout.when.model.pooling: expected one of ['flatten', 'max'], found 'average'",
         ),
         (
-            "{model.head: {choices: [flatten, max]}, model.dropout: "
-            "{low: 0.1, high: 0.2, when: {model.head: [max, average]}}}",
-            "model.dropout.when.model.head: expected one of ['flatten', 'max'], found 'average'",
+            "{model.pooling: {choices: [flatten, max]}, model.dropout: "
+            "{low: 0.1, high: 0.2, when: {model.pooling: [max, average]}}}",
+            "model.dropout.when.model.pooling: expected one of ['flatten', 'max'], found 'average'",
         ),
         (  # 1 is true for Python, not for a person
             "{augment.variants: {choices: [1, 2]}, model.dropout: "
@@ -140,20 +143,20 @@ def test_a_search_needs_something_to_search():
             "model.dropout.when.augment.variants: expected one of [1, 2], found True",
         ),
         (
-            "{model.head: {choices: [flatten, max]}, model.dropout: "
-            "{low: 0.1, high: 0.2, when: {model.head: []}}}",
-            "model.dropout.when.model.head: expected",
+            "{model.pooling: {choices: [flatten, max]}, model.dropout: "
+            "{low: 0.1, high: 0.2, when: {model.pooling: []}}}",
+            "model.dropout.when.model.pooling: expected",
         ),
         (
-            "{model.head: {choices: [flatten, max], when: {train.optimizer: sgd}}, "
-            "train.optimizer: {choices: [sgd, adamw], when: {model.head: max}}}",
-            "model.head.when: expected conditions without a circle",
+            "{model.pooling: {choices: [flatten, max], when: {train.optimizer: sgd}}, "
+            "train.optimizer: {choices: [sgd, adamw], when: {model.pooling: max}}}",
+            "model.pooling.when: expected conditions without a circle",
         ),
         (
-            "{model.head: {choices: [flatten, max]}, "
-            "train.optimizer: {choices: [sgd, adamw], when: {model.head: max}}, train.momentum: "
-            "{low: 0.5, high: 0.9, when: {train.optimizer: sgd, model.head: flatten}}}",
-            "train.momentum.when: contradicting conditions, model.head would have to be 'flatten' "
+            "{model.pooling: {choices: [flatten, max]}, "
+            "train.optimizer: {choices: [sgd, adamw], when: {model.pooling: max}}, train.momentum: "
+            "{low: 0.5, high: 0.9, when: {train.optimizer: sgd, model.pooling: flatten}}}",
+            "train.momentum.when: contradicting conditions, model.pooling would have to be 'flatten' "
             "and 'max' at once",
         ),
         # What does not fit in a config
@@ -237,28 +240,28 @@ def test_what_does_not_fit_together_is_named_with_its_values():
 def test_conditional_settings_are_tried_where_they_are_in_force():
     # Only with the average are both searched, and then they do not fit together.
     message = refusal("""
-        model.head: {choices: [flatten, average, max]}
-        train.epochs: {low: 2, high: 8, when: {model.head: [flatten, average]}}
-        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.head: [average, max]}}
+        model.pooling: {choices: [flatten, average, max]}
+        train.epochs: {low: 2, high: 8, when: {model.pooling: [flatten, average]}}
+        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.pooling: [average, max]}}
     """)
     assert message.startswith("tune.space.train.warmup_epochs: does not fit with ")
-    assert 'model.head="average"' in message
+    assert 'model.pooling="average"' in message
     # Without the average they never meet.
     declared("""
-        model.head: {choices: [flatten, average, max]}
-        train.epochs: {low: 2, high: 8, when: {model.head: flatten}}
-        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.head: max}}
+        model.pooling: {choices: [flatten, average, max]}
+        train.epochs: {low: 2, high: 8, when: {model.pooling: flatten}}
+        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.pooling: max}}
     """)
 
 
 def test_conditions_may_leave_one_common_value():
     found = declared("""
-        model.head: {choices: [flatten, average]}
-        train.optimizer: {choices: [sgd, adamw], when: {model.head: average}}
-        model.dropout: {choices: [0.1, 0.5], when: {model.head: [flatten, average],
+        model.pooling: {choices: [flatten, average]}
+        train.optimizer: {choices: [sgd, adamw], when: {model.pooling: average}}
+        model.dropout: {choices: [0.1, 0.5], when: {model.pooling: [flatten, average],
                                                     train.optimizer: sgd}}
     """)
-    assert list(found.settings) == ["model.head", "train.optimizer", "model.dropout"]
+    assert list(found.settings) == ["model.pooling", "train.optimizer", "model.dropout"]
 
 
 def test_three_settings_that_do_not_fit_together():
@@ -306,11 +309,11 @@ def test_start_is_what_the_config_has():
 def test_settings_stand_behind_what_they_depend_on():
     found = declared("""
         train.momentum: {low: 0.5, high: 0.9, when: {train.optimizer: sgd}}
-        train.optimizer: {choices: [sgd, adamw], when: {model.head: max}}
+        train.optimizer: {choices: [sgd, adamw], when: {model.pooling: max}}
         model.dropout: {low: 0.1, high: 0.2}
-        model.head: {choices: [flatten, max]}
+        model.pooling: {choices: [flatten, max]}
     """)
-    order = ["model.dropout", "model.head", "train.optimizer", "train.momentum"]
+    order = ["model.dropout", "model.pooling", "train.optimizer", "train.momentum"]
     assert list(found.settings) == list(found.start) == order
 
 
@@ -484,7 +487,7 @@ START = {
     "augment.shear": [-4.0, 4.5],
     "augment.variants": None,
     "members.cnn.train.label_smoothing": 0.125,
-    "members.cnn.model.head": "flatten",  # what it shares with other members
+    "members.cnn.model.pooling": "flatten",  # what it shares with other members
 }
 AROUND_THE_START = """
     train.learning_rate: {low: 0.001, high: 0.1, sampling: log}
@@ -494,7 +497,7 @@ AROUND_THE_START = """
     augment.shear: {choices: [[0, 0], [-4, 4.5]]}
     augment.variants: {choices: [2, null]}
     members.cnn.train.label_smoothing: {low: 0.0, high: 0.2}
-    members.cnn.model.head: {choices: [average, flatten]}
+    members.cnn.model.pooling: {choices: [average, flatten]}
 """
 
 
@@ -526,12 +529,12 @@ def test_a_start_outside_the_space_is_no_default(keras_tuner):
 
 
 CONDITIONAL = """
-    model.head: {choices: [flatten, average, max]}
-    train.optimizer: {choices: [sgd, adamw], when: {model.head: [average, max]}}
+    model.pooling: {choices: [flatten, average, max]}
+    train.optimizer: {choices: [sgd, adamw], when: {model.pooling: [average, max]}}
     train.momentum: {low: 0.5, high: 0.95, when: {train.optimizer: sgd}}
     augment.elastic.p: {choices: [0, 0.5]}
     augment.elastic.alpha: {low: 10.0, high: 40.0, when: {augment.elastic.p: 0.5}}
-    model.dropout: {low: 0.1, high: 0.5, when: {model.head: max, augment.elastic.p: 0}}
+    model.dropout: {low: 0.1, high: 0.5, when: {model.pooling: max, augment.elastic.p: 0}}
 """
 
 
@@ -541,13 +544,16 @@ def test_conditions_become_keras_tuners(keras_tuner):
     conditions = {each.name: dict(facts_of(each)["conditions"]) for each in made.space}
     head = dict(zip(("flatten", "average", "max"), made.space[0].values, strict=True))
     sgd = next(each for each in made.space if each.name == "train.optimizer").values[0]
-    assert conditions["model.head"] == conditions["augment.elastic.p"] == {}
+    assert conditions["model.pooling"] == conditions["augment.elastic.p"] == {}
     assert conditions["augment.elastic.alpha"] == {"augment.elastic.p": [0.5]}
-    assert conditions["train.optimizer"]["model.head"] == [head["average"], head["max"]]
+    assert conditions["train.optimizer"]["model.pooling"] == [head["average"], head["max"]]
     assert conditions["train.momentum"]["train.optimizer"] == [sgd]
-    assert conditions["model.dropout"] == {"model.head": [head["max"]], "augment.elastic.p": [0.0]}
+    assert conditions["model.dropout"] == {
+        "model.pooling": [head["max"]],
+        "augment.elastic.p": [0.0],
+    }
     # What is in force to begin with: a flat head, and images are distorted.
-    defaults = {"model.head", "augment.elastic.p", "augment.elastic.alpha"}
+    defaults = {"model.pooling", "augment.elastic.p", "augment.elastic.alpha"}
     assert found.decode(made.values).keys() == defaults
 
 
@@ -561,13 +567,13 @@ def test_a_setting_is_drawn_if_and_only_if_its_conditions_hold(keras_tuner):
     seen = set()
     for trial in range(60):
         drawn = found.decode(oracle.populate_space(str(trial))["values"])
-        pooled = drawn["model.head"] != "flatten"
+        pooled = drawn["model.pooling"] != "flatten"
         distorted = drawn["augment.elastic.p"] == 0.5
-        wanted = {"model.head", "augment.elastic.p"}
+        wanted = {"model.pooling", "augment.elastic.p"}
         wanted |= {"train.optimizer"} if pooled else set()
         wanted |= {"train.momentum"} if drawn.get("train.optimizer") == "sgd" else set()
         wanted |= {"augment.elastic.alpha"} if distorted else set()
-        both = drawn["model.head"] == "max" and not distorted
+        both = drawn["model.pooling"] == "max" and not distorted
         wanted |= {"model.dropout"} if both else set()
         assert drawn.keys() == wanted
         seen.add(frozenset(wanted))
@@ -677,7 +683,7 @@ def choices_of(*values):
 
 
 SETTINGS = {
-    "model.head": choices_of("flatten", "average", "max"),
+    "model.pooling": choices_of("flatten", "average", "max"),
     "train.optimizer": choices_of("adamw", "sgd"),
     "augment.rotate": choices_of([-5, 5], [-12, 12], [0, 0.5]),
     "augment.elastic": choices_of({"p": 0}, {"p": 0.5}, {"p": 1, "alpha": 12.5}),

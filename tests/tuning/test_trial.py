@@ -14,16 +14,22 @@ from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.data import digits_csv, folds, sources
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import Findings, UnfitError
+from kaggle_digits.results.search_records import Findings, TrialFailed
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Stop, Stopped
+from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training import backend, fit_spec
 from kaggle_digits.training import fit as fits
 from kaggle_digits.tuning.search_folder import SearchFolder
-from kaggle_digits.tuning.trial import FoldTrainer, Judge, Limits, OutOfTime, shortened
+from kaggle_digits.tuning.trial import (
+    FoldTrainer,
+    SearchBounds,
+    TimeLimitReached,
+    TrialEvaluator,
+    shortened,
+)
 
 RATE = "train.learning_rate"
 SETTINGS = {
@@ -37,7 +43,7 @@ SETTINGS = {
 }
 PARAMETERS = 36 + 16 + 1970
 FLOPS = 2 * (14 * 14 * 36 + 1960)
-UNLIMITED = Limits()
+UNLIMITED = SearchBounds()
 
 
 def config(**changes):
@@ -50,13 +56,13 @@ def quiet_backend():
 
 
 class Work:
-    """A judge with all that it needs, as a search makes it."""
+    """A evaluate with all that it needs, as a search makes it."""
 
     def __init__(self, path, inputs, split, of=None, limits=UNLIMITED, cache=None):
         self.folder = SearchFolder(path / "search")
         self.config = of or config()
         self.inputs, self.split = inputs, split
-        self.stop = Stop(1e9)
+        self.stop = TimeBudget(1e9)
         self.late = False
         self.watch = lambda doing: None
         self.told = []  # the results of all trials, each time that something changed
@@ -73,7 +79,7 @@ class Work:
             lambda doing: self.watch(doing),
             allow_changed=False,
         )
-        self.judge = Judge(
+        self.evaluate = TrialEvaluator(
             self.folder,
             self.config,
             trainer,
@@ -81,7 +87,7 @@ class Work:
             self.findings,
             lambda: self.told.append(self.folder.read_results()),
             reporter,
-        ).judge
+        ).evaluate
 
     def findings(self):
         results = self.folder.read_results()
@@ -112,8 +118,8 @@ class Work:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """Make work on rows of the practice set, all of it with one cache."""
-    digits = digits_csv.load(sources.Source("practice set", practice=True))
+    """Make work on rows of the demo data, all of it with one cache."""
+    digits = digits_csv.load(sources.Source("demo data", demo=True))
     images, labels = digits.train_images[:400], digits.train_labels[:400]
     inputs = fit_spec.Inputs.of(images, labels, images[:0])
     split = folds.stratified(labels, 4, 5)
@@ -125,9 +131,9 @@ def real(tmp_path_factory):
 def promoted(real, tmp_path_factory):
     """A trial of one fold, and one of the same candidate with two."""
     work = real(tmp_path_factory.mktemp("promoted"))
-    first = work.judge("0", {RATE: 0.02}, 1)
+    first = work.evaluate("0", {RATE: 0.02}, 1)
     written = [path.stat().st_mtime_ns for path in work.folder.folder.rglob("fit.json")]
-    second = work.judge("1", {RATE: 0.02}, 2)
+    second = work.evaluate("1", {RATE: 0.02}, 2)
     return SimpleNamespace(work=work, first=first, second=second, written=written)
 
 
@@ -198,8 +204,8 @@ def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tm
         work.late = doing == "cnn fold 1, epoch 1.4/2"  # of 9 steps an epoch the fourth
 
     work.watch = watch
-    with pytest.raises(OutOfTime):
-        work.judge("0", {RATE: 0.02}, 1)
+    with pytest.raises(TimeLimitReached):
+        work.evaluate("0", {RATE: 0.02}, 1)
     [unfinished] = work.told[-1].values()
     assert (unfinished.status, unfinished.folds) == ("running", 0)
     folder = work.fits_of(unfinished)
@@ -207,7 +213,7 @@ def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tm
     assert folder.finished_fits() == []
 
     again = real(tmp_path)
-    result = again.judge("0", {RATE: 0.02}, 1)
+    result = again.evaluate("0", {RATE: 0.02}, 1)
     assert "cnn fold 1 goes on after epoch 1" in again.said()
     times = ("seconds_per_fit", "seconds", "images_per_second", "peak_memory_bytes")
     assert replace(result, **{name: getattr(promoted.first, name) for name in times}) == (
@@ -220,13 +226,13 @@ def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tm
 
 def test_net_that_diverges_is_a_failed_trial(real, tmp_path):
     work = real(tmp_path, of=config(train=SETTINGS["train"] | {"optimizer": "sgd"}))
-    with pytest.raises(UnfitError, match="cnn fold 1 is sick: the loss was ") as caught:
-        work.judge("0", {RATE: 1e38}, 2)
+    with pytest.raises(TrialFailed, match="cnn fold 1 is sick: the loss was ") as caught:
+        work.evaluate("0", {RATE: 1e38}, 2)
     assert caught.value.status == "failed"
     [result] = work.folder.read_results().values()
     assert (result.status, result.reason) == ("failed", str(caught.value))
     assert (result.folds, result.objective, result.parameters) == (0, None, PARAMETERS)
-    assert len(work.fits_of(result).read_sick("cnn", 0)) == fits.ATTEMPTS
+    assert len(work.fits_of(result).read_failures("cnn", 0)) == fits.ATTEMPTS
 
 
 # Nets whose predictions the test knows
@@ -331,7 +337,7 @@ def test_figures_are_of_the_members_together(make_work, training):
         (0.02, 0): [0.1, 0.9, 0.1, *[0.9] * 47],
         (0.01, 0): [0.6, 0.3, 0.2, *[0.9] * 47],
     }
-    result = work.judge("0", {RATE: 0.02}, 1)
+    result = work.evaluate("0", {RATE: 0.02}, 1)
     assert training.begun == [("a fold 1", 0), ("b fold 1", 0)]
     assert (result.rows, result.errors) == (50, 2)
     mean = [0.35, 0.6, 0.15, *[0.9] * 47]
@@ -344,14 +350,14 @@ def test_figures_are_of_the_members_together(make_work, training):
 # The race
 
 
-def raced(make_work, of, rival, candidate, training, rival_folds=4):
-    """Judge a rival, then a candidate, whose probabilities differ as told by fold."""
+def raced(make_work, of, baseline, candidate, training, rival_folds=4):
+    """TrialEvaluator a baseline, then a candidate, whose probabilities differ as told by fold."""
     work = make_work(of=of)
-    training.true = {(0.02, fold): true for fold, true in rival.items()}
+    training.true = {(0.02, fold): true for fold, true in baseline.items()}
     training.true |= {(0.01, fold): true for fold, true in candidate.items()}
-    best = work.judge("0", {RATE: 0.02}, rival_folds)
+    best = work.evaluate("0", {RATE: 0.02}, rival_folds)
     assert best.status == "completed"
-    result = work.judge("1", {RATE: 0.01}, 4)
+    result = work.evaluate("1", {RATE: 0.01}, 4)
     assert work.folder.read_results() == {"0": best, "1": result}
     return best, result
 
@@ -369,9 +375,9 @@ def raced(make_work, of, rival, candidate, training, rival_folds=4):
     ],
 )
 def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done):
-    rival = {0: true_of(1, WRONG), 2: true_of(3, WRONG)}
+    baseline = {0: true_of(1, WRONG), 2: true_of(3, WRONG)}
     candidate = {0: true_of(min(50, 1 + more_mistakes), WRONG)}
-    best, result = raced(make_work, config(tune={"race": level}), rival, candidate, training)
+    best, result = raced(make_work, config(tune={"race": level}), baseline, candidate, training)
     assert (best.errors, best.rows) == (4, 200)
     assert result.folds == folds_done
     assert ("cnn fold 2", 0) in training.begun[4:] or folds_done == 1
@@ -426,9 +432,9 @@ def test_race_counts_all_folds_so_far(make_work, training):
 
 
 def test_mistakes_of_either_count_against_each_other(make_work, training):
-    # Only the candidate: 6 rows; only the rival: 3. P(6 or more of 9) = 130/512.
-    rival, candidate = {0: true_of(3, WRONG)}, {0: true_of(6, WRONG)[::-1]}
-    _, result = raced(make_work, config(), rival, candidate, training)
+    # Only the candidate: 6 rows; only the baseline: 3. P(6 or more of 9) = 130/512.
+    baseline, candidate = {0: true_of(3, WRONG)}, {0: true_of(6, WRONG)[::-1]}
+    _, result = raced(make_work, config(), baseline, candidate, training)
     assert (result.status, result.folds) == ("completed", 4)
 
 
@@ -440,34 +446,34 @@ def test_nobody_is_raced_after_the_last_fold_of_the_best(make_work, training):
 
 def test_candidate_is_not_raced_against_itself(make_work, training):
     work = make_work()
-    best = work.judge("0", {RATE: 0.02}, 4)
+    best = work.evaluate("0", {RATE: 0.02}, 4)
     # As if it had had better luck when it was judged before.
     work.folder.write_result(replace(best, candidate=best.candidate, accuracy=1.0))
     for fold in range(2):
         work.fits_of(best).remove_fit("cnn", fold)
     training.true = {(0.02, 0): true_of(50, WRONG)}
-    again = work.judge("1", {RATE: 0.02}, 2)
+    again = work.evaluate("1", {RATE: 0.02}, 2)
     assert (again.status, again.folds, again.errors) == ("completed", 2, 50)
 
 
 def test_trials_that_are_not_whole_race_nobody(make_work, training):
     work = make_work()
-    best = work.judge("0", {RATE: 0.02}, 4)
+    best = work.evaluate("0", {RATE: 0.02}, 4)
     training.true = {(0.01, 0): true_of(50, WRONG)}
     for number, status in enumerate(("running", "failed", "out of bounds", "stopped early"), 1):
         work.folder.write_result(replace(best, status=status))
-        trial = work.judge(str(number), {RATE: 0.01}, 2)
+        trial = work.evaluate(str(number), {RATE: 0.01}, 2)
         assert (trial.status, trial.folds) == ("completed", 2), status
         (work.fits_of(trial).folder / f"trial-{number}.json").unlink()
 
 
 def test_damaged_rows_are_told_of_and_race_nobody(make_work, training):
     work = make_work()
-    best = work.judge("0", {RATE: 0.02}, 4)
+    best = work.evaluate("0", {RATE: 0.02}, 4)
     path = work.folder.candidate(best.candidate).folder / "rows.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     training.true = {(0.01, 0): true_of(50, WRONG)}
-    result = work.judge("1", {RATE: 0.01}, 4)
+    result = work.evaluate("1", {RATE: 0.01}, 4)
     assert result.status == "completed"
     assert f"damaged: {path}: its checksum differs; no trial is raced against it" in work.said()
 
@@ -475,12 +481,12 @@ def test_damaged_rows_are_told_of_and_race_nobody(make_work, training):
 def test_rows_that_another_worker_is_just_writing_race_nobody(make_work, training):
     # A promoted trial of the best candidate writes its rows anew, fold by fold.
     work = make_work()
-    best = work.judge("0", {RATE: 0.02}, 4)
+    best = work.evaluate("0", {RATE: 0.02}, 4)
     rows = work.folder.read_rows(best.candidate, pytest.fail)
     first_fold = {name: array[:50] for name, array in rows.items()}
     work.folder.write_rows(best.candidate, first_fold)
     training.true = {(0.01, 1): true_of(50, WRONG)}
-    result = work.judge("1", {RATE: 0.01}, 2)
+    result = work.evaluate("1", {RATE: 0.01}, 2)
     assert (result.status, result.folds) == ("completed", 2)
 
 
@@ -488,16 +494,16 @@ def test_rows_that_another_worker_is_just_writing_race_nobody(make_work, trainin
 
 
 def test_too_many_parameters(make_work, training):
-    work = make_work(limits=Limits(parameters=PARAMETERS - 1))
-    with pytest.raises(UnfitError) as caught:
-        work.judge("0", {RATE: 0.02}, 4)
+    work = make_work(limits=SearchBounds(parameters=PARAMETERS - 1))
+    with pytest.raises(TrialFailed) as caught:
+        work.evaluate("0", {RATE: 0.02}, 4)
     assert caught.value.status == "out of bounds"
     [result] = work.folder.read_results().values()
     assert (result.status, result.folds, result.objective) == ("out of bounds", 0, None)
     assert result.reason == ("its nets have 2,022 parameters, more than --max-parameters 2,021")
     assert training.begun == []
-    allowed = make_work(limits=Limits(parameters=PARAMETERS))
-    assert allowed.judge("0", {RATE: 0.02}, 1).status == "completed"
+    allowed = make_work(limits=SearchBounds(parameters=PARAMETERS))
+    assert allowed.evaluate("0", {RATE: 0.02}, 1).status == "completed"
 
 
 FOUR_EPOCHS = config(train=SETTINGS["train"] | {"epochs": 4})
@@ -515,12 +521,12 @@ FOUR_EPOCHS = config(train=SETTINGS["train"] | {"epochs": 4})
 )
 def test_too_slow(make_work, training, seconds, limit, forecast):
     training.seconds = seconds
-    work = make_work(of=FOUR_EPOCHS, limits=Limits(seconds_per_fit=limit))
+    work = make_work(of=FOUR_EPOCHS, limits=SearchBounds(seconds_per_fit=limit))
     if forecast is None:
-        assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+        assert work.evaluate("0", {RATE: 0.02}, 1).status == "completed"
         return
-    with pytest.raises(UnfitError) as caught:
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed) as caught:
+        work.evaluate("0", {RATE: 0.02}, 4)
     epochs, whole = forecast
     assert caught.value.status == "out of bounds"
     [result] = work.folder.read_results().values()
@@ -536,9 +542,9 @@ def test_too_slow(make_work, training, seconds, limit, forecast):
 def test_too_slow_in_its_only_epoch(make_work, training):
     training.seconds = [10.0]
     short = config(train=SETTINGS["train"] | {"epochs": 1})
-    work = make_work(of=short, limits=Limits(seconds_per_fit=9.0))
-    with pytest.raises(UnfitError, match="a fit would train 10 s"):
-        work.judge("0", {RATE: 0.02}, 4)
+    work = make_work(of=short, limits=SearchBounds(seconds_per_fit=9.0))
+    with pytest.raises(TrialFailed, match="a fit would train 10 s"):
+        work.evaluate("0", {RATE: 0.02}, 4)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
@@ -546,10 +552,10 @@ def test_what_was_too_slow_is_so_again(make_work, training, epochs):
     # Cut off before its end was known, or proposed twice.
     training.seconds = [10.0] * epochs
     of = config(train=SETTINGS["train"] | {"epochs": epochs})
-    work = make_work(of=of, limits=Limits(seconds_per_fit=9.0))
+    work = make_work(of=of, limits=SearchBounds(seconds_per_fit=9.0))
     for trial in ("0", "1"):
-        with pytest.raises(UnfitError) as caught:
-            work.judge(trial, {RATE: 0.02}, 1)
+        with pytest.raises(TrialFailed) as caught:
+            work.evaluate(trial, {RATE: 0.02}, 1)
         assert caught.value.status == "out of bounds"
         folder = work.folder.candidate(files.digest_json({RATE: 0.02}))
         assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == min(epochs, 2)
@@ -557,12 +563,12 @@ def test_what_was_too_slow_is_so_again(make_work, training, epochs):
 
 
 def test_late_fold_out_of_bounds_keeps_the_figures_before(make_work, training):
-    work = make_work(limits=Limits(seconds_per_fit=9.0))
+    work = make_work(limits=SearchBounds(seconds_per_fit=9.0))
     training.at_epoch = lambda spec, epoch: (
         training.seconds.__setitem__(slice(None), [5.0, 5.0]) if spec.fold == 2 else None
     )
-    with pytest.raises(UnfitError):
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed):
+        work.evaluate("0", {RATE: 0.02}, 4)
     [result] = work.folder.read_results().values()
     assert (result.status, result.folds, result.rows) == ("out of bounds", 2, 100)
     assert result.reason.startswith("a fit would train 10 s")
@@ -574,7 +580,7 @@ def test_late_fold_out_of_bounds_keeps_the_figures_before(make_work, training):
 def test_sick_fit_is_trained_once_more(make_work, training):
     training.losses = {(1, 1): math.nan}
     work = make_work()
-    result = work.judge("0", {RATE: 0.02}, 2)
+    result = work.evaluate("0", {RATE: 0.02}, 2)
     assert (result.status, result.folds) == ("completed", 2)
     assert training.begun == [("cnn fold 1", 0), ("cnn fold 2", 0), ("cnn fold 2", 0)]
     facts = work.fits_of(result).read_fit("cnn", 1)
@@ -586,23 +592,23 @@ def test_sick_fit_is_trained_once_more(make_work, training):
 def test_fit_that_is_sick_again_fails_its_trial_for_good(make_work, training):
     training.losses = {(1, 1): math.nan, (1, 2): math.inf}
     work = make_work()
-    with pytest.raises(UnfitError, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
+        work.evaluate("0", {RATE: 0.02}, 4)
     [result] = work.folder.read_results().values()
     assert (result.status, result.folds, result.rows) == ("failed", 1, 50)
     assert result.reason == "cnn fold 2 is sick: the loss was inf in epoch 1"
     # Whoever tries the same settings again is told so without training.
     training.begun.clear()
-    with pytest.raises(UnfitError, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
-        work.judge("1", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
+        work.evaluate("1", {RATE: 0.02}, 4)
     assert training.begun == []
 
 
 def test_predictions_that_are_not_numbers_fail_a_trial(make_work, training):
     training.true = {(0.02, 0): [math.nan] * 50}
     work = make_work()
-    with pytest.raises(UnfitError, match="its predictions are not numbers"):
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed, match="its predictions are not numbers"):
+        work.evaluate("0", {RATE: 0.02}, 4)
     [result] = work.folder.read_results().values()
     assert result.status == "failed"
 
@@ -617,10 +623,10 @@ def test_too_large_for_the_memory_fails_a_trial(make_work, training, error):
 
     training.at_epoch = no_room
     work = make_work()
-    with pytest.raises(UnfitError, match=r"memory does not suffice .*batch_size=32") as caught:
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TrialFailed, match=r"memory does not suffice .*batch_size=32") as caught:
+        work.evaluate("0", {RATE: 0.02}, 4)
     assert caught.value.status == "failed"
-    assert work.judge("1", {RATE: 0.01}, 4).status == "completed"
+    assert work.evaluate("1", {RATE: 0.01}, 4).status == "completed"
     assert [each.status for each in work.folder.read_results().values()].count("failed") == 1
 
 
@@ -633,12 +639,12 @@ def test_what_is_not_the_candidates_fault_fails_no_trial(make_work, training, mo
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "write_fit", fail)
         with pytest.raises(type(error)) as caught:
-            work.judge("0", {RATE: 0.02}, 4)
+            work.evaluate("0", {RATE: 0.02}, 4)
     assert caught.value is error
     [result] = work.folder.read_results().values()
     assert (result.status, result.reason) == ("running", None)
     training.begun.clear()
-    assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+    assert work.evaluate("0", {RATE: 0.02}, 1).status == "completed"
     assert training.begun == [("cnn fold 1", 2)]  # both epochs were kept
 
 
@@ -647,8 +653,8 @@ def test_settings_that_do_not_fit_together_fail_a_trial(make_work):
     stages = [{"width": 4}] * 5
     work = make_work(of=config(model={"stages": stages}))
     pooled = {f"model.stages.{place}.pool": "first" for place in range(5)}
-    with pytest.raises(UnfitError, match="nothing is left of the image") as caught:
-        work.judge("0", pooled, 4)
+    with pytest.raises(TrialFailed, match="nothing is left of the image") as caught:
+        work.evaluate("0", pooled, 4)
     assert caught.value.status == "failed"
     [result] = work.folder.read_results().values()
     assert (result.status, result.settings) == ("failed", pooled)
@@ -663,7 +669,7 @@ def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, train
 
     training.at_epoch = interrupt
     with pytest.raises(Stopped) as caught:
-        work.judge("0", {RATE: 0.02}, 4)
+        work.evaluate("0", {RATE: 0.02}, 4)
     assert caught.value.number == 15
     [result] = work.folder.read_results().values()
     assert result.status == "running"
@@ -673,8 +679,8 @@ def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, train
 def test_no_fit_begins_without_time_for_it(make_work, training):
     work = make_work()
     work.late = True
-    with pytest.raises(OutOfTime):
-        work.judge("0", {RATE: 0.02}, 4)
+    with pytest.raises(TimeLimitReached):
+        work.evaluate("0", {RATE: 0.02}, 4)
     assert [each.status for each in work.folder.read_results().values()] == ["running"]
     assert training.begun == []
 
@@ -694,7 +700,7 @@ def test_candidate_that_another_worker_judges_is_waited_for(make_work, training)
     try:
         assert begun.wait(60)
         threading.Timer(0.3, done.set).start()
-        assert work.judge("0", {RATE: 0.02}, 1).status == "completed"
+        assert work.evaluate("0", {RATE: 0.02}, 1).status == "completed"
         assert done.is_set()
     finally:
         done.set()
@@ -729,7 +735,7 @@ def test_shortened_schedules_have_an_epoch_at_least():
 def test_trials_have_shortened_schedules(make_work, training):
     work = make_work(of=FOUR_EPOCHS.model_copy(update={"tune": config(tune={"epochs": 0.5}).tune}))
     training.seconds = [1.0, 2.0]
-    result = work.judge("0", {RATE: 0.02}, 1)
+    result = work.evaluate("0", {RATE: 0.02}, 1)
     assert result.seconds_per_fit == 3.0
     identity = work.fits_of(result).read_fit("cnn", 0)["identity"]
     assert identity["settings.train.epochs"] == 2
