@@ -1,25 +1,42 @@
-"""The command line: one command a stage; heavy imports wait until a command needs them."""
+"""The command line: options of each command -> a call of the stage that does it.
+
+Heavy imports wait until a command needs them, so that help and refusals come at once.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kaggle_digits.errors import UserError
-from kaggle_digits.system.time_budget import Stopped, TimeBudget, parse_duration
+from kaggle_digits.errors import UserError, explained
+from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
+
+STARTED = time.monotonic()  # a time limit counts from here
 
 app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission_csv.csv.",
+    help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
 )
+
+
+# Options with this callback are strings for Typer, because a Path has lost an empty value already,
+# and paths for the commands.
+def _path(parameter: typer.CallbackParam, value: str | None) -> Path | None:
+    # An unset shell variable gives ""; its path would be the working folder.
+    if value is not None and value.strip() == "":
+        raise UserError(
+            f"{parameter.opts[0]}: expected a path, found nothing; leave it out, or give one"
+        )
+    return None if value is None else Path(value)
+
 
 ConfigOption = Annotated[
     str,
@@ -28,13 +45,17 @@ ConfigOption = Annotated[
 DataOption = Annotated[
     str | None,
     typer.Option(
+        callback=_path,
         help="Folder or zip with train.csv and test.csv. Without it: KAGGLE_DIGITS_DATA, data/, "
-        "Kaggle's own folders, else small demo data."
+        "Kaggle's own folders, else small demo data.",
     ),
 ]
 CacheOption = Annotated[
     str | None,
-    typer.Option(help="Cache folder. Without it: KAGGLE_DIGITS_CACHE, else the user's cache."),
+    typer.Option(
+        callback=_path,
+        help="Cache folder. Without it: KAGGLE_DIGITS_CACHE, else the user's cache.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -46,20 +67,26 @@ TimeLimitOption = Annotated[
     typer.Option(
         metavar="DURATION",
         help="End within this time, counted from the start of the command, with a valid "
-        "submission: 8h30m, 45m, 90s. The same command goes on later.",
+        "submission: 8h30m, 45m, 90s. Repeat the command to continue.",
     ),
 ]
 VersionsOption = Annotated[
     bool,
     typer.Option(
         "--allow-changed-versions",
-        help="Go on in a run folder that other package versions have begun.",
+        help="Continue in a folder that was begun with other package versions.",
+    ),
+]
+LeakOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leak", help="Accept test rows that are also in the training data; see README."
     ),
 ]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         try:
             typer.echo(f"kaggle-digits {version('kaggle-digits')}")
         except PackageNotFoundError:
@@ -89,35 +116,41 @@ def run(
     out: Annotated[
         str | None,
         typer.Option(
+            callback=_path,
             help="Run folder. Without it: the newest unfinished one of the same config and data "
-            "under submissions/, else a new one there."
+            "under submissions/, else a new one there.",
         ),
     ] = None,
     cache: CacheOption = None,
     set_: SetOption = None,
     time_limit: TimeLimitOption = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Delete what the run folder holds and start over.")
+        bool,
+        typer.Option(
+            "--restart", help="Delete what the run folder holds and start from the beginning."
+        ),
     ] = False,
     allow_changed_versions: VersionsOption = False,
+    allow_leak: LeakOption = False,
 ) -> None:
-    """Train the ensemble and write a checked submission_csv.csv; repeated, it goes on."""
+    """Train the ensemble and write a checked submission.csv; repeat the command to continue."""
     from kaggle_digits.config import loading
     from kaggle_digits.runs import pipeline
+    from kaggle_digits.storage.cache import cache_folder
     from kaggle_digits.system.console import Reporter
 
-    _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache))
-    request = pipeline.Request(
-        config=loading.load(config, set_ or ()),
-        name=Path(config).stem,
+    reporter = Reporter()
+    options = pipeline.RunOptions(
+        *loading.resolve(config, set_ or (), reporter.say),
         data=data,
-        out=Path(out) if out else None,
-        root=Path("submissions"),
-        cache=_cache_folder(cache),
+        out=out,
+        cache=cache_folder(cache),
         restart=restart,
         allow_changed_versions=allow_changed_versions,
+        allow_leak=allow_leak,
+        how_to_continue=_how_to_continue(),
     )
-    pipeline.run(request, Reporter(), _limited(context, time_limit))
+    pipeline.run(options, reporter, _budget(context, time_limit))
 
 
 @app.command()
@@ -127,14 +160,14 @@ def extend(
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Seeds of each member in all: 3 adds copies cnn_2 and cnn_3 of cnn."
+            min=1, help="Seeds of each member in total: 3 adds copies cnn_2 and cnn_3 of cnn."
         ),
     ] = None,
     member: Annotated[
         list[str] | None, typer.Option(help="With --seeds: only this member; repeatable.")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="A config whose members are added: a name or a path.")
+        str | None, typer.Option(help="Add this config's members: a shipped name or a path.")
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -144,38 +177,44 @@ def extend(
     cache: CacheOption = None,
     time_limit: TimeLimitOption = None,
     allow_changed_versions: VersionsOption = False,
+    allow_leak: LeakOption = False,
 ) -> None:
-    """Add members or seeds to a run: only their fits are trained, then all are averaged anew."""
+    """Add members or seeds to a run: only their fits are trained, then all are averaged again."""
     from kaggle_digits.config import extension, loading
     from kaggle_digits.runs import pipeline
+    from kaggle_digits.storage.cache import cache_folder
+    from kaggle_digits.storage.run_folder import RunFolder
     from kaggle_digits.system.console import Reporter
 
-    _refuse_empty_paths(("--data", data), ("--cache", cache))
-    if not (folder / "config.yaml").is_file():
+    run_folder, reporter = RunFolder(folder), Reporter()
+    if not run_folder.has_config():
         raise UserError(f"{folder}: expected the folder of a run, found no config.yaml in it")
-    of_run = loading.load(str(folder / "config.yaml"))
-    wanted = loading.load(str(folder / "config.yaml"), set_ or ())
+    run_folder.check_usable()
+    of_run = loading.load(str(run_folder.config), say=lambda line: None)
+    extended = loading.load(str(run_folder.config), set_ or (), say=reporter.say)
     if config is not None:
-        wanted = extension.with_members_of(wanted, loading.load(config), config)
+        other = loading.load(config, say=reporter.say)
+        extended = extension.with_members_of(extended, other, config)
     if seeds is not None:
-        wanted = extension.with_seeds(wanted, seeds, member or ())
+        extended = extension.with_seeds(extended, seeds, member or ())
     elif member:
         raise UserError("--member: expected --seeds N with it, found none; it names whose seeds")
     if (config, seeds, set_) == (None, None, None):
         raise UserError(
             "extend: expected what to add, found nothing; give --seeds, --config, --set"
         )
-    extension.check_extends(wanted, of_run, str(folder))
-    request = pipeline.Request(
-        config=wanted,
+    extension.check_extends(extended, of_run, str(folder))
+    options = pipeline.RunOptions(
+        config=extended,
         name=folder.name,
         data=data,
         out=folder,
         root=folder.parent,
-        cache=_cache_folder(cache),
+        cache=cache_folder(cache),
         allow_changed_versions=allow_changed_versions,
+        allow_leak=allow_leak,
     )
-    pipeline.run(request, Reporter(), _limited(context, time_limit))
+    pipeline.run(options, reporter, _budget(context, time_limit))
 
 
 @app.command()
@@ -186,30 +225,35 @@ def tune(
     trials: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trials in all. Without it: tune.max_trials, else 20, of a grid all."
+            min=1,
+            help="Trials in total. Without it: tune.max_trials, else 20; all of a grid.",
         ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
+            callback=_path,
             help="Search folder. Without it: the newest unfinished one of the same config and data "
-            "under submissions/, else a new one there."
+            "under submissions/, else a new one there.",
         ),
     ] = None,
     save: Annotated[
-        str | None, typer.Option(help="Write the best config here too: configs/NAME.yaml.")
+        str | None,
+        typer.Option(callback=_path, help="Also write the best config here: configs/NAME.yaml."),
     ] = None,
     max_seconds_per_fit: Annotated[
-        float | None, typer.Option(min=0, help="No trial whose fits train longer than this.")
+        float | None,
+        typer.Option(min=0, help="End trials whose fits would train longer than this."),
     ] = None,
     max_parameters: Annotated[
-        int | None, typer.Option(min=1, help="No trial whose nets have more parameters than this.")
+        int | None,
+        typer.Option(min=1, help="Refuse trials whose nets have more parameters than this."),
     ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
-            help="Hold the best against this config too, on the untouched folds: a name or a path; "
-            "repeatable."
+            help="Also compare the best config with this one, on the holdout folds: a shipped name "
+            "or a path; repeatable."
         ),
     ] = None,
     cache: CacheOption = None,
@@ -218,68 +262,62 @@ def tune(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="End within this time, with the best config so far: 8h30m, 45m, 90s. The same "
-            "command goes on later.",
+            help="End within this time, with the best config so far: 8h30m, 45m, 90s. Repeat the "
+            "command to continue.",
         ),
     ] = None,
     allow_changed_versions: VersionsOption = False,
 ) -> None:
-    """Search the settings in the config's tune section with KerasTuner; repeated, it goes on."""
+    """Search the settings in the config's tune section; repeat the command to continue."""
     from kaggle_digits.config import loading
+    from kaggle_digits.storage.cache import cache_folder
     from kaggle_digits.system.console import Reporter
-    from kaggle_digits.tuning import search
+    from kaggle_digits.tuning import search, search_plan
 
-    _refuse_empty_paths(("--data", data), ("--out", out), ("--cache", cache), ("--save", save))
-    request = search.Request(
-        config=loading.load(config, set_ or ()),
-        name=Path(config).stem,
+    reporter = Reporter()
+    options = search_plan.TuneOptions(
+        *loading.resolve(config, set_ or (), reporter.say),
         data=data,
-        out=Path(out) if out else None,
-        root=Path("submissions"),
-        cache=_cache_folder(cache),
+        out=out,
+        cache=cache_folder(cache),
         trials=trials,
-        save=Path(save) if save else None,
-        seconds_per_fit=max_seconds_per_fit,
-        parameters=max_parameters,
-        against={name: loading.load(name) for name in against or ()},
+        save=save,
+        max_seconds_per_fit=max_seconds_per_fit,
+        max_parameters=max_parameters,
+        against={name: loading.load(name, say=reporter.say) for name in against or ()},
         allow_changed_versions=allow_changed_versions,
     )
-    search.tune(request, Reporter(), _limited(context, time_limit))
+    search.tune(options, reporter, _budget(context, time_limit))
 
 
 @app.command()
 def doctor(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="The folder of a run or a search to check too."),
+        typer.Argument(metavar="[DIR]", help="A run's or search's folder to check as well."),
     ] = None,
     config: ConfigOption = "quick",
     data: DataOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Check the installation, and what a run's or search's folder holds."""
+    """Check the installation and, if one is given, a run's or search's folder."""
     from kaggle_digits.config import loading
     from kaggle_digits.diagnostics import doctor
+    from kaggle_digits.storage.cache import cache_folder
     from kaggle_digits.system.console import Reporter
 
-    _refuse_empty_paths(("--data", data), ("--cache", cache))
-    doctor.examine(
-        loading.load(config), Path(config).stem, data, _cache_folder(cache), folder, Reporter()
-    )
+    reporter = Reporter()
+    resolved, name = loading.resolve(config, (), reporter.say)
+    doctor.examine(resolved, name, data, cache_folder(cache), folder, reporter)
 
 
-def _refuse_empty_paths(*options: tuple[str, str | None]) -> None:
-    for name, value in options:
-        # An unset shell variable; a path of "" would be the working folder.
-        if value is not None and value.strip() == "":
-            raise UserError(f"{name}: expected a path, found nothing; leave it out, or give one")
+def _budget(context: typer.Context, time_limit: str | None) -> TimeBudget:
+    limit = None if time_limit is None else parse_duration(time_limit)
+    return TimeBudget(limit, context.obj, STARTED)
 
 
-def _limited(context: typer.Context, time_limit: str | None) -> TimeBudget:
-    stop: TimeBudget = context.obj
-    if time_limit is not None:
-        stop.limit = parse_duration(time_limit)
-    return stop
+def _how_to_continue() -> str:
+    return "repeat the command" + " without --restart" * ("--restart" in sys.argv)
 
 
 @app.command()
@@ -292,48 +330,48 @@ def check(
 ) -> None:
     """Check a submission as Kaggle would, and for labels that cannot be right."""
     from kaggle_digits.data import submission_csv
+    from kaggle_digits.data.competition import TEST_ROWS
     from kaggle_digits.storage.run_folder import expected_rows, is_demo
 
-    labels = submission_csv.check_file(file, rows or expected_rows(file))
-    demo = " of DEMO DATA, NOT FOR UPLOAD" if is_demo(file) else ""
-    typer.echo(f"{file}: a valid submission{demo} of {len(labels):,} rows")
+    expected = rows or expected_rows(file, default=TEST_ROWS)
+    labels = submission_csv.check_file(file, expected)
+    unfit = ""
+    if is_demo(file):
+        unfit = "; NOT FOR UPLOAD: it is of DEMO DATA"
+    elif len(labels) != TEST_ROWS:
+        unfit = f"; NOT FOR UPLOAD: the competition's has {TEST_ROWS:,} rows"
+    typer.echo(f"{file}: a valid submission of {len(labels):,} rows{unfit}")
 
 
 @app.command()
 def bench(config: ConfigOption = "quick", data: DataOption = None) -> None:
-    """Measure this machine beside bare Keras and Deotte's net; estimate each config's time."""
+    """Measure this machine against bare Keras and Deotte's net; estimate each config's time."""
     from kaggle_digits.config import loading
     from kaggle_digits.diagnostics import benchmark
     from kaggle_digits.system.console import Reporter
 
-    benchmark.run(loading.load(config), Path(config).stem, data, Reporter())
-
-
-def _cache_folder(option: str | None) -> Path:
-    from kaggle_digits.storage.cache import default_cache
-
-    given = option or os.environ.get("KAGGLE_DIGITS_CACHE")
-    return Path(given).expanduser() if given else default_cache()
+    reporter = Reporter()
+    resolved, name = loading.resolve(config, (), reporter.say)
+    benchmark.run(resolved, name, data, reporter)
 
 
 def main() -> None:
     """Run the command line; what a user can cause ends in one line and status 2."""
-    stop = TimeBudget()
-    stop.watch()
+    signals = Signals(owns_process=True)
     command = typer.main.get_command(app)
     try:
-        status = command.main(prog_name="kaggle-digits", standalone_mode=False, obj=stop)
+        with signals.watched():
+            status = command.main(prog_name="kaggle-digits", standalone_mode=False, obj=signals)
     except UserError as error:
         _fail(str(error))
     except Stopped as stopped:
         number = signal.Signals(stopped.number)
-        _fail(f"stopped by {number.name}; {stop.advice} to go on", 128 + number)
+        _fail(f"stopped by {number.name}; {_how_to_continue()} to continue", 128 + number)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; mend that and repeat the command")
+        _fail(str(explained(error)))
     except Exception as error:
-        # Usage errors (unknown option, missing value) have this method. They are not told by their
-        # class, because typer may bring its own copy of click.
+        # Usage errors (unknown option, missing value) have this method. Their class does not show
+        # it, because typer may bring its own copy of click.
         message = getattr(error, "format_message", None)
         if message is None:
             raise

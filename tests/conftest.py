@@ -6,6 +6,9 @@ import signal
 import numpy as np
 import pytest
 
+from kaggle_digits.config import loading, schema
+from kaggle_digits.training import fit_spec
+
 pytest.register_assert_rewrite("lives")
 import lives  # noqa: E402
 
@@ -25,6 +28,34 @@ def tiny_images():
 def process_env():
     """Return the environment for a new Python process, see `lives.environment`."""
     return lives.environment()
+
+
+@pytest.fixture
+def become_later_version(monkeypatch):
+    """Have the package know settings that a later version may have.
+
+    Returns:
+        A function that does so and returns the config class: `train.gradient_clip` is 0 by default,
+        and `views`, which no fit depends on, 1.
+    """
+
+    class Train(schema.Train):
+        gradient_clip: float = 0.0
+
+    class MemberSettings(schema.MemberSettings):
+        train: Train
+
+    class Config(schema.Config):
+        train: Train = Train()
+        views: int = 1
+
+    def become():
+        for module in (schema, fit_spec):
+            monkeypatch.setattr(module, "MemberSettings", MemberSettings)
+        monkeypatch.setattr(loading, "Config", Config)
+        return Config
+
+    return become
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""Findings made by hand, for tests of what is made from them."""
+"""Records of searches made by hand, for tests of what is made from them."""
 
 from kaggle_digits.results.search_records import (
-    Findings,
     HoldoutComparison,
     HoldoutScore,
+    Objective,
+    SearchRecord,
     TrialResult,
 )
 
@@ -11,7 +12,7 @@ START = {"train.learning_rate": 0.001, "model.width": 8, "train.optimizer": "ada
 
 
 def trial(number, errors=10, seconds=2.0, *, settings=None, **others):
-    """Make a whole trial on 1,000 rows."""
+    """Make a completed trial on 1,000 rows."""
     whole = {
         "trial": str(number),
         "candidate": f"candidate{number}",
@@ -34,25 +35,25 @@ def trial(number, errors=10, seconds=2.0, *, settings=None, **others):
     return TrialResult(**whole | others)
 
 
-def failed(number, reason="first-fold1 is sick", **others):
+def failed(number, reason="first-fold1 diverged", **others):
     return TrialResult(str(number), f"candidate{number}", dict(START), "failed", reason, **others)
 
 
-def findings(*trials, **others):
-    values = {"objective": "accuracy", "keys": tuple(START), "start": START} | others
-    return Findings(trials=trials, **values)
+def search(*trials, objective="accuracy", **others):
+    values = {"objective": Objective(objective), "keys": tuple(START), "start": START} | others
+    return SearchRecord(trials=trials, **values)
 
 
-def check(start_errors, best_errors, only_start, only_best, p_value):
-    def side(errors):
+def comparison(start_errors, best_errors, only_start, only_best, p_value):
+    def score(errors):
         return HoldoutScore(2_000, errors, 1 - errors / 2_000, (0.9, 1.0), 3.0)
 
     return HoldoutComparison(
-        (5, 6), side(start_errors), side(best_errors), only_start, only_best, p_value
+        (5, 6), score(start_errors), score(best_errors), only_start, only_best, p_value
     )
 
 
-FRONT = findings(
+FRONT = search(
     trial(0, 90, 3.0, settings=START),
     trial(1, 50, 1.0),
     trial(2, 40, 2.0),

@@ -19,10 +19,11 @@ import numpy as np
 import psutil
 
 import kaggle_digits
+from kaggle_digits.data import demo
 from kaggle_digits.storage import files
 from kaggle_digits.tuning import chief_worker
 
-# A net so small that what it goes on from takes less room than its finished fit.
+# A net so small that what it resumes from takes less room than its finished fit.
 TINY = (
     "model.stages=[{width: 8, pool: first}, {width: 16, pool: last}]",
     "model.pooling=average",
@@ -34,6 +35,7 @@ SETTINGS = (*TINY, "train.epochs=10", "train.batch_size=64", "augment.variants=3
 # So many variants that two processes draw them, for seconds.
 DRAWING = (*TINY, "train.epochs=20", "augment.variants=1000", "augment.elastic.p=0")
 TEST_ROWS = 397  # of the demo data
+CSV_FILES = 2  # that it consists of
 
 PATIENCE = 180.0  # seconds that a slow, busy machine may take for anything that is waited for
 POLL_SECONDS = 0.001
@@ -57,6 +59,20 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
     own = {"PYTHONPATH": str(Path(kaggle_digits.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
     return kept | own
+
+
+def write_data(folder: Path, leaked: int = 0) -> None:
+    """Write sixty rows of the demo data as a user's own files; test.csv has 30, without labels.
+
+    Args:
+        folder: is made.
+        leaked: how many rows of test.csv are rows of train.csv.
+    """
+    train, test = (content.splitlines(keepends=True) for content in demo.csv_files().values())
+    rows = [test[0], *train[1 : 1 + leaked], *test[1 + leaked : 31]]
+    folder.mkdir()
+    (folder / "train.csv").write_bytes(b"".join(train[:61]))
+    (folder / "test.csv").write_bytes(b"".join(line.partition(b",")[2] for line in rows))
 
 
 @dataclass(frozen=True)
@@ -88,15 +104,19 @@ class Job:
         return self.out or self.home / "submissions" / name
 
     def state(self, fit: str) -> Path:
-        """Say where an unfinished fit's state lies."""
+        """Return the file that an unfinished fit resumes from."""
         return self.run / "fits" / f"{fit}.state"
 
     def whole_fits(self) -> list[Path]:
         """List the folders of the finished fits."""
         # No "**": it minds folders that go away meanwhile.
-        places = ("", "candidates/*/", "check/*/")
+        places = ("", "candidates/*/", "holdout/*/")
         found = [path for place in places for path in self.run.glob(f"{place}fits/[!.]*/fit.json")]
         return sorted(path.parent for path in found)
+
+    def parsed(self) -> list[Path]:
+        """List the parsed CSV files in the cache; train.csv is the first to come there."""
+        return sorted(self.cache.glob("arrays/v*-csv*.npz"))
 
     def variants(self) -> list[Path]:
         """List the variants in all banks of the cache."""
@@ -108,8 +128,8 @@ class Job:
         return [
             Path(folder, name)
             for place in (self.run, self.cache)
-            for folder, folders, files in os.walk(place)
-            for name in (*folders, *files)
+            for folder, folders, names in os.walk(place)
+            for name in (*folders, *names)
             if name.startswith(files.TEMP_PREFIX)
         ]
 
@@ -186,15 +206,15 @@ class Life:
         return "\n".join(line for _, line in self.printed)
 
     def said(self, text: str) -> bool:
-        """Tell whether it has printed a text."""
+        """Return whether it has printed a text."""
         return text in self.output
 
     def seconds_until(self, text: str) -> float:
-        """Say when it first printed a text, in seconds since its start."""
+        """Return when it first printed a text, in seconds since its start."""
         return next(seconds for seconds, line in self.printed if text in line)
 
     def wait_for(self, reached: Callable[[], bool]) -> bool:
-        """Wait until something is seen; tell whether it was before the process ended."""
+        """Wait until something is seen; return whether it was before the process ended."""
         deadline = time.monotonic() + PATIENCE
         while not reached():
             if self.process.poll() is not None:
@@ -256,7 +276,7 @@ class Life:
 
 
 def where_killed(life: Life) -> str:
-    """Tell from what a killed process leaves behind in which stage it was.
+    """Return in which stage a process was killed, judged by what it leaves behind.
 
     Returns:
         cache, bank, epochs, writing or ensemble; start: Python, a backend or an earlier fit's
@@ -272,9 +292,9 @@ def where_killed(life: Life) -> str:
     written = [(fit / "fit.json").stat().st_mtime_ns for fit in job.whole_fits()]
     if written and max(written) > manifest.stat().st_mtime_ns:
         return "ensemble"
-    if life.said(", epoch ") or life.said(" goes on after epoch "):
+    if life.said(", epoch ") or life.said(" resumes after epoch "):
         return "epochs"
-    if life.said("DEMO DATA") and not any(job.cache.glob("arrays/inputs-*.npz")):
+    if life.said("DEMO DATA") and len(job.parsed()) < CSV_FILES:
         return "cache"
     if life.said("run folder: ") and not life.said("augmentation bank: "):
         return "bank"
@@ -282,7 +302,7 @@ def where_killed(life: Life) -> str:
 
 
 def assert_same_result(job: Job, expected: tuple[bytes, files.Arrays]) -> None:
-    """Assert that a finished run has an undisturbed one's bytes, and nothing lies about."""
+    """Assert that a finished run has an undisturbed one's bytes, and nothing is left over."""
     submission, arrays = job.result()
     assert submission == expected[0]
     assert arrays.keys() == expected[1].keys()
@@ -298,13 +318,13 @@ SEARCH = """
 folds: {count: 3}
 model:
   stages: [{width: 8, pool: first}, {width: 16, pool: last}]
-  head: average
+  pooling: average
 train: {epochs: 4, batch_size: 32, learning_rate: 0.003, warmup_epochs: 0.5}
 augment: {variants: 3, elastic: {p: 0.0}}
 tune:
   oracle: random
-  trials: 3
-  race: 0
+  max_trials: 3
+  racing_alpha: 0
   space:
     train.learning_rate: {low: 0.003, high: 0.1, sampling: log}
     model.stages.0.width: {low: 4, high: 8, step: 4}
@@ -338,7 +358,7 @@ def unfinished_fits(job: Job, fit: str) -> list[Path]:
 
 
 def stamps(job: Job) -> dict[Path, tuple[int, int]]:
-    """Return the model files of the finished fits, each with what tells it from a newer one."""
+    """Return the finished fits' model files, each with what sets it apart from a newer one."""
     models = [fit / "model.keras" for fit in job.whole_fits()]
     return {model: (model.stat().st_ino, model.stat().st_mtime_ns) for model in models}
 
@@ -369,8 +389,8 @@ def member(job: Job, port: int, tuner: str) -> Job:
 
 def search_result(job: Job) -> tuple[bytes, dict]:
     """Return what must not depend on how a search came about."""
-    findings = json.loads((job.run / "findings.json").read_text())
-    return (job.run / "best.yaml").read_bytes(), _without(findings, OF_THE_CLOCK)
+    record = json.loads((job.run / "search_record.json").read_text())
+    return (job.run / "best.yaml").read_bytes(), _without(record, OF_THE_CLOCK)
 
 
 def _without(value: object, keys: tuple[str, ...]) -> object:
@@ -380,11 +400,11 @@ def _without(value: object, keys: tuple[str, ...]) -> object:
 
 
 def assert_same_search(job: Job, expected: tuple[bytes, dict]) -> None:
-    """Assert that a finished search has an undisturbed one's result, and nothing lies about."""
-    best, findings = search_result(job)
-    assert findings == expected[1]
+    """Assert that a finished search has an undisturbed one's result, and nothing is left over."""
+    best, record = search_result(job)
+    assert record == expected[1]
     assert best == expected[0]
-    trials = [trial["trial"] for trial in findings["trials"]]
+    trials = [trial["trial"] for trial in record["trials"]]
     oracle = oracle_state(job)
     assert (oracle["start_order"], sorted(oracle["end_order"])) == (trials, trials)
     assert not unfinished_fits(job, "*")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits import cli
+from kaggle_digits.config import loading
 from kaggle_digits.data import submission_csv
 from kaggle_digits.system import time_budget
 
@@ -196,6 +197,15 @@ except SystemExit as end:
 """
 
 
+@pytest.mark.parametrize("command", ["run", "tune", "bench"])
+def test_key_of_an_earlier_version_is_named_on_standard_output(kd, tmp_path, command):
+    (tmp_path / "old.yaml").write_text("model: {head: max}")
+    status, said, complaint = kd(command, "--config", "old.yaml", "--data", "missing")
+    line = "old.yaml: model.head is now called model.pooling; the old name is still read"
+    assert said.splitlines().count(line) == 1
+    assert (status, complaint.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -220,7 +230,7 @@ def test_inputs_are_checked_before_a_backend_is_imported(tmp_path, args):
 )
 def test_a_signal_is_one_line(kd, monkeypatch, number, name, status):
     monkeypatch.setattr(submission_csv, "check_file", lambda *args: signal.raise_signal(number))
-    line = f"kaggle-digits: stopped by {name}; repeat the command to go on\n"
+    line = f"kaggle-digits: stopped by {name}; repeat the command to continue\n"
     assert kd("check", "x.csv") == (status, "", line)
 
 
@@ -241,38 +251,39 @@ def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
         kd("check", "x.csv")
 
 
-# Options of run
+# Options of run and tune
 
 
 @pytest.fixture
 def asked_for(kd, monkeypatch):
-    """The request that a command line makes, and the time it has; nothing is run."""
+    """The options that a command line stands for, and the time it has; nothing is run."""
     from kaggle_digits.runs import pipeline
+    from kaggle_digits.tuning import search
 
-    def call(*args):
+    def call(*args, command="run"):
         asked = []
-        monkeypatch.setattr(
-            pipeline, "run", lambda request, reporter, stop: asked.append((request, stop))
-        )
-        assert kd("run", *args)[0] == 0
+        module, function = {"run": (pipeline, "run"), "tune": (search, "tune")}[command]
+        take = lambda options, reporter, budget: asked.append((options, budget))  # noqa: E731
+        monkeypatch.setattr(module, function, take)
+        assert kd(command, *args)[0] == 0
         return asked[0]
 
     return call
 
 
 @pytest.fixture
-def request_of(asked_for):
-    return lambda *args: asked_for(*args)[0]
+def options_of(asked_for):
+    return lambda *args, command="run": asked_for(*args, command=command)[0]
 
 
-def test_options_of_run(request_of):
-    given = request_of(
+def test_options_of_run(options_of):
+    given = options_of(
         *("--config", "standard", "--data", "d.zip", "--out", "o", "--cache", "c"),
         *("--set", "train.epochs=3", "--set", "seed=5", "--set", "train.epochs=4"),
     )
     assert (given.name, given.data, given.out, given.cache) == (
         "standard",
-        "d.zip",
+        Path("d.zip"),
         Path("o"),
         Path("c"),
     )
@@ -284,46 +295,97 @@ def test_options_of_run(request_of):
 def test_time_limit(asked_for, monkeypatch, text, seconds):
     clock = SimpleNamespace(now=500.0)
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    _, stop = asked_for("--time-limit", text)
+    monkeypatch.setattr(cli, "STARTED", 470.0)  # imports take time too
+    budget = asked_for("--time-limit", text)[1]
     clock.now = 560.0
-    assert (stop.limit, stop.seconds_left()) == (seconds, seconds - 60)
+    assert (budget.limit, budget.seconds_left()) == (seconds, seconds - 90)
 
 
-def test_time_is_not_limited_by_default(asked_for):
-    _, stop = asked_for()
-    assert (stop.limit, stop.seconds_left()) == (None, math.inf)
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_time_is_not_limited_by_default(asked_for, command):
+    budget = asked_for(command=command)[1]
+    assert (budget.limit, budget.seconds_left()) == (None, math.inf)
 
 
-def test_restart_and_changed_versions_have_to_be_asked_for(request_of):
-    given = request_of()
-    assert (given.restart, given.allow_changed_versions) == (False, False)
-    given = request_of("--restart")
-    assert (given.restart, given.allow_changed_versions) == (True, False)
-    given = request_of("--allow-changed-versions")
-    assert (given.restart, given.allow_changed_versions) == (False, True)
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_a_command_owns_its_process(asked_for, command):
+    assert asked_for(command=command)[1].signals.owns_process
 
 
-def test_quick_is_the_default(request_of):
-    given = request_of()
+@pytest.mark.parametrize("asked", [None, "restart", "allow_changed_versions", "allow_leak"])
+def test_what_has_to_be_asked_for(options_of, asked):
+    given = options_of(*([f"--{asked.replace('_', '-')}"] if asked else []))
+    names = ("restart", "allow_changed_versions", "allow_leak")
+    assert {name: getattr(given, name) for name in names} == {n: n == asked for n in names}
+
+
+@pytest.mark.parametrize(
+    ("args", "advice"),
+    [
+        ((), "repeat the command"),
+        # Repeated with it, the command would delete what it has done.
+        (("--restart",), "repeat the command without --restart"),
+    ],
+)
+def test_how_to_continue(options_of, kd, monkeypatch, args, advice):
+    from kaggle_digits.runs import pipeline
+
+    assert options_of(*args).how_to_continue == advice
+    monkeypatch.setattr(pipeline, "run", lambda *given: signal.raise_signal(signal.SIGTERM))
+    line = f"kaggle-digits: stopped by SIGTERM; {advice} to continue\n"
+    assert kd("run", *args) == (143, "", line)
+
+
+def test_options_of_tune(options_of):
+    given = options_of(
+        *("--config", "standard", "--data", "d.zip", "--out", "o", "--cache", "c", "--trials", "7"),
+        *("--set", "train.epochs=3", "--save", "best.yaml", "--max-seconds-per-fit", "2.5"),
+        *("--max-parameters", "1000", "--against", "quick", "--against", "best"),
+        "--allow-changed-versions",
+        command="tune",
+    )
+    assert (given.name, given.data, given.out, given.cache) == (
+        "standard",
+        Path("d.zip"),
+        Path("o"),
+        Path("c"),
+    )
+    assert (given.root, given.save) == (Path("submissions"), Path("best.yaml"))
+    assert (given.trials, given.max_seconds_per_fit, given.max_parameters) == (7, 2.5, 1000)
+    assert given.config.train.epochs == 3
+    assert list(given.against) == ["quick", "best"]
+    assert given.against["quick"] == loading.load("quick")
+    assert given.allow_changed_versions
+
+
+def test_options_of_tune_that_are_left_out(options_of):
+    given = options_of(command="tune")
+    assert (given.name, given.data, given.out, given.save) == ("quick", None, None, None)
+    assert (given.trials, given.max_seconds_per_fit, given.max_parameters) == (None, None, None)
+    assert (given.against, given.allow_changed_versions) == ({}, False)
+
+
+def test_quick_is_the_default(options_of):
+    given = options_of()
     assert (given.name, given.data, given.out) == ("quick", None, None)
 
 
-def test_config_by_path_gives_its_name(request_of, tmp_path):
+def test_config_by_path_gives_its_name(options_of, tmp_path):
     (tmp_path / "mine.yaml").write_text("seed: 3\n")
     for value in ("mine.yaml", "./mine.yaml", tmp_path / "mine.yaml"):
-        given = request_of("--config", value)
+        given = options_of("--config", value)
         assert (given.name, given.config.seed) == ("mine", 3)
 
 
-def test_cache_folder(request_of, monkeypatch):
-    from kaggle_digits.storage.cache import default_cache
+def test_cache_folder(options_of, monkeypatch):
+    import platformdirs
 
-    assert request_of().cache == default_cache()
+    assert options_of().cache == Path(platformdirs.user_cache_dir("kaggle-digits"))
     monkeypatch.setenv("KAGGLE_DIGITS_CACHE", "from-environment")
-    assert request_of().cache == Path("from-environment")
-    assert request_of("--cache", "from-option").cache == Path("from-option")
+    assert options_of().cache == Path("from-environment")
+    assert options_of("--cache", "from-option").cache == Path("from-option")
     monkeypatch.setenv("KAGGLE_DIGITS_CACHE", "~/cache")
-    assert request_of().cache == Path.home() / "cache"
+    assert options_of().cache == Path.home() / "cache"
 
 
 # check
@@ -331,7 +393,10 @@ def test_cache_folder(request_of, monkeypatch):
 
 def test_check_of_a_valid_submission(kd, tmp_path):
     good = write_submission(tmp_path / "good.csv", [3, 1, 4])
-    assert kd("check", good, "--rows", "3") == (0, f"{good}: a valid submission of 3 rows\n", "")
+    line = (
+        f"{good}: a valid submission of 3 rows; NOT FOR UPLOAD: the competition's has 28,000 rows\n"
+    )
+    assert kd("check", good, "--rows", "3") == (0, line, "")
 
 
 def test_check_expects_the_competitions_rows(kd, tmp_path):
@@ -345,9 +410,17 @@ def test_check_expects_the_rows_of_the_run(kd, tmp_path):
     good = write_submission(tmp_path / "run" / "good.csv", [3, 1, 4])
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"test_rows": 3}))
     assert kd("check", good)[0] == 0
+    assert "DEMO" not in kd("check", good)[1]
     assert "expected 2 rows" in refusal(kd("check", good, "--rows", "2"))
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"test_rows": 4}))
     assert "line 4: expected 4 rows" in refusal(kd("check", good))
+
+
+def test_check_says_that_demo_data_are_not_for_upload(kd, tmp_path):
+    whole = write_submission(tmp_path / "run" / "whole.csv", np.arange(28_000) % 10)
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"demo_data": True}))
+    said = f"{whole}: a valid submission of 28,000 rows; NOT FOR UPLOAD: it is of DEMO DATA\n"
+    assert kd("check", whole) == (0, said, "")
 
 
 @pytest.mark.parametrize("manifest", ["{", "[]", "{}", "\udcff", '{"test_rows": "x"}'])

@@ -7,11 +7,15 @@ waits for augmentation, and folds, members and later runs share the work.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
@@ -24,83 +28,91 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 
-# A new process takes seconds to import OpenCV and albumentations; below this many images the one
-# that runs already is faster.
+# A new process takes seconds to import OpenCV and albumentations; for fewer images than this, the
+# process that is running already is faster.
 IMAGES_WORTH_A_PROCESS = 20_000
 
 
-def bank_key(images_key: str, config: Augment, seed: int) -> str:
-    """Name a bank by all that its bytes depend on.
+@dataclass(frozen=True)
+class Bank:
+    """All that the bytes of a bank's variants depend on, together with the installed packages.
 
-    Args:
-        images_key: digest of the images.
-        config: the `augment` section; `variants` does not count.
+    Attributes:
+        images_key: digest of the images, see `files.digest`.
+        augment: the `augment` section; `variants` is no part of the key.
         seed: the run's seed.
-
-    Returns:
-        32 hex digits.
     """
-    return files.digest_json(
-        {"images": images_key, "seed": seed} | transforms.transform_key(config)
-    )
+
+    images_key: str
+    augment: Augment
+    seed: int
+
+    @cached_property
+    def key(self) -> str:
+        """The bank's name in the cache, 32 hex digits."""
+        return files.digest_json(
+            {"images": self.images_key, "seed": self.seed} | transforms.transform_key(self.augment)
+        )
 
 
 def fill(
     cache: Cache,
-    key: str,
+    bank: Bank,
     images: np.ndarray,
-    config: Augment,
-    seed: int,
     variants: Iterable[int],
-    processes: int | None = None,
     listener: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Draw the variants that are not in the bank yet.
+    """Draw the variants that are not in the bank yet, in several processes if it is much work.
 
     Args:
-        cache: where the bank lies.
-        key: the bank's name, see `bank_key`.
-        images: (n, 28, 28) uint8.
-        config: the `augment` section.
-        seed: the run's seed.
+        cache: where the bank is stored.
+        bank: what to draw.
+        images: (n, 28, 28) uint8, those of `bank.images_key`.
         variants: numbers of the wanted variants, most urgent first.
-        processes: how many draw at a time; None: one a core, fewer for little work. The bytes do
-            not depend on it.
         listener: is called with (variants done, variants to draw).
         stop: is asked now and then whether to leave it at what is drawn.
 
     Returns:
-        The number of variants that were drawn now.
+        The number of variants that were drawn now; their bytes do not depend on the number of
+        processes.
 
     Raises:
+        ValueError: the images are not those of the bank.
         UserError: the disk is full, or a drawing process was killed.
     """
     cache.clear_temporary_files()
-    missing = [number for number in variants if not cache.has_variant(key, number)]
-    if processes is None:
-        worth = len(missing) * len(images) // IMAGES_WORTH_A_PROCESS
-        processes = min(os.cpu_count() or 1, worth, len(missing))
-    jobs = [(cache.folder, key, config, seed, number) for number in missing]
+    missing = [number for number in variants if not cache.has_variant(bank.key, number)]
+    if missing and files.digest(images) != bank.images_key:
+        raise ValueError(f"expected the images of bank {bank.key}, found others")
+    processes = min(processes_worth(len(missing) * len(images)), len(missing))
     done = 0
     with ExitStack() as stack:
         if processes > 1:
-            place = stack.enter_context(cache.spill(key, images))
+            place = stack.enter_context(cache.spill(bank.key, images))
+            jobs = [(cache.folder, bank, number) for number in missing]
             drawn = _draw_at_once(place, jobs, processes, stop)
         else:
-            drawn = _draw_in_turn(images, jobs, stop)
+            drawn = _draw_in_turn(images, cache.folder, bank, missing, stop)
         stack.enter_context(closing(drawn))  # whatever happens, the processes end now
         for done in drawn:
             if listener:
-                listener(done, len(jobs))
+                listener(done, len(missing))
     return done
 
 
-def _draw_in_turn(images: np.ndarray, jobs: list[tuple], stop: Callable[[], bool]) -> Iterator[int]:
-    for done, job in enumerate(jobs, 1):
+def processes_worth(images: int) -> int:
+    """Return how many processes at most are worth their start to draw a number of images."""
+    return min(os.cpu_count() or 1, images // IMAGES_WORTH_A_PROCESS)
+
+
+def _draw_in_turn(
+    images: np.ndarray, folder: Path, bank: Bank, numbers: list[int], stop: Callable[[], bool]
+) -> Iterator[int]:
+    for done, number in enumerate(numbers, 1):
         if stop():
             return
-        _draw(images, *job)
+        _draw(images, folder, bank, number)
         yield done
 
 
@@ -110,7 +122,7 @@ def _draw_at_once(
     """Draw in several processes, which end at once when this one stops or dies.
 
     They read the images from a file: handed over as an argument, so many would fill the pipe to a
-    process that dies at its start, and this one would wait for ever.
+    process that dies at its start, and this one would wait forever.
     """
     # spawn: a forked copy of a process in which a backend has started may hang.
     context = multiprocessing.get_context("spawn")
@@ -121,7 +133,7 @@ def _draw_at_once(
         while not stop():
             # No more than can be at work: what is handed over cannot be taken back.
             for job in islice(waiting, processes - len(running)):
-                with _signals_held():
+                with _worker_start():
                     running.add(executor.submit(_draw_in_worker, *job))
             if not running:
                 executor.shutdown()
@@ -133,7 +145,7 @@ def _draw_at_once(
                 yield done
     except BrokenProcessPool:
         raise UserError(
-            "augmentation: a drawing process was killed, perhaps for want of memory; close other "
+            "augmentation: a drawing process was killed, perhaps for lack of memory; close other "
             "programs and repeat the command, what is drawn is kept"
         ) from None
     finally:
@@ -142,25 +154,27 @@ def _draw_at_once(
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have processes that start here pass over Ctrl-C and SIGTERM, which may reach them too.
+def _worker_start() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C and SIGTERM, and do not run the caller's script again.
 
-    Their parent tells of it and ends them. They inherit the mask: setting it in them would come too
-    late for a signal while they import. Here a signal is only put off to the end of the block.
+    Their parent reports a signal and ends them. They inherit the mask: setting it in them would
+    come too late for a signal while they import. Here a signal is only delayed to the end of the
+    block. A spawned process imports the parent's `__main__`, and a script without an
+    `if __name__` guard would run itself there.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _draw(images: np.ndarray, folder, key: str, config: Augment, seed: int, number: int) -> None:
-    variant = transforms.draw_variant(images, config, seed, number)
-    Cache(folder).write_variant(key, number, variant)
+def _draw(images: np.ndarray, folder: Path, bank: Bank, number: int) -> None:
+    variant = transforms.draw_variant(images, bank.augment, bank.seed, number)
+    Cache(folder).write_variant(bank.key, number, variant)
 
 
 _worker_images: np.ndarray
@@ -173,7 +187,7 @@ def _start_worker(images: Path, parent: connection.Connection) -> None:
 
 
 def _end_with_parent(parent: connection.Connection) -> None:
-    """Leave at once when the parent dies or closes its end; the pool's own pipes would not tell."""
+    """End at once when the parent dies or closes its end; the pool's own pipes would not say so."""
     connection.wait([parent, multiprocessing.parent_process().sentinel])
     os._exit(1)
 

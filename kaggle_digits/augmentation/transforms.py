@@ -1,4 +1,4 @@
-"""The albumentations pipeline: fills one augmented variant of all images.
+"""The albumentations pipeline: draws one augmented variant of all images.
 
 Augmentation does not depend on the fold: `bank` draws variants once, and all fits share them.
 """
@@ -16,11 +16,13 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the ne
 # Rows that share one random stream: a constant, so that a variant's bytes do not depend on how the
 # work is divided.
 CHUNK_ROWS = 1024
-PIPELINE_VERSION = 1  # raise it when the same settings make other images
+# Raise it when the same settings make other images, and when a default changes: settings at their
+# defaults are not part of a bank's key.
+PIPELINE_VERSION = 1
 
 
 def build_transform(config: Augment):
-    """Make the albumentations pipeline of a config.
+    """Build the albumentations pipeline of a config.
 
     Args:
         config: the `augment` section.
@@ -62,17 +64,18 @@ def build_transform(config: Augment):
                     p=config.grid.p,
                 ),
             ]
-            # A step that never happens is left out: it would cost time and random numbers.
+            # A step that is never applied is left out: it would cost time and random numbers.
             return albumentations.Compose([step for step in steps if step.p > 0], seed=0)
         except UserWarning as warning:
             raise ValueError(f"albumentations refuses an argument: {warning}") from None
 
 
 def transform_key(config: Augment) -> dict:
-    """Name everything but the data and the seed that a variant's bytes depend on.
+    """Return everything but the data and the seed that a variant's bytes depend on.
 
     Args:
-        config: the `augment` section; `variants` has no influence.
+        config: the `augment` section; `variants` has no influence. What is at its default is left
+            out, so that a setting that is new in the program leaves every bank where it is.
 
     Returns:
         A JSON-ready dict of settings and library versions.
@@ -81,7 +84,9 @@ def transform_key(config: Augment) -> dict:
 
     return {
         "pipeline": PIPELINE_VERSION,
-        "transform": config.canonical().model_dump(mode="json", exclude={"variants"}),
+        "transform": config.canonical().model_dump(
+            mode="json", exclude={"variants"}, exclude_defaults=True
+        ),
         "chunk_rows": CHUNK_ROWS,
         "albumentations": version("albumentations"),
         "opencv": cv2.__version__,
@@ -102,7 +107,7 @@ def draw_variant(images: np.ndarray, config: Augment, seed: int, variant: int) -
     """
     import cv2
 
-    cv2.setNumThreads(0)  # one process a core does the work; threads inside only cost
+    cv2.setNumThreads(0)  # one process a core does the work; threads in each only cost time
     transform = build_transform(config)
     out = np.empty_like(images)
     for chunk, start in enumerate(range(0, len(images), CHUNK_ROWS)):

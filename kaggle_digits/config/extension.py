@@ -1,12 +1,12 @@
-"""A run's config and the wish for more -> a config with further members, the old ones untouched."""
+"""A run's config and what to add -> a config with further members, the old ones unchanged."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from kaggle_digits.config.loading import Config, from_values
-from kaggle_digits.config.schema import Member
+from kaggle_digits.config.loading import from_values
+from kaggle_digits.config.schema import Config, Member
 from kaggle_digits.errors import UserError
 
 
@@ -15,11 +15,11 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
 
     Args:
         config: the run's config.
-        other: its members may stand in `config` already, with the same settings.
+        other: `config` may have its members already, with the same settings.
         where: what to call `other` in an error.
 
     Returns:
-        The config with all members.
+        The config with all members, and with every search that chose settings of any.
 
     Raises:
         UserError: a member differs from the run's of the same name.
@@ -28,7 +28,7 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
     for name in other.members:
         wanted = other.member(name)
         if name not in members:
-            # Written out: what a member leaves open would mean the run's settings here.
+            # Written out: what a member leaves out would mean the run's settings here.
             sections = wanted.model_dump(mode="json")
             members[name] = Member(**{key: sections[key] for key in ("model", "train", "augment")})
         elif config.member(name) != wanted:
@@ -36,7 +36,8 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
                 f"{where}: member {name} is not the one of the run; give the new member another "
                 "name"
             )
-    return _checked(config, members)
+    tuned = dict.fromkeys((*config.tuned, *other.tuned))
+    return from_values(config.model_dump() | {"members": members, "tuned": tuple(tuned)})
 
 
 def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:
@@ -44,14 +45,14 @@ def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:
 
     Args:
         config: the run's config.
-        count: seeds of each member in all; what is there already counts.
-        only: the members, all that are no copies if none is named.
+        count: seeds of each member in all, those that there are included.
+        only: the members; if none is named, all that are not copies.
 
     Returns:
         The config with the copies; a fit's seed follows from its member's name.
 
     Raises:
-        UserError: there is no such member, or one that is no copy has a copy's name.
+        UserError: there is no such member, or a copy's name is taken.
     """
     members = dict(config.members)
     for name in only:
@@ -62,11 +63,11 @@ def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:
             copy = f"{name}_{number}"
             if copy in members and config.member(copy) != config.member(name):
                 raise UserError(
-                    f"--seeds {count}: member {copy} is there already and is no copy of {name}; "
+                    f"--seeds {count}: member {copy} exists and is not a copy of {name}; "
                     "name other members with --member"
                 )
             members.setdefault(copy, members[name])
-    return _checked(config, members)
+    return from_values(config.model_dump() | {"members": members})
 
 
 def check_extends(config: Config, old: Config, where: str) -> None:
@@ -103,7 +104,3 @@ def _is_copy(config: Config, name: str) -> bool:
         and match[1] in config.members
         and config.member(match[1]) == config.member(name)
     )
-
-
-def _checked(config: Config, members: dict[str, Member]) -> Config:
-    return from_values(config.model_dump() | {"members": members})

@@ -1,153 +1,21 @@
-"""Every setting of a run as frozen pydantic models: loads YAML, applies overrides, saves.
-
-First stage of the pipeline: all other modules take these models and never read YAML themselves.
-"""
+"""YAML files, shipped configs and overrides -> a `Config`, and back to YAML."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
 
-from kaggle_digits.config.schema import (
-    Augment,
-    Data,
-    Ensemble,
-    Folds,
-    Member,
-    MemberSettings,
-    Model,
-    Section,
-    Train,
-    Tune,
-    TuningProvenance,
-)
+from kaggle_digits.config.renamed_keys import renamed
+from kaggle_digits.config.schema import Config, Tune
+from kaggle_digits.config.section import Section, merged, validated
 from kaggle_digits.errors import UserError
-
-MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
-
-
-class Config(Section):
-    """All settings of a run; the defaults are those of the shipped `quick`, but for its search."""
-
-    seed: int = Field(2026, ge=0, lt=2**31, description="start of every random number")
-    data: Data = Data()
-    folds: Folds = Folds()
-    augment: Augment = Augment()
-    model: Model = Model()
-    train: Train = Train()
-    members: dict[str, Member] = Field(
-        {"cnn": Member()}, min_length=1, description="nets of the ensemble by name"
-    )
-    ensemble: Ensemble = Ensemble()
-    tune: Tune = Tune()
-    tuned: TuningProvenance | None = None
-
-    @model_validator(mode="after")
-    def _leaves_folds_to_search(self) -> Config:
-        if self.tune.holdout_folds >= self.folds.count:
-            raise ValueError(
-                f"tune.holdout_folds: must be below folds.count ({self.folds.count}), found "
-                f"{self.tune.holdout_folds}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _members_resolve(self) -> Config:
-        for name in self.members:
-            if not MEMBER_NAME.fullmatch(name):
-                raise ValueError(
-                    f"members.{name}: a name has 1 to 40 of a-z, 0-9 and _, and begins with a "
-                    "letter or digit"
-                )
-            threads = self.member(name).train.threads
-            if threads != self.train.threads:
-                raise ValueError(
-                    f"members.{name}.train.threads: must be train.threads ({self.train.threads}), "
-                    f"the number is one for a whole process; found {threads}"
-                )
-        return self
-
-    def member(self, name: str) -> MemberSettings:
-        """Resolve a member: the common sections with the member's changes over them.
-
-        Args:
-            name: a key of `members`.
-
-        Returns:
-            The settings that every fit of the member uses.
-
-        Raises:
-            UserError: a change has an unknown key or a value that does not fit.
-        """
-        changes = self.members[name]
-        merged = {
-            section: _merge(getattr(self, section).model_dump(), getattr(changes, section))
-            for section in ("model", "train", "augment")
-        }
-        return _validate(MemberSettings, merged, f"members.{name}.")
-
-
-def _merge(base: dict, changes: dict) -> dict:
-    """Lay changes over a base, section by section.
-
-    A number as key means a place in a list, and null over a section or member takes it away.
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        below = merged.get(key)
-        if value is None and isinstance(below, dict):
-            del merged[key]
-            continue
-        if isinstance(value, dict) and isinstance(below, list | tuple):
-            places = {str(place): item for place, item in enumerate(below)}
-            if places.keys() >= value.keys():
-                value = list(_merge(places, value).values())
-        elif isinstance(value, dict) and isinstance(below, dict):
-            value = _merge(below, value)
-        merged[key] = value
-    return merged
-
-
-def _validate(model: type[Section], values: dict, where: str) -> Any:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        # Of a union pydantic names the type too that it has tried.
-        location = [str(part) for part in first["loc"] if part not in ("int", "float")]
-        key = (where + ".".join(location)).rstrip(".")
-        if first["type"] == "extra_forbidden":
-            problem = f"unknown key, expected one of {_known_keys(model, first['loc'])}"
-        else:
-            problem = first["msg"].removeprefix("Value error, ")
-            if not isinstance(first["input"], dict | Section):
-                problem += f", found {first['input']!r:.80}"
-        problem = f"{key}: {problem}" if key else problem
-        raise UserError(
-            f"{problem} (kaggle-digits run --help explains --config and --set)"
-        ) from None
-
-
-def _known_keys(model: type[Section], location: tuple) -> str:
-    """List the keys that may stand where an unknown one was found."""
-    node: Any = model
-    for part in location[:-1]:
-        if isinstance(node, type) and issubclass(node, Section):
-            node = node.model_fields[part].annotation
-        else:  # tuple[Stage, ...] or dict[str, Member]: the part is a place or a name
-            node = next(item for item in reversed(get_args(node)) if item is not ...)
-        if isinstance(node, UnionType):  # TuningProvenance | None
-            node = get_args(node)[0]
-    return ", ".join(node.model_fields)
 
 
 def shipped_folder() -> Traversable:
@@ -161,18 +29,23 @@ def shipped_names() -> list[str]:
     return sorted(entry.stem for entry in entries if entry.suffix == ".yaml")
 
 
-def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load(
+    name: str,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    say: Callable[[str], object] = warnings.warn,
+) -> Config:
     """Read a config and apply overrides.
 
     Args:
         name: a shipped config's name, or a path (it has a separator or ends in .yaml).
-        overrides: `section.key=value` with a YAML value, applied in order.
+        overrides: `section.key=value` with a YAML value, or dotted key -> value; applied in order.
+        say: is called with one line for each key under its old name, which is still read.
 
     Returns:
         The config.
 
     Raises:
-        UserError: the file is missing or no YAML, or a key or value does not fit; names it.
+        UserError: the file is missing or not YAML, or a key or value does not fit; names it.
     """
     is_path = "/" in name or "\\" in name or name.endswith((".yaml", ".yml"))
     path = Path(name) if is_path else shipped_folder() / f"{name}.yaml"
@@ -185,9 +58,37 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         raise UserError(f"{path}: not a YAML file: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected sections (seed, train, ...), found {values!r}")
-    for override in overrides:
-        values = _merge(values, _parse_override(override))
+    lines: dict[str, str] = {}
+    values = renamed(values, name, lines)
+    if isinstance(overrides, Mapping):
+        source, changes = "overrides", [_nested(key, each) for key, each in overrides.items()]
+    else:
+        source, changes = "--set", [_parse_override(each) for each in overrides]
+    for each in changes:
+        values = merged(values, renamed(each, source, lines))
+    for line in lines.values():
+        say(line)
     return from_values(values)
+
+
+def resolve(
+    config: str | Path | Config,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    say: Callable[[str], object] = warnings.warn,
+) -> tuple[Config, str]:
+    """Return the config that a person means, and its name for folders.
+
+    Args:
+        config: what `load` takes as a name, or a config.
+        overrides: see `load`.
+        say: see `load`.
+
+    Raises:
+        UserError: see `load`.
+    """
+    if isinstance(config, Config):
+        return changed(config, dict(overrides)), "run"
+    return load(str(config), overrides, say), Path(config).stem
 
 
 def from_values(values: dict) -> Config:
@@ -196,7 +97,7 @@ def from_values(values: dict) -> Config:
     Raises:
         UserError: a key or value does not fit; names it.
     """
-    return _validate(Config, values, "")
+    return validated(Config, values)
 
 
 def _parse_override(override: str) -> dict:
@@ -234,7 +135,7 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     """
     values = config.model_dump(mode="json")
     for key, value in settings.items():
-        values = _merge(values, _nested(key, value))
+        values = merged(values, _nested(key, value))
     return from_values(values)
 
 
@@ -265,7 +166,8 @@ def without_tuning(config: Config) -> Config:
 def dump(config: Section) -> str:
     """Write a config as YAML that `load` reads back to an equal one."""
     values = config.model_dump(mode="json")
-    for name, default in (("tune", Tune()), ("tuned", None)):
-        if getattr(config, name, None) == default:
-            values.pop(name, None)
+    if isinstance(config, Config):
+        for name in ("callbacks", "tune", "tuned"):
+            if getattr(config, name) == Config.model_fields[name].default:
+                del values[name]
     return yaml.safe_dump(values, sort_keys=False)

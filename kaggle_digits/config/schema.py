@@ -1,22 +1,26 @@
-"""The sections of a config as frozen pydantic models: what each setting means and may be."""
+"""Every setting of a run as frozen pydantic models: what each one means and may be.
+
+First stage of the pipeline: all other modules take these models and never read YAML themselves.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from kaggle_digits.config.section import Section, merged, validated
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
 Width = Annotated[int, Field(ge=1, le=8192)]
 SIDE = 28  # of an image, pixels
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
+CALLBACK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:factory
 
 
 class Data(Section):
@@ -34,7 +38,7 @@ class Folds(Section):
 class Elastic(Section):
     """Smooth random displacement, as handwriting varies (Simard et al. 2003)."""
 
-    p: Probability = Field(0.5, description="share of images that it is applied to")
+    p: Probability = Field(0.5, description="fraction of images that it is applied to")
     alpha: float = Field(30.0, gt=0, description="strength of the displacement")
     sigma: float = Field(5.0, ge=1, description="smoothness of the displacement, pixels")
 
@@ -42,29 +46,29 @@ class Elastic(Section):
 class Grid(Section):
     """Grid distortion: neighbouring strips of the image are stretched or squeezed."""
 
-    p: Probability = Field(0.0, description="share of images that it is applied to")
+    p: Probability = Field(0.0, description="fraction of images that it is applied to")
     steps: int = Field(4, ge=1, le=14, description="number of strips in each direction")
-    limit: Probability = Field(0.3, description="largest stretch of a strip, share of its width")
+    limit: Probability = Field(0.3, description="largest stretch of a strip, fraction of its width")
 
 
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
     variants: int | None = Field(
-        None, ge=1, description="augmented copies of all rows in the bank; null: one an epoch"
+        None, ge=1, description="augmented copies of all rows in the bank; null: one per epoch"
     )
     rotate: Range = Field((-12.0, 12.0), description="rotation, degrees")
     scale: Range = Field((0.9, 1.1), description="zoom factor, each axis on its own")
-    translate: Range = Field((-0.1, 0.1), description="shift, share of width and height")
+    translate: Range = Field((-0.1, 0.1), description="shift, fraction of width and height")
     shear: Range = Field((-8.0, 8.0), description="slant, degrees")
     affine_probability: Probability = Field(
-        1.0, description="share of images that are moved like this"
+        1.0, description="fraction of images that get the four changes above"
     )
     elastic: Elastic = Elastic()
     grid: Grid = Grid()
 
     def canonical(self) -> Augment:
-        """Return settings of the same images: a change that never happens has its defaults."""
+        """Return settings that give the same images: a change that never happens is at defaults."""
         changes: dict[str, Any] = {}
         if self.elastic.p == 0:
             changes["elastic"] = Elastic(p=0)
@@ -100,7 +104,7 @@ class Stage(Section):
 
 
 class Model(Section):
-    """A deep batch-norm CNN: stages one after the other, then a head."""
+    """A deep batch-norm CNN: stages one after the other, then pooling and dense layers."""
 
     stages: tuple[Stage, ...] = Field(
         (
@@ -109,13 +113,13 @@ class Model(Section):
             Stage(width=96, depth=2, pool="last"),
         ),
         min_length=1,
-        description="from the image to the head",
+        description="from the image to the pooling",
     )
-    head: Literal["flatten", "average", "max"] = Field(
+    pooling: Literal["flatten", "average", "max"] = Field(
         "flatten", description="how the last map becomes a vector"
     )
-    dense: tuple[Width, ...] = Field((), description="widths of hidden layers in the head")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of inputs dropped before a dense")
+    dense: tuple[Width, ...] = Field((), description="widths of the hidden layers after it")
+    dropout: float = Field(0.3, ge=0, lt=1, description="fraction dropped before a dense layer")
 
     @model_validator(mode="after")
     def _leaves_a_map(self) -> Model:
@@ -140,20 +144,20 @@ class Train(Section):
     """How one net is trained."""
 
     epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
-    batch_size: int = Field(128, ge=2, description="images a step")
+    batch_size: int = Field(128, ge=2, description="images per step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
     learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
     warmup_epochs: float = Field(1.0, ge=0, description="linear rise before the cosine fall")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share given to all classes")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction given to all classes")
     ema_epochs: float = Field(
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
     )
     threads: int = Field(2, ge=1, description="CPU threads; results depend on the number")
 
     def canonical(self) -> Train:
-        """Return settings of the same training: what the optimizer has not is at its default."""
+        """Return settings that train alike: what the optimizer does not use is at its default."""
         if self.optimizer == "sgd":
             return self
         return self.model_copy(update={"momentum": Train.model_fields["momentum"].default})
@@ -170,9 +174,9 @@ class Train(Section):
 class Member(Section):
     """What a member of the ensemble changes in `model`, `train` or `augment`."""
 
-    model: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    augment: dict[str, Any] = {}
+    model: dict[str, Any] = Field({}, description="changed keys of the net")
+    train: dict[str, Any] = Field({}, description="changed keys of the training")
+    augment: dict[str, Any] = Field({}, description="changed keys of the augmentation")
 
 
 class Ensemble(Section):
@@ -189,6 +193,11 @@ class MemberSettings(Section):
     model: Model
     train: Train
     augment: Augment
+
+    def canonical(self) -> MemberSettings:
+        """Return settings that give the same fits, each section in its canonical form."""
+        sections = {"train": self.train.canonical(), "augment": self.augment.canonical()}
+        return self.model_copy(update=sections)
 
 
 class SearchParameter(Section):
@@ -216,29 +225,135 @@ class Tune(Section):
     objective: Literal["accuracy", "log_loss"] = Field(
         "accuracy", description="out-of-fold figure to make best"
     )
-    trials: int | None = Field(None, ge=1, description="null: 20, of a grid all")
-    untouched: int = Field(
+    max_trials: int | None = Field(None, ge=1, description="null: 20, of a grid all")
+    holdout_folds: int = Field(
         1, ge=0, description="last folds, which no trial sees, for an honest check at the end"
     )
-    rows: float = Field(1.0, gt=0, le=1, description="share of the other folds' rows in trials")
-    epochs: float = Field(1.0, gt=0, le=1, description="share of each fit's epochs in trials")
-    race: float = Field(
+    row_fraction: float = Field(
+        1.0, gt=0, le=1, description="fraction of the other folds' rows in trials"
+    )
+    epoch_fraction: float = Field(
+        1.0, gt=0, le=1, description="fraction of each fit's epochs in trials"
+    )
+    racing_alpha: float = Field(
         0.05,
         ge=0,
         lt=0.5,
         description="level of the test that stops a trial that cannot catch up; 0: never",
     )
-    initial: int | None = Field(
+    num_initial_points: int | None = Field(
         None, ge=1, description="bayesian: random trials before it models; null: settings + 1"
     )
     space: dict[str, SearchParameter] = Field({}, description="config key -> what it may become")
 
 
 class TuningProvenance(Section):
-    """Where a config's settings come from, so that no run on the same rows boasts of them."""
+    """The rows that a search chose settings by; on them a run's figures are optimistic.
 
-    train_data: str = Field(description="digest of the training images that chose the settings")
+    Each digest is of images and labels in row order. Earlier versions stored none of the holdout.
+    """
+
+    train_data: str = Field(description="digest of all training rows")
+    holdout_digest: str | None = Field(None, description="digest of the rows that no trial saw")
+    searched_digest: str | None = Field(None, description="digest of the other rows")
     seed: int = Field(ge=0, description="seed of the split into folds")
     folds: int = Field(ge=2, description="folds of the split")
-    untouched: int = Field(ge=0, description="its last folds, which had no part in the choice")
+    holdout_folds: int = Field(ge=0, description="its last folds, which no trial saw")
     trials: int = Field(ge=1, description="trials that the best was picked from")
+
+
+class Config(Section):
+    """All settings of a run; the defaults are those of the shipped `quick`, but for its search."""
+
+    seed: int = Field(2026, ge=0, lt=2**31, description="start of every random number")
+    data: Data = Data()
+    folds: Folds = Folds()
+    augment: Augment = Augment()
+    model: Model = Model()
+    train: Train = Train()
+    members: dict[str, Member] = Field(
+        {"cnn": Member()}, min_length=1, description="nets of the ensemble by name"
+    )
+    ensemble: Ensemble = Ensemble()
+    callbacks: tuple[str, ...] = Field(
+        (), description="package.module:factory of Keras callbacks that every fit gets"
+    )
+    tune: Tune = Tune()
+    tuned: tuple[TuningProvenance, ...] = Field(
+        (), description="searches that chose settings of it; more than one after extend"
+    )
+
+    @field_validator("tuned", mode="before")
+    @classmethod
+    def _as_list(cls, tuned: Any) -> Any:
+        if tuned is None:
+            return ()
+        return (tuned,) if isinstance(tuned, dict) else tuned
+
+    @model_validator(mode="after")
+    def _leaves_folds_to_search(self) -> Config:
+        if self.tune.holdout_folds >= self.folds.count:
+            raise ValueError(
+                f"tune.holdout_folds: must be below folds.count ({self.folds.count}), found "
+                f"{self.tune.holdout_folds}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_callbacks(self) -> Config:
+        for place, callback in enumerate(self.callbacks):
+            if not CALLBACK.fullmatch(callback):
+                raise ValueError(
+                    f"callbacks.{place}: expected package.module:factory, found {callback!r:.80}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _members_resolve(self) -> Config:
+        for name in self.members:
+            if not MEMBER_NAME.fullmatch(name):
+                raise ValueError(
+                    f"members.{name}: a name has 1 to 40 of a-z, 0-9 and _, and begins with a "
+                    "letter or digit"
+                )
+            threads = self.member(name).train.threads
+            if threads != self.train.threads:
+                raise ValueError(
+                    f"members.{name}.train.threads: must be train.threads ({self.train.threads}), "
+                    f"the number is one for a whole process; found {threads}"
+                )
+        return self
+
+    @cached_property
+    def _resolved(self) -> dict[str, MemberSettings]:
+        common = {name: getattr(self, name).model_dump() for name in MemberSettings.model_fields}
+        return {
+            name: validated(
+                MemberSettings,
+                {section: merged(common[section], getattr(member, section)) for section in common},
+                f"members.{name}.",
+            )
+            for name, member in self.members.items()
+        }
+
+    def member(self, name: str) -> MemberSettings:
+        """Return a member's settings: the common sections with the member's changes over them.
+
+        Args:
+            name: a key of `members`.
+
+        Returns:
+            The settings that every fit of the member uses.
+        """
+        return self._resolved[name]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as pydantic does; the copy resolves its members itself."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("_resolved", None)
+        return copy
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results depend on; where the data is and callbacks are no part of it."""
+        values = super().identity()
+        return {key: value for key, value in values.items() if key not in ("data", "callbacks")}

@@ -31,12 +31,12 @@ def assignment(split: list[np.ndarray], rows: int) -> np.ndarray:
         (rows,) int16, the fold from 0, or -1 for a row that no fold holds out.
 
     Raises:
-        ValueError: a row is held out twice, or lies outside 0..rows-1.
+        ValueError: a row is held out twice, or is outside 0..rows-1.
     """
     folds = np.full(rows, -1, np.int16)
     for fold, held_out in enumerate(split):
         if len(held_out) and (held_out.min() < 0 or held_out.max() >= rows):
-            raise ValueError(f"fold {fold}: rows must lie in 0..{rows - 1}")
+            raise ValueError(f"fold {fold}: rows must be in 0..{rows - 1}")
         if (folds[held_out] >= 0).any() or len(np.unique(held_out)) < len(held_out):
             raise ValueError(f"fold {fold}: a row is held out twice")
         folds[held_out] = fold

@@ -1,10 +1,9 @@
 """Where the bytes of train and test come from: a folder, a zip, a Kaggle mount, the demo data.
 
 The very first step of the flow: `find_source` picks the place, `fingerprint` names its content for
-a cache, and `read` hands the unpacked bytes to `data`, which parses and checks them.
+a cache, and `read` hands the unpacked bytes to `digits_csv`, which checks and parses them.
 """
 
-import functools
 import gzip
 import hashlib
 import io
@@ -16,11 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
-import numpy as np
-
+from kaggle_digits.data import demo
 from kaggle_digits.errors import UserError
-
-__all__ = ["Source", "demo_csv", "find_source", "fingerprint", "read"]
 
 PARTS = ("train", "test")
 ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
@@ -29,10 +25,6 @@ UNPACKED_LIMIT = 2 * 1024**3  # bytes; the real train.csv has 77 MB
 READ_SIZE = 1024**2  # bytes
 DIRECTORY_LIMIT = 4 * 1024**2  # bytes; enough for some 50,000 members of a zip
 SHOWN_CHARACTERS = 200  # of a member's path or of zipfile's words, in an error message
-
-DEMO = "demo data (scikit-learn load_digits)"
-DEMO_TRAIN_ROWS = 1400  # of 1,797
-DEMO_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,8 @@ def find_source(
     """Find the competition's files, or fall back to the demo data.
 
     The order: `path`, `KAGGLE_DIGITS_DATA`, `data/`, the two folders where Kaggle mounts the
-    competition, any other folder under `kaggle_root` with both files, the demo data.
+    competition, and, outside a Kaggle kernel, the demo data. Whatever else a kernel has mounted is
+    taken only as `path`: a train.csv and a test.csv may be of any dataset, full MNIST for one.
 
     Args:
         path: a folder, or a zip as Kaggle ships it; None to search.
@@ -75,8 +68,8 @@ def find_source(
         The first source found. The files themselves are not parsed yet.
 
     Raises:
-        UserError: a given path does not exist or lacks train or test; a searched folder holds only
-            one of the two; or nothing is found on a Kaggle kernel.
+        UserError: a given path does not exist or has no train or test; a searched folder holds
+            only one of the two; or the competition is not mounted in a Kaggle kernel.
     """
     if path is not None:
         return _given(path, "--data")
@@ -89,16 +82,9 @@ def find_source(
     ):
         if source := _in_folder(folder):
             return source
-    for train in sorted(kaggle_root.rglob("train.csv")):
-        # Other datasets have a train.csv too, so one without its test.csv is no mistake here.
-        if train.is_file() and _part_file(train.parent, "test"):
-            return _in_folder(train.parent)
     if kaggle_root.exists() or "KAGGLE_KERNEL_RUN_TYPE" in environ:
-        raise UserError(
-            f"{kaggle_root}: expected the competition's train.csv and test.csv, found neither; "
-            "add the competition digit-recognizer to the kernel's inputs, or give --data"
-        )
-    return Source(DEMO, demo=True)
+        raise _not_mounted(kaggle_root)
+    return Source(demo.NAME, demo=True)
 
 
 def fingerprint(source: Source, part: str) -> str:
@@ -110,13 +96,13 @@ def fingerprint(source: Source, part: str) -> str:
 
     Returns:
         Letters, digits and hyphens: the kind of file, and the BLAKE2b hex digest of the bytes as
-        they lie on disk. It also changes with `part`, since one zip may hold both.
+        they are on disk. It also changes with `part`, since one zip may hold both.
 
     Raises:
         UserError: the file cannot be read, or is a plain or gzipped one over 2 GiB.
     """
     if source.demo:
-        return f"{part}-demo-{hashlib.blake2b(_demo_part(part)).hexdigest()}"
+        return f"{part}-demo-{hashlib.blake2b(demo.csv_files()[part]).hexdigest()}"
     path = _path(source, part)
     with _opened(path) as file:
         digest = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
@@ -134,11 +120,11 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
         (the file's name for error messages, its unpacked bytes, at most 2 GiB).
 
     Raises:
-        UserError: the file cannot be read, is damaged, encrypted, or too large; or a zip lacks the
-            member or holds one whose path leaves the folder.
+        UserError: the file cannot be read, is damaged, encrypted, or too large; or a zip does not
+            hold it, or holds a member whose path leaves the folder.
     """
     if source.demo:
-        return f"demo data:{part}.csv", _demo_part(part)
+        return f"demo data:{part}.csv", demo.csv_files()[part]
     path = _path(source, part)
     where = str(path)
     with _opened(path) as file:
@@ -147,26 +133,6 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
         if path.suffix == ".gz":
             return where, _read_gzip(file, where)
         return where, _read_limited(file, where)
-
-
-@functools.cache
-def demo_csv() -> tuple[bytes, bytes]:
-    """Make the demo data from scikit-learn's `load_digits`, in the competition's format.
-
-    The 1,797 digits of 8x8 pixels, 0 to 16, are enlarged to 20x20 (bilinear), set into 28x28 by
-    their centre of mass as MNIST's are, and scaled to 0..255. All arithmetic is on integers and the
-    split uses numpy's frozen generator, so the bytes are the same on every machine.
-
-    Returns:
-        (train.csv with 1,400 rows, test.csv with 397 rows); both have the label column.
-    """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    rows = np.column_stack([digits.target, _enlarge(digits.images).reshape(-1, 784)])
-    # RandomState is the generator whose stream numpy promises never to change.
-    rows = rows[np.random.RandomState(DEMO_SEED).permutation(len(rows))]
-    return _to_csv(rows[:DEMO_TRAIN_ROWS]), _to_csv(rows[DEMO_TRAIN_ROWS:])
 
 
 def _given(path: str | Path, setting: str) -> Source:
@@ -183,6 +149,18 @@ def _given(path: str | Path, setting: str) -> Source:
     if source is None:
         raise UserError(f"{expected}, found neither; download them from the competition's page")
     return source
+
+
+def _not_mounted(kaggle_root: Path) -> UserError:
+    folders = sorted({path.parent for path in kaggle_root.rglob("train.csv*")})
+    others = (folder for folder in folders if all(_part_file(folder, part) for part in PARTS))
+    other = next(others, None)
+    found = "neither" if other is None else "only another dataset's"
+    choice = "--data" if other is None else f"--data {other} if that dataset is meant"
+    return UserError(
+        f"{kaggle_root}: expected the competition's train.csv and test.csv, found {found}; "
+        f"add the competition digit-recognizer to the kernel's inputs, or give {choice}"
+    )
 
 
 def _in_folder(folder: Path, description: str | None = None) -> Source | None:
@@ -297,7 +275,7 @@ def _read_zip(
     if name.endswith(".gz"):
         return inner, _read_gzip(io.BytesIO(content), inner)
     if name.endswith(".zip"):
-        # Only a plain CSV may lie in the inner zip: there are zips that hold themselves.
+        # Only a plain CSV is taken from the inner zip: there are zips that hold themselves.
         return _read_zip(io.BytesIO(content), inner, part, (".csv",))
     return inner, content
 
@@ -364,33 +342,3 @@ def _too_large(where: str) -> UserError:
         f"{where}: has more than {UNPACKED_LIMIT} bytes unpacked, far more than the competition's "
         "files; download it again"
     )
-
-
-def _demo_part(part: str) -> bytes:
-    return demo_csv()[PARTS.index(part)]
-
-
-def _enlarge(images: np.ndarray) -> np.ndarray:
-    """Bring (n, 8, 8) images of 0..16 to (n, 28, 28) of 0..255, centred as MNIST's digits are."""
-    # Pixel i of 20 lies at (i + 1/2) * 8/20 - 1/2 on the axis of 8, which is (4 i - 3) / 10.
-    tenths = np.clip(4 * np.arange(20) - 3, 0, 70)
-    below, part_above = np.divmod(tenths, 10)
-    weights = np.zeros((20, 9), np.int64)
-    weights[np.arange(20), below] = 10 - part_above
-    weights[np.arange(20), below + 1] = part_above
-    weights = weights[:, :8]  # at the edge the pixel above has weight 0
-    enlarged = weights @ images.astype(np.int64) @ weights.T  # 0..1600
-    framed = np.pad((enlarged * 255 + 800) // 1600, ((0, 0), (4, 4), (4, 4)))
-    mass = framed.sum((1, 2))
-    rows, columns = (framed.sum(3 - axis) @ np.arange(28) for axis in (1, 2))
-    # From the centre of mass to 13.5, the middle of 28 pixels, rounded; the frame leaves 4 pixels.
-    down, right = (np.clip((14 * mass - moment) // mass, -4, 4) for moment in (rows, columns))
-    shifted = zip(framed, down, right, strict=True)
-    return np.stack([np.roll(image, (y, x), (0, 1)) for image, y, x in shifted])
-
-
-def _to_csv(rows: np.ndarray) -> bytes:
-    """Write (n, 785) integers, the label first, as the competition's CSV."""
-    header = ["label", *(f"pixel{index}" for index in range(784))]
-    lines = [header, *rows.tolist()]
-    return "".join(",".join(map(str, line)) + "\r\n" for line in lines).encode()

@@ -3,19 +3,18 @@
 It is the last step of a run: labels in, bytes out, and the same gate for every file read back.
 """
 
+import codecs
 from pathlib import Path
 
 import numpy as np
 
 from kaggle_digits.errors import UserError
 
-__all__ = ["check_bytes", "check_file", "to_csv"]
-
 HEADER = "ImageId,Label"
 LABELS = {str(digit): digit for digit in range(10)}
 # Every digit makes up 9 to 12 % of MNIST. In smaller files chance alone may leave these bounds.
 MIN_CLASS_PERCENT, MAX_CLASS_PERCENT = 5, 20
-MIN_ROWS_FOR_CLASS_SHARES = 1000
+MIN_ROWS_FOR_CLASS_BOUNDS = 1000
 
 
 def to_csv(labels: np.ndarray) -> bytes:
@@ -27,8 +26,10 @@ def to_csv(labels: np.ndarray) -> bytes:
     Returns:
         The file's content: the header and the rows `1,<label>` to `n,<label>`, each ended by "\n".
     """
-    lines = [HEADER, *(f"{image_id},{label}" for image_id, label in enumerate(labels, start=1))]
-    return ("\n".join(lines) + "\n").encode()
+    import pandas as pd
+
+    table = pd.DataFrame({"ImageId": np.arange(1, len(labels) + 1), "Label": labels})
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def check_file(path: Path, rows: int | None) -> np.ndarray:
@@ -82,14 +83,14 @@ def check_bytes(content: bytes, *, rows: int | None, name: str) -> np.ndarray:
         [_parse_row(line, image_id, name) for image_id, line in enumerate(lines, start=1)], np.uint8
     )
     _check_row_count(labels.size, rows, name)
-    if labels.size >= MIN_ROWS_FOR_CLASS_SHARES:
-        _check_class_shares(labels, name)
+    if labels.size >= MIN_ROWS_FOR_CLASS_BOUNDS:
+        _check_class_bounds(labels, name)
     return labels
 
 
 def _split_lines(content: bytes, name: str) -> list[str]:
-    """Decode the content and split it at LF or CRLF; the last line may lack its end."""
-    if content.startswith(b"\xef\xbb\xbf"):
+    """Decode the content and split it at LF or CRLF; the last line may have no end."""
+    if content.startswith(codecs.BOM_UTF8):
         raise UserError(
             f"{name}, line 1: expected the header {HEADER!r}, found a byte-order mark before it, "
             "which would become part of the first column's name; save as UTF-8 without it"
@@ -140,7 +141,7 @@ def _check_row_count(found: int, expected: int | None, name: str) -> None:
         )
 
 
-def _check_class_shares(labels: np.ndarray, name: str) -> None:
+def _check_class_bounds(labels: np.ndarray, name: str) -> None:
     """Refuse labels in which a digit is far rarer or more frequent than among real digits."""
     for digit, count in enumerate(np.bincount(labels, minlength=10)):
         # In whole numbers, so that exactly 5 % and 20 % pass.

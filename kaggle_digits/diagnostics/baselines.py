@@ -1,6 +1,6 @@
-"""What `bench` compares our training and prediction with: bare Keras and Deotte's net.
+"""What `bench` compares the kit's training and prediction with: bare Keras and Deotte's net.
 
-Every baseline is traced before it is timed, and over as many images as ours.
+Every baseline is traced before it is timed, over as many images as the kit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from kaggle_digits.augmentation import transforms
 from kaggle_digits.config.schema import Augment, Elastic, MemberSettings
+from kaggle_digits.scoring.ensemble import CLASSES
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +32,7 @@ DEOTTE_RANGES = Augment(
     rotate=(-10, 10), scale=(0.9, 1.1), translate=(-0.1, 0.1), shear=(0, 0), elastic=Elastic(p=0)
 )
 
-Measure = Callable[[], float]  # measures once; returns images a second
+Measure = Callable[[], float]  # measures once; returns images per second
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -44,13 +45,13 @@ def seconds_of(work: Callable[[], object]) -> float:
 def training_baselines(
     settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> dict[str, Measure]:
-    """Make the trainings that ours is compared with.
+    """Make the trainings that the kit's is compared with.
 
     Args:
         settings: of the member whose net is measured.
-        images: (n, 28, 28) uint8, an epoch.
+        images: (n, 28, 28) uint8, the images of an epoch.
         labels: (n,) integers 0..9.
-        seed: start of the random numbers.
+        seed: seed of weights and augmentation.
 
     Returns:
         Row of the table -> a measure of its training speed.
@@ -62,7 +63,7 @@ def training_baselines(
     bare = models.build(settings.model, seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     bare.compile("adam", loss, metrics=["accuracy"])
-    scaled, targets = _scaled(images), np.eye(10, dtype=np.float32)[labels]
+    scaled, targets = _scaled(images), np.eye(CLASSES, dtype=np.float32)[labels]
     return {
         BARE: _from_memory(bare, images.astype(np.float32), labels, settings.train.batch_size),
         DEOTTE_SINGLE: _one_image_at_a_time(deotte_net(), images, targets, seed),
@@ -72,14 +73,14 @@ def training_baselines(
 
 
 def _from_memory(net: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> Measure:
-    whole = len(x) // batch_size * batch_size or len(x)  # as in our own training
+    whole = len(x) // batch_size * batch_size or len(x)  # as the kit's training
     return _traced(net, whole, x[:whole], y[:whole], batch_size=batch_size)
 
 
 def _one_image_at_a_time(
     net: keras.Model, images: np.ndarray, targets: np.ndarray, seed: int
 ) -> Measure:
-    """Feed a net as Deotte does: a generator that moves image by image, batches of 64."""
+    """Feed a net as Deotte does: a generator that augments image by image, batches of 64."""
     import keras
 
     transform = transforms.build_transform(DEOTTE_RANGES)
@@ -92,21 +93,21 @@ def _one_image_at_a_time(
 
         def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
             rows = slice(step * size, (step + 1) * size)
-            moved = [transform(image=image[..., None])["image"][..., 0] for image in images[rows]]
-            return _scaled(np.stack(moved)), targets[rows]
+            batch = [transform(image=image[..., None])["image"][..., 0] for image in images[rows]]
+            return _scaled(np.stack(batch)), targets[rows]
 
     batches = Batches()
     return _traced(net, len(batches) * size, batches)
 
 
 def _traced(net: keras.Model, images: int, *fit_data, **fit_options) -> Measure:
-    """Train a step, which traces; the measure trains an epoch of that many images."""
+    """Train one step, which traces; return a measure that trains an epoch of that many images."""
     net.fit(*fit_data, **fit_options, steps_per_epoch=1, verbose=0)
     return lambda: images / _epoch_seconds(net, *fit_data, **fit_options)
 
 
 def _epoch_seconds(net: keras.Model, *fit_data, **fit_options) -> float:
-    """Time an epoch from its begin to its end, as our own training does."""
+    """Time an epoch from its beginning to its end, as the kit's training does."""
     import keras
 
     marks = []
@@ -120,7 +121,7 @@ def _epoch_seconds(net: keras.Model, *fit_data, **fit_options) -> float:
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
-    """Return (n, 28, 28, 1) float32 of 0..1, the input of Deotte's net."""
+    """Return (n, 28, 28, 1) float32 in 0..1, the input of Deotte's net."""
     return images[..., None].astype(np.float32) / 255
 
 
@@ -128,7 +129,7 @@ def deotte_net() -> keras.Model:
     """Build and compile the net of C. Deotte, "25 Million Images! [0.99757] MNIST" (Kaggle).
 
     Returns:
-        A model from (n, 28, 28, 1) float32 of 0..1 to (n, 10) probabilities.
+        A model from (n, 28, 28, 1) float32 in 0..1 to (n, 10) probabilities.
     """
     import keras
     from keras import layers
@@ -149,22 +150,22 @@ def deotte_net() -> keras.Model:
 
 
 def predictors(settings: MemberSettings, images: np.ndarray, seed: int) -> dict[str, Measure]:
-    """Make the predictions that are compared, ours among them.
+    """Make the predictions that are compared, the kit's among them.
 
     Args:
         settings: of the member whose net is measured.
         images: (n, 28, 28) uint8.
-        seed: start of the weights.
+        seed: seed of the weights.
 
     Returns:
         Row of the table -> a measure of its prediction speed.
     """
     from kaggle_digits.training import models, train
 
-    ours, bare = models.build(settings.model, seed), models.build(settings.model, seed)
+    net, bare = models.build(settings.model, seed), models.build(settings.model, seed)
     options = {"batch_size": train.PREDICT_BATCH, "verbose": 0}
     calls = {
-        KIT: partial(train.predict, ours, images),
+        KIT: partial(train.predict, net, images),
         BARE: partial(bare.predict, images.astype(np.float32), **options),
         DEOTTE: partial(deotte_net().predict, _scaled(images), **options),
     }

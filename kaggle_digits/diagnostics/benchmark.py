@@ -1,8 +1,8 @@
-"""Measures this machine: each stage's speed, baselines beside it, and what a run would take here.
+"""Measures this machine: each stage's speed beside baselines, and how long a run would take here.
 
-Stands beside the pipeline and drives the same stages, in a temporary folder, so that the user's
-cache is neither used nor changed. Rivals take turns within each repetition; each is timed over an
-epoch of as many images, on a net that has been traced before.
+It stands beside the pipeline and drives the same stages, in a temporary folder, so that the user's
+cache is neither used nor changed. The kit and the baselines take turns within each repetition; each
+is timed over an epoch of as many images, on a net that has been traced before.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from rich.table import Table
 
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.config.loading import Config
-from kaggle_digits.config.schema import Augment, MemberSettings
-from kaggle_digits.data import digits_csv, sources
+from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.data import sources
+from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics import baselines
 from kaggle_digits.diagnostics.baselines import KIT, seconds_of
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.training import backend
+from kaggle_digits.training import backend, fit_spec
 
 # Stages and rows of the table.
 CSV_COLD = "train.csv and test.csv, cold"
@@ -43,15 +43,15 @@ class Sizes:
     """How much is measured; the defaults take three to five minutes on two cores.
 
     Attributes:
-        repetitions: rounds in which everything takes its turn.
-        bank_rows: rows of each variant of the bank, which gets a variant a core.
+        repetitions: how often everything is measured, in turn.
+        bank_rows: rows of each variant of the bank, which gets one variant per core.
         train_images: images of a timed epoch.
         predict_images: images of a timed prediction.
-        net_images: images of an epoch and of a prediction with a net of the shipped configs.
+        net_images: images of an epoch and of a prediction with each net of the shipped configs.
     """
 
     repetitions: int = 5
-    bank_rows: int = bank.IMAGES_WORTH_A_PROCESS  # with fewer not every core would get a process
+    bank_rows: int = bank.IMAGES_WORTH_A_PROCESS  # fewer would not start a process per core
     train_images: int = 3072
     predict_images: int = 4096
     net_images: int = 1024
@@ -65,9 +65,9 @@ class NetSpeed:
     """What a net costs here.
 
     Attributes:
-        train: training images a second.
-        predict: predicted images a second.
-        overhead: seconds of a fit beside its images: building, tracing, saving.
+        train: training images per second.
+        predict: predicted images per second.
+        overhead: seconds of a fit that do not depend on its images: building, tracing, saving.
     """
 
     train: float
@@ -77,13 +77,13 @@ class NetSpeed:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured, one number a repetition.
+    """What was measured, one number per repetition.
 
     Attributes:
         title: what was measured on which data.
         rows: (training rows, test rows).
         csv: row of the table -> seconds to hash, read, unpack and check.
-        speeds: stage -> row of the table -> images a second; ours is the first row.
+        speeds: stage -> row of the table -> images per second; the kit is the first row.
         estimates: config -> part of a run -> seconds.
     """
 
@@ -94,13 +94,13 @@ class Measurements:
     estimates: Mapping[str, Mapping[str, float]]
 
     def ratio(self, stage: str, baseline: str) -> float:
-        """Return our speed over a baseline's: the median of the ratios within each repetition."""
+        """Return the kit's speed over a baseline's: the median of each repetition's ratio."""
         pairs = zip(self.speeds[stage][KIT], self.speeds[stage][baseline], strict=True)
-        return median(ours / other for ours, other in pairs)
+        return median(kit / other for kit, other in pairs)
 
 
 def run(
-    config: Config, name: str, data_path: str | None, reporter: Reporter, sizes: Sizes = FULL
+    config: Config, name: str, data_path: Path | None, reporter: Reporter, sizes: Sizes = FULL
 ) -> Measurements:
     """Measure everything and show it.
 
@@ -115,21 +115,18 @@ def run(
         The figures of the tables.
 
     Raises:
-        UserError: the data, a shipped config or the backend's setting is not as it must be.
+        UserError: the data, a shipped config or the setting of the backend is invalid.
     """
     shipped = {each: loading.load(each) for each in loading.shipped_names()}
     source = sources.find_source(data_path or config.data.path)
     backend_name = backend.name()
-    digits = digits_csv.load(source)
+    digits = read_digits(source)
     rows = len(digits.train_images), len(digits.test_images)
     backend.configure(config.train.threads)
     for line in describe_machine(backend_name, config.train.threads):
         reporter.say(line)
 
-    # On Windows a file that is still mapped cannot be deleted.
-    with tempfile.TemporaryDirectory(
-        prefix="kaggle-digits-", ignore_cleanup_errors=True
-    ) as temporary:
+    with tempfile.TemporaryDirectory(prefix="kaggle-digits-") as temporary:
         folder = Path(temporary)
         csv, speeds = _measure_rounds(config, source, digits, folder, sizes, reporter)
         nets = _measure_nets(shipped, digits, folder, sizes.net_images, reporter)
@@ -150,7 +147,7 @@ def run(
 
 
 def describe_machine(backend_name: str, threads: int) -> list[str]:
-    """Return lines that say where, with what and when something was measured."""
+    """Return lines that say where, with which packages and when something was measured."""
     found = environment.hardware()
     versions = [f"{name} {number}" for name, number in environment.package_versions().items()]
     return [
@@ -164,12 +161,12 @@ def describe_machine(backend_name: str, threads: int) -> list[str]:
 def _measure_rounds(
     config: Config,
     source: sources.Source,
-    digits: digits_csv.Digits,
+    digits: Digits,
     folder: Path,
     sizes: Sizes,
     reporter: Reporter,
 ) -> tuple[dict[str, list[float]], dict[str, dict[str, list[float]]]]:
-    """Let everything take its turn in each repetition; return `csv` and `speeds`."""
+    """Measure everything once per repetition, in turn; return `csv` and `speeds`."""
     import keras
 
     from kaggle_digits.training import train
@@ -178,7 +175,7 @@ def _measure_rounds(
     settings, seed = config.member(next(iter(config.members))), config.seed
     images, labels = digits.train_images, digits.train_labels
     bank_images = images[: sizes.bank_rows]
-    bank_key = bank.bank_key(files.digest(bank_images), settings.augment, seed)
+    source_bank = bank.Bank(files.digest(bank_images), settings.augment, seed)
     variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
     # Spread over the bank, as the rows of a fit are.
     rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
@@ -194,11 +191,11 @@ def _measure_rounds(
             train_seconds, both_seconds = measure_csv(source, cache.folder)
             csv[f"train.csv, {state}"].append(train_seconds)
             csv[f"train.csv and test.csv, {state}"].append(both_seconds)
-        drawn = range(variants)
-        fill = partial(bank.fill, cache, bank_key, bank_images, settings.augment, seed, drawn)
+        fill = partial(bank.fill, cache, source_bank, bank_images, range(variants))
         speeds[BANK][BANK_ROW].append(variants * len(bank_images) / seconds_of(fill))
-        variant = partial(cache.read_variant, bank_key)
-        trained = train.train(_two_epochs(settings), variant, labels, rows, images, seed)
+        read = partial(cache.read_variant, source_bank.key)
+        data = train.TrainingData(read, labels, rows, images)
+        trained = train.train(_two_epochs(settings), data, seed)
         speeds["training"][KIT].append(trained.history[1]["images_per_second"])
         for stage, measures in (("training", training), ("prediction", prediction)):
             for row, measure in measures.items():
@@ -211,10 +208,10 @@ def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, floa
 
     Args:
         source: where the files come from.
-        cache_folder: the first call finds nothing there, a second one finds everything.
+        cache_folder: the first call finds nothing in it, a second one finds everything.
 
     Returns:
-        (seconds until train.csv was there, seconds until both files were there and compared).
+        (seconds until train.csv was read, seconds until both files were read and compared).
     """
     cache = Cache(cache_folder)
     finished = []
@@ -225,7 +222,7 @@ def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, floa
         return arrays
 
     start = time.monotonic()
-    digits_csv.load(source, cached)
+    read_digits(source, cached)
     return finished[0] - start, time.monotonic() - start
 
 
@@ -237,7 +234,7 @@ def _two_epochs(settings: MemberSettings) -> MemberSettings:
 
 def _measure_nets(
     shipped: Mapping[str, Config],
-    digits: digits_csv.Digits,
+    digits: Digits,
     folder: Path,
     images: int,
     reporter: Reporter,
@@ -262,13 +259,13 @@ def _measure_nets(
 def measure_net(
     settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int, folder: Path
 ) -> NetSpeed:
-    """Make one short fit and see where its time goes.
+    """Measure one short fit.
 
     Args:
         settings: the member's resolved settings.
         images: (n, 28, 28) uint8, trained on and predicted.
         labels: (n,) integers 0..9.
-        seed: start of the fit's random numbers.
+        seed: seed of the fit.
         folder: where the net is saved.
 
     Returns:
@@ -278,7 +275,8 @@ def measure_net(
 
     start = time.monotonic()
     rows = np.arange(len(images))
-    trained = train.train(_two_epochs(settings), lambda epoch: images, labels, rows, images, seed)
+    data = train.TrainingData(lambda epoch: images, labels, rows, images)
+    trained = train.train(_two_epochs(settings), data, seed)
     train.predict(trained.model, images)
     predict_seconds = seconds_of(lambda: train.predict(trained.model, images))
     trained.model.save(folder / "model.keras")
@@ -304,7 +302,7 @@ def estimate(
         config: the run's config.
         rows: (training rows, test rows).
         csv_seconds: time to parse both files.
-        bank_speed: augmented images a second.
+        bank_speed: augmented images per second.
         nets: speeds by member.
 
     Returns:
@@ -314,21 +312,18 @@ def estimate(
 
     train_rows, test_rows = rows
     folds = config.folds.count
-    variants: dict[Augment, int] = defaultdict(int)  # members with the same transform share a bank
     train_seconds = predict_seconds = 0.0
     for member, speed in nets.items():
         settings = config.member(member)
         epochs = settings.train.epochs
-        transform = settings.augment.model_copy(update={"variants": None})
-        variants[transform] = max(variants[transform], settings.augment.variants or epochs)
         # Every row is held out by one fold and trained on by the others.
         train_seconds += epochs * (folds - 1) * train_rows / speed.train
-        # The batch-norm statistics of an averaged net take a forward pass too.
+        # The batch-norm statistics take a forward pass too.
         fit_rows = train_rows * (folds - 1) // folds
-        statistics_rows = min(STATISTICS_ROWS, fit_rows) if settings.train.ema_epochs else 0
+        statistics_rows = min(STATISTICS_ROWS, fit_rows)
         predict_seconds += (train_rows + folds * (test_rows + statistics_rows)) / speed.predict
     return {
-        "data and bank": csv_seconds + sum(variants.values()) * train_rows / bank_speed,
+        "data and bank": csv_seconds + fit_spec.bank_variants(config) * train_rows / bank_speed,
         "training": train_seconds,
         "prediction": predict_seconds,
         "other": folds * sum(speed.overhead for speed in nets.values()),
@@ -336,7 +331,7 @@ def estimate(
 
 
 def speed_table(measurements: Measurements) -> Table:
-    """Make the table of what was measured, with the ratios of ours to each baseline."""
+    """Make the table of what was measured, with the kit's ratio to each baseline."""
     repetitions = len(measurements.csv[CSV_COLD])
     table = Table(
         title=measurements.title,
@@ -344,15 +339,15 @@ def speed_table(measurements: Measurements) -> Table:
         "highest. Ratios are taken within each repetition.",
     )
     table.add_column("measured")
-    for heading in ("median", "range", "ours / this"):
+    for heading in ("median", "range", "kit / this"):
         table.add_column(heading, justify="right")
     for row, seconds in measurements.csv.items():
         table.add_row(row, *_summary(seconds, ".2f", "s"))
     for stage, rows in measurements.speeds.items():
         table.add_section()
         for row, speeds in rows.items():
-            is_rival = KIT in rows and row != KIT
-            ratio = f"{measurements.ratio(stage, row):.2f}" if is_rival else ""
+            is_baseline = KIT in rows and row != KIT
+            ratio = f"{measurements.ratio(stage, row):.2f}" if is_baseline else ""
             table.add_row(f"{stage}: {row}", *_summary(speeds, ",.0f", "images/s"), ratio)
     return table
 

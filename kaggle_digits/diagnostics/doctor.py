@@ -1,6 +1,6 @@
 """Checks an installation and a run's or search's folder, and says what a repeated command would do.
 
-Reads only: nothing is made, mended or deleted here.
+It stands beside the pipeline and only reads: nothing is created, fixed or deleted here.
 """
 
 from __future__ import annotations
@@ -8,32 +8,34 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from kaggle_digits.augmentation import bank
-from kaggle_digits.config.loading import Config
-from kaggle_digits.data import sources
+from kaggle_digits.config.schema import Config
+from kaggle_digits.data import competition, demo, sources
 from kaggle_digits.errors import UserError
+from kaggle_digits.scoring.ensemble import CLASSES
 from kaggle_digits.storage import files
+from kaggle_digits.storage.locked_folder import LockedFolder
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.training import backend, resume
-from kaggle_digits.training import fit as fits
+from kaggle_digits.training import backend, fit_spec, resume
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 PACKAGE = "kaggle-digits"
-ROWS = {"demo": (1_400, 397), "competition": (42_000, 28_000)}
+ROWS = {
+    "demo": (demo.TRAIN_ROWS, demo.TEST_ROWS),
+    "competition": (competition.TRAIN_ROWS, competition.TEST_ROWS),
+}
 PIXELS = 28 * 28
-# Of a net's weights: the saved net, and the state of the fit at work (weights, two moments and an
-# average), which is replaced by a new one before the old one goes.
-COPIES_AT_WORK = 8
+# Copies of a net's weights on disk while it is trained: a checkpoint has four (weights, two moments
+# and an average), and the next one is written before the old one is deleted.
+TRAINING_COPIES = 8
 GIB, MIB = 2**30, 2**20
 
 
@@ -42,9 +44,9 @@ class Finding:
     """One line of the doctor's table.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         found: what was found.
-        problem: whether a run would fail or be lost for it.
+        problem: whether a run would fail or lose results because of it.
     """
 
     name: str
@@ -55,15 +57,15 @@ class Finding:
 def examine(
     config: Config,
     name: str,
-    path: str | None,
+    path: Path | None,
     cache: Path,
     folder: Path | None,
     reporter: Reporter,
 ) -> None:
-    """Look at everything that a run needs and, if one is given, at a run's or search's folder.
+    """Check everything that a run needs and, if one is given, a run's or search's folder.
 
     Args:
-        config: the config that disk space is looked for.
+        config: the config whose run has to fit on the disk.
         name: its name.
         path: value of --data, or None.
         cache: the cache folder.
@@ -79,6 +81,8 @@ def examine(
             f"{folder}: expected the folder of a run or a search, found no manifest.json and no "
             "search.json in it; give another folder"
         )
+    if folder is not None:
+        (SearchFolder if is_search else RunFolder)(folder).check_usable()
     findings = [*_installation(), *_places(config, name, path, cache)]
     reporter.show(_table("Installation", findings))
     if folder is not None:
@@ -87,12 +91,10 @@ def examine(
         )
         reporter.show(_table(f"{'Search' if is_search else 'Run'} folder {folder}", inside))
         findings += inside
-    problems = [finding for finding in findings if finding.problem]
-    if problems:
-        first = problems[0]
+    if problems := [finding for finding in findings if finding.problem]:
         raise UserError(
-            f"doctor: {len(problems)} problem{'s' * (len(problems) > 1)}; the first: {first.name}: "
-            f"{first.found}"
+            f"doctor: {len(problems)} problem{'s' * (len(problems) > 1)}; the first: "
+            f"{problems[0].name}: {problems[0].found}"
         )
     reporter.say("no problems found")
 
@@ -116,53 +118,49 @@ def _installation() -> Iterator[Finding]:
 
 
 def _requirements() -> Iterator[Finding]:
-    """Hold the installed versions against the ranges that this package declares."""
+    """Compare the installed versions with the ranges that this package declares."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
     try:
         declared = importlib.metadata.metadata(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("packages", f"{PACKAGE} is not installed, its ranges are not known here")
+        yield Finding("packages", f"{PACKAGE} is not installed, so its requirements are unknown")
         return
-    version = platform.python_version()
-    wanted = SpecifierSet(declared["Requires-Python"] or "")
-    yield Finding("python", f"{version} (wanted {wanted})", problem=version not in wanted)
+    version, required = platform.python_version(), SpecifierSet(declared["Requires-Python"] or "")
+    yield Finding("python", f"{version} (required {required})", version not in required)
     for text in importlib.metadata.requires(PACKAGE) or ():
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
+        required = requirement.specifier
         try:
             version = importlib.metadata.version(requirement.name)
+            problem = version not in required
         except importlib.metadata.PackageNotFoundError:
-            version = "not installed"
-        problem = not requirement.specifier.contains(version) if version[0].isdigit() else True
-        yield Finding(
-            requirement.name, f"{version} (wanted {requirement.specifier})", problem=problem
-        )
+            version, problem = "not installed", True
+        yield Finding(requirement.name, f"{version} (required {required})", problem)
 
 
-def _places(config: Config, name: str, path: str | None, cache: Path) -> Iterator[Finding]:
+def _places(config: Config, name: str, path: Path | None, cache: Path) -> Iterator[Finding]:
     try:
         source = sources.find_source(config.data.path if path is None else path)
     except UserError as error:
         yield Finding("data", str(error), problem=True)
         return
     yield Finding("data", source.description + (", NOT FOR UPLOAD" if source.demo else ""))
-    files = [file for file in cache.rglob("*") if file.is_file()]
-    held = sum(file.stat().st_size for file in files)
-    yield Finding("cache", f"{cache}: {held / MIB:,.0f} MiB in {len(files)} files")
+    sizes = [file.stat().st_size for file in cache.rglob("*") if file.is_file()]
+    yield Finding("cache", f"{cache}: {sum(sizes) / MIB:,.0f} MiB in {len(sizes)} files")
     needed = disk_needed(config, *ROWS["demo" if source.demo else "competition"])
     for place, size in zip((cache, Path("submissions")), needed, strict=True):
-        standing = place.absolute()
-        while not standing.exists():
-            standing = standing.parent
-        free = shutil.disk_usage(standing).free
-        writable = os.access(standing, os.W_OK)
+        absolute = place.absolute()
+        existing = next(path for path in (absolute, *absolute.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        writable = os.access(existing, os.W_OK)
         found = f"{free / GIB:,.1f} GiB free; a whole run of {name} takes {size / GIB:,.2f} GiB"
         yield Finding(
             f"disk of {place}",
-            found if writable else f"{standing} cannot be written to",
+            found if writable else f"{existing} cannot be written to",
             problem=free < size or not writable,
         )
 
@@ -180,110 +178,111 @@ def disk_needed(config: Config, train_rows: int, test_rows: int) -> tuple[int, i
     """
     from kaggle_digits.training import models
 
-    banks: dict[str, int] = {}
-    in_run, at_work = 0, 0
-    for member in config.members:
-        settings = config.member(member)
-        variants = settings.augment.variants or settings.train.epochs
-        key = bank.bank_key("", settings.augment, config.seed)
-        banks[key] = max(variants, banks.get(key, 0))
-        weights = 4 * models.build(settings.model, seed=0).count_params()
-        predictions = 4 * 10 * (train_rows // config.folds.count + test_rows)
-        in_run += config.folds.count * (weights + predictions)
-        at_work = max(at_work, COPIES_AT_WORK * weights)
-    arrays = 2 * PIXELS * (train_rows + test_rows)  # parsed, and as the fits read them
-    return arrays + PIXELS * train_rows * sum(banks.values()), in_run + at_work
+    folds = config.folds.count
+    predictions = 4 * CLASSES * (train_rows // folds + test_rows)
+    weights = [
+        4 * models.build(config.member(member).model, seed=0).count_params()
+        for member in config.members
+    ]
+    # Parsed, and a temporary copy of the training images while the bank is drawn.
+    arrays = PIXELS * (2 * train_rows + test_rows)
+    return (
+        arrays + PIXELS * train_rows * fit_spec.bank_variants(config),
+        folds * sum(each + predictions for each in weights) + TRAINING_COPIES * max(weights),
+    )
 
 
 def examine_run(folder: RunFolder) -> Iterator[Finding]:
-    """Hold a run folder against its own records.
+    """Check a run folder against its own records.
 
     Args:
         folder: the run's folder, with a manifest.
 
     Yields:
-        What was found; the last finding says what repeating the command would do.
+        What was found; the last finding says what its command with --out would do.
     """
     manifest = files.read_json(folder.manifest)
     planned = manifest.get("fits")
     if not isinstance(planned, dict) or not planned:
-        yield Finding("manifest.json", "cannot be read; repeating the run makes it anew", True)
+        yield Finding("manifest.json", "unreadable; repeating the command writes it again", True)
         return
-    if owner := folder.owner():
-        yield Finding("in use", f"process {owner} is at work in it; what follows may change")
+    yield from _in_use(folder)
     for name in folder.changed_artefacts():
         yield Finding(name, "differs from its checksum in manifest.json, or is missing", True)
-    finished, going_on, to_do = 0, "", 0
+    fits_by_status = defaultdict(list)
     for name, plan in planned.items():
-        if not re.fullmatch(r"\w+-fold[1-9]\d*", name) or not isinstance(plan, dict):
-            yield Finding("manifest.json", f"damaged at {name:.60}; repeating makes it anew", True)
+        fit = folder.parse_fit_name(name)
+        if fit is None or not isinstance(plan, dict):
+            found = f"damaged at {name:.60}; repeating the command writes it again"
+            yield Finding("manifest.json", found, True)
             continue
-        state, finding = _examine_fit(folder, name, plan, str(manifest.get("backend")))
+        status, finding = _examine_fit(folder, fit, plan, str(manifest.get("backend")))
         yield finding
-        finished += state == "finished"
-        to_do += state in ("goes on", "to do")
-        going_on = going_on or (name if state == "goes on" else "")
-    todo = [f"reuse {finished} of {len(planned)} fits"]
-    if going_on:
-        todo.append(f"go on with {going_on}")
-    if rest := to_do - bool(going_on):
-        todo.append(f"train {rest} from the start")
-    todo.append("make the submission anew from all of them")
-    yield Finding("repeating the command would", ", ".join(todo))
+        fits_by_status[status].append(name)
+    steps = [f"reuse {len(fits_by_status['finished'])} of {len(planned)} fits"]
+    if unfinished := fits_by_status["unfinished"]:
+        steps.append(f"resume {' and '.join(unfinished)}")
+    if missing := fits_by_status["missing"]:
+        steps.append(f"train {len(missing)} from the start")
+    steps.append("write the submission again from all of them")
+    yield Finding("its command with --out would", ", ".join(steps))
+
+
+def _in_use(folder: LockedFolder) -> Iterator[Finding]:
+    if owner := folder.owner():
+        yield Finding("in use", f"by process {owner}; the findings below may change")
 
 
 def examine_search(folder: SearchFolder) -> Iterator[Finding]:
-    """Hold a search's folder against its own records.
+    """Check a search's folder against its own records.
 
     Args:
         folder: the search's folder.
 
     Yields:
-        What was found; the last finding says what repeating the command would do.
+        What was found; the last finding says what its command with --out would do.
     """
-    if owner := folder.owner():
-        yield Finding("in use", f"process {owner} is at work in it; what follows may change")
+    yield from _in_use(folder)
     sound = 0
     for run in folder.all_candidates():
-        for name in run.finished_fits():
-            member, _, number = name.rpartition("-fold")
+        for fit in run.finished_fits():
             try:
-                run.read_fit_arrays(member, int(number) - 1)
+                run.read_fit_arrays(*fit)
                 sound += 1
             except files.DamagedError as damage:
-                yield Finding(f"{run.folder.name} {name}", f"damaged: {damage.reason}", True)
+                name = f"{run.folder.name} {run.fit_name(*fit)}"
+                yield Finding(name, f"damaged: {damage.reason}", True)
     results = folder.read_results().values()
     counts = Counter(result.status for result in results)
     trials = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none yet"
     yield Finding("trials", trials)
-    yield Finding("best.yaml", "is there" if folder.best.is_file() else "not there yet")
-    going_on = [result.trial for result in results if result.status == "running"]
-    more = f", go on with trial {', '.join(going_on)}" if going_on else ""
-    yield Finding("repeating the command would", f"reuse {sound} finished fits{more}")
+    yield Finding(folder.best.name, "written" if folder.best.is_file() else "not written yet")
+    running = [result.trial for result in results if result.status == "running"]
+    resumed = f", resume trial {' and '.join(running)}" if running else ""
+    yield Finding("its command with --out would", f"reuse {sound} finished fits{resumed}")
 
 
 def _examine_fit(
-    folder: RunFolder, name: str, plan: dict, backend_name: str
+    folder: RunFolder, fit: tuple[str, int], plan: dict, backend_name: str
 ) -> tuple[str, Finding]:
-    """Return (finished, goes on, to do or left out; the finding)."""
-    member, _, number = name.rpartition("-fold")
-    fold = int(number) - 1
+    """Return the fit's status (finished, unfinished, missing or skipped) and the finding."""
+    name = folder.fit_name(*fit)
     if reason := plan.get("skipped"):
-        return "left out", Finding(name, f"left out: {reason}")
+        return "skipped", Finding(name, f"skipped: {reason}")
     try:
-        facts = folder.read_fit(member, fold)
+        facts = folder.read_fit(*fit)
         if facts is not None:
-            folder.read_fit_arrays(member, fold)
+            folder.read_fit_arrays(*fit)
             if facts.get("digest") != plan.get("identity"):
-                return "to do", Finding(name, "was made with other settings or data", True)
+                return "missing", Finding(name, "was trained with other settings or data", True)
             changed = resume.changed_versions(facts, backend_name)
             if changed:
                 versions = ", ".join(f"{each} {then} (here {here})" for each, then, here in changed)
-                return "finished", Finding(name, f"finished, but made with {versions}", True)
-            return "finished", Finding(name, "finished, sound")
-        state = fits.read_state_facts(folder, member, fold)
+                return "finished", Finding(name, f"finished, but trained with {versions}", True)
+            return "finished", Finding(name, "finished, undamaged")
+        state = resume.read_checkpoint_facts(folder, *fit)
     except files.DamagedError as damage:
-        return "to do", Finding(name, f"damaged: {damage.path.name}: {damage.reason}", True)
+        return "missing", Finding(name, f"damaged: {damage.path.name}: {damage.reason}", True)
     if state is not None and state["fit"] == plan.get("identity"):
-        return "goes on", Finding(name, f"not finished, goes on after epoch {state['epochs']}")
-    return "to do", Finding(name, "not begun")
+        return "unfinished", Finding(name, f"resumes after epoch {state['epochs']}")
+    return "missing", Finding(name, "not started")

@@ -1,4 +1,4 @@
-"""Findings of a search -> one HTML page that needs nothing but a browser."""
+"""Record of a search -> one HTML page that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import numpy as np
 
 from kaggle_digits.report import tables
 from kaggle_digits.report.importance import FEWEST_TRIALS, importance, is_number, spans
-from kaggle_digits.results.search_records import Findings, HoldoutComparison, TrialResult
+from kaggle_digits.results.search_records import (
+    HoldoutComparison,
+    Objective,
+    SearchRecord,
+    TrialResult,
+)
 from kaggle_digits.storage import files
 
 if TYPE_CHECKING:
@@ -79,7 +84,7 @@ def _cell(value: float | None, form: str) -> Cell:
 def _errors(trial: TrialResult) -> Cell:
     if trial.errors is None:
         return _cell(None, "")
-    # Trials may have different folds behind them: shares compare, counts do not.
+    # Trials may have different numbers of folds: fractions compare, counts do not.
     return Cell(f"{trial.errors:,} / {trial.rows:,}", trial.errors / trial.rows)
 
 
@@ -109,7 +114,7 @@ def _picture(name: str, height: float, draw: Callable[[Axes], dict[str, str]]) -
     Args:
         name: unique on the page; every id in the picture begins with it.
         height: inches.
-        draw: fills the axes; returns id of a part -> what shows where the mouse rests on it.
+        draw: fills the axes; returns id of a part -> text that shows where the mouse rests on it.
 
     Returns:
         The element; the same for the same drawing.
@@ -118,7 +123,7 @@ def _picture(name: str, height: float, draw: Callable[[Axes], dict[str, str]]) -
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    # The default first: a picture shall not depend on a user's own settings.
+    # The default first, so that a picture does not depend on a user's own settings.
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         titles = draw(figure.subplots())
@@ -130,97 +135,94 @@ def _picture(name: str, height: float, draw: Callable[[Axes], dict[str, str]]) -
 
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    unwanted = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=unwanted)
+    without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=without)
     svg = buffer.getvalue().decode()
-    # A page needs no namespaces, and without them it holds no address of any kind.
+    # A page needs no namespaces, and without them it contains no address at all.
     return re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])
 
 
-def _score_picture(findings: Findings) -> Markup | None:
+def _score_picture(record: SearchRecord) -> Markup | None:
     """Draw the score against seconds a fit; None where there is nothing to draw."""
-    roles = _roles(findings)
-    points = _points(findings)
+    roles = _roles(record)
+    points = _points(record)
     if not points:
         return None
 
     def draw(axes: Axes) -> dict[str, str]:
-        front = [(t.seconds_per_fit, _figure(findings, t)) for t in findings.front()]
+        front = [(t.seconds_per_fit, record.objective.of(t)) for t in record.front()]
         axes.plot(*np.array(front).reshape(-1, 2).T, BLUE, drawstyle="steps-post", linewidth=1.3)
         for number, (trial, seconds, score) in enumerate(points):
             look = LOOKS[next(iter(roles[trial.trial]), trial.status)]
             axes.plot(seconds, score, gid=f"point{number}", **look)
-        _lay_out(axes, findings.objective, points)
+        _lay_out(axes, record.objective, points)
         for trial, seconds, score in points:
             named = [role for role in roles[trial.trial] if role != "front"]
             if named:
                 text = f"{' and '.join(named)}: trial {trial.trial}"
-                # Away from the others: nothing is better than the best.
-                above = (named[0] == "best") == (findings.objective == "accuracy")
+                # Away from the other points: nothing is better than the best.
+                above = (named[0] == "best") == (record.objective.direction == "max")
                 _label(axes, seconds, score, text, above)
-        return {f"point{n}": _hover(findings, point[0]) for n, point in enumerate(points)}
+        return {f"point{n}": _hover(record, point[0]) for n, point in enumerate(points)}
 
     return _picture("score", 4.0, draw)
 
 
-def _points(findings: Findings) -> list[tuple[TrialResult, float, float]]:
-    """List what is drawn, the most important last: (trial, seconds a fit, score)."""
-    roles = _roles(findings)
-    early = [(t, t.seconds_per_fit, t.objective) for t in findings.of("stopped early")]
-    whole = sorted(findings.comparable(), key=lambda t: len(roles[t.trial]))
-    points = [*early, *((t, t.seconds_per_fit, _figure(findings, t)) for t in whole)]
+def _points(record: SearchRecord) -> list[tuple[TrialResult, float, float]]:
+    """List the points, the most important last: (trial, seconds a fit, score)."""
+    roles = _roles(record)
+    early = [(t, t.seconds_per_fit, t.objective) for t in record.with_status("stopped early")]
+    whole = sorted(record.comparable(), key=lambda t: len(roles[t.trial]))
+    points = [*early, *((t, t.seconds_per_fit, record.objective.of(t)) for t in whole)]
     return [point for point in points if None not in point]
 
 
-def _figure(findings: Findings, trial: TrialResult) -> float:
-    return trial.accuracy if findings.objective == "accuracy" else trial.log_loss
-
-
-def _roles(findings: Findings) -> dict[str, list[str]]:
+def _roles(record: SearchRecord) -> dict[str, list[str]]:
     """Return what is special about each trial, the most important first."""
-    best, front, comparable = findings.best(), findings.front(), findings.comparable()
+    best, front, comparable = record.best(), record.front(), record.comparable()
     return {
         trial.trial: [
             *(["best"] if trial is best else []),
-            *(["start"] if trial in comparable and _is_start(findings, trial) else []),
+            *(["start"] if trial in comparable and _is_start(record, trial) else []),
             *(["front"] if trial in front else []),
         ]
-        for trial in findings.trials
+        for trial in record.trials
     }
 
 
-def _is_start(findings: Findings, trial: TrialResult) -> bool:
-    return all(value == findings.start.get(key) for key, value in trial.settings.items())
+def _is_start(record: SearchRecord, trial: TrialResult) -> bool:
+    return all(value == record.start.get(key) for key, value in trial.settings.items())
 
 
-def _hover(findings: Findings, trial: TrialResult) -> str:
+def _hover(record: SearchRecord, trial: TrialResult) -> str:
     early = f", forecast {trial.objective:.5f}" if trial.status == "stopped early" else ""
     return (
-        f"trial {trial.trial}, {trial.status}: {tables.score(findings, trial)}{early}, "
-        f"{trial.seconds_per_fit:.1f} s a fit; {tables.changes(findings, trial)}"
+        f"trial {trial.trial}, {trial.status}: {record.objective.text(trial)}{early}, "
+        f"{trial.seconds_per_fit:.1f} s a fit; {tables.changes(record, trial)}"
     )
 
 
 def _lay_out(
-    axes: Axes, objective: str, points: Sequence[tuple[TrialResult, float, float]]
+    axes: Axes, objective: Objective, points: Sequence[tuple[TrialResult, float, float]]
 ) -> None:
     """Choose scales that keep points apart, and name the axes."""
     axes.set_xlabel("seconds per fit")
-    axes.set_ylabel("accuracy" if objective == "accuracy" else "log loss, nats (low is good)")
+    is_log_loss = objective is Objective.LOG_LOSS
+    axes.set_ylabel(objective.label + (", nats (low is good)" if is_log_loss else ""))
     axes.margins(0.1, 0.15)
     _, seconds, scores = zip(*points, strict=True)
     if spans(seconds, CROWDED):
         axes.set_xscale("log")
         _set_ticks(axes.xaxis, ROUND)
-    if objective == "log_loss" and spans(scores, CROWDED):
+    if is_log_loss and spans(scores, CROWDED):
         axes.set_yscale("log")
         _set_ticks(axes.yaxis, ROUND)
-    if objective == "accuracy" and spans(1 - np.array(scores), CROWDED):
-        # What counts is the share of errors: from 0.98 to 0.99 is as far as from 0.8 to 0.9.
+    if not is_log_loss and spans(1 - np.array(scores), CROWDED):
+        # The error rate is what counts: from 0.98 to 0.99 is as far as from 0.8 to 0.9.
         axes.set_yscale("function", functions=(lambda y: -_log10(1 - y), lambda y: 1 - 10**-y))
         _set_ticks(axes.yaxis, 1 - ROUND)
     axes.autoscale_view()
-    if objective == "accuracy":
+    if not is_log_loss:
         axes.set_ylim(top=min(1, axes.get_ylim()[1]))
 
 
@@ -250,35 +252,35 @@ def _label(axes: Axes, x: float, y: float, text: str, above: bool) -> None:
     )
 
 
-def _importance_picture(shares: dict[str, float]) -> Markup:
+def _importance_picture(fractions: dict[str, float]) -> Markup:
     """Draw a bar a setting, its name above it: names are long, and phones narrow."""
 
     def draw(axes: Axes) -> dict[str, str]:
-        axes.barh(range(len(shares)), list(shares.values()), height=0.3, color=BLUE)
-        for row, (key, share) in enumerate(shares.items()):
+        axes.barh(range(len(fractions)), list(fractions.values()), height=0.3, color=BLUE)
+        for row, (key, fraction) in enumerate(fractions.items()):
             axes.annotate(key, (0, row - 0.25), va="bottom")
             place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(f"{100 * share:.0f} %", (share, row), **place)
-        axes.set_xlim(0, 1.1 * max(shares.values()))
-        axes.set_ylim(len(shares) - 0.5, -0.8)
+            axes.annotate(f"{100 * fraction:.0f} %", (fraction, row), **place)
+        axes.set_xlim(0, 1.1 * max(fractions.values()))
+        axes.set_ylim(len(fractions) - 0.5, -0.8)
         axes.set_axis_off()
         return {}
 
-    return _picture("importance", 0.2 + 0.5 * len(shares), draw)
+    return _picture("importance", 0.2 + 0.5 * len(fractions), draw)
 
 
 # The page
 
 
-def page(findings: Findings, title: str) -> str:
+def page(record: SearchRecord, title: str) -> str:
     """Show what a search has found as one HTML page that needs nothing from elsewhere.
 
     Args:
-        findings: what has been found so far.
+        record: what has been found so far.
         title: the page's heading, plain text.
 
     Returns:
-        The page; the same for the same findings.
+        The page; the same for the same record.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -289,59 +291,62 @@ def page(findings: Findings, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shares, roles = importance(findings), _roles(findings)
-    rows = [(trial, roles[trial.trial], _row(findings, trial)) for trial in findings.trials]
-    counts = [f"{len(findings.of(status))} {status}" for status in findings.statuses()]
+    fractions, roles = importance(record), _roles(record)
+    rows = [(trial, roles[trial.trial], _row(record, trial)) for trial in record.trials]
     columns = zip(*(cells for *_, cells in rows), strict=True)
     return environment.get_template("search.html").render(
         title=title,
-        sentences=list(_sentences(findings)),
-        facts={"trials": ", ".join(counts) or "none yet"} | findings.facts,
-        score_picture=_score_picture(findings),
-        importance_picture=_importance_picture(shares) if shares else None,
+        sentences=list(_sentences(record)),
+        facts={"trials": record.counts() or "none yet"} | record.facts,
+        score_picture=_score_picture(record),
+        importance_picture=_importance_picture(fractions) if fractions else None,
         fewest=FEWEST_TRIALS,
-        best=findings.best(),
-        settings=list(_settings(findings)),
+        best=record.best(),
+        settings=list(_settings(record)),
         looks=LOOKS,
-        headings=["trial", "status", *findings.keys, *FIGURES],
+        headings=["trial", "status", *record.keys, *FIGURES],
         numeric=[False, False, *(not any(isinstance(c.key, str) for c in col) for col in columns)],
         rows=rows,
     )
 
 
-def _sentences(findings: Findings) -> Iterator[str]:
-    """Say what was found."""
-    best = findings.best()
+def _sentences(record: SearchRecord) -> Iterator[str]:
+    """Yield what was found, a sentence each."""
+    best = record.best()
     if not best:
-        yield "No trial is whole yet: there is nothing to compare."
+        yield "No trial is completed yet, so there is nothing to compare."
         return
-    wrong = f" ({best.errors:,} of {best.rows:,} wrong)" if findings.objective == "log_loss" else ""
+    score = record.objective.text(best)
+    if record.objective is Objective.LOG_LOSS:
+        score += f" ({best.errors:,} of {best.rows:,} wrong)"
     yield (
-        f"The best is trial {best.trial}: {tables.score(findings, best)}{wrong} on the folds of "
-        "the search, which is optimistic, as it was picked by them."
+        f"The best is trial {best.trial}: {score} on the folds of the search, which is optimistic, "
+        "because it was picked by them."
     )
-    if findings.check:
-        yield _compared(findings.check, "the start")
-    for name, check in findings.against.items():
-        yield _compared(check, name)
+    if record.check:
+        yield _comparison(record.check, "the start")
+    for name, comparison in record.against.items():
+        yield _comparison(comparison, name)
+    if record.check or record.against:
+        yield tables.SCOPE
 
 
-def _compared(check: HoldoutComparison, name: str) -> str:
-    """Say how the best compares on rows that the search never saw."""
-    folds = f"fold{'s' * (len(check.folds) > 1)} {', '.join(map(str, check.folds))}"
+def _comparison(found: HoldoutComparison, name: str) -> str:
+    """Write how the best compares on rows that no trial has seen."""
+    folds = f"fold{'s' * (len(found.folds) > 1)} {', '.join(map(str, found.folds))}"
     return (
-        f"On the untouched {folds} it predicts {check.best.errors:,} of {check.best.rows:,} rows "
-        f"wrongly, {name} {check.start.errors:,}: {tables.verdict(check)} "
-        f"(p = {check.p_value:.2g}, McNemar's exact test; {check.only_start_wrong:,} rows that "
-        f"only {name} gets wrong, {check.only_best_wrong:,} that only the best gets wrong)."
+        f"On the holdout {folds} it predicts {found.best.errors:,} of {found.best.rows:,} rows "
+        f"wrongly, {name} {found.reference.errors:,}: {tables.verdict(found)} "
+        f"(p = {found.p_value:.2g}, McNemar's exact test; {found.only_reference_wrong:,} rows that "
+        f"only {name} gets wrong, {found.only_best_wrong:,} that only the best gets wrong)."
     )
 
 
-def _settings(findings: Findings) -> Iterator[tuple[str, str, str, bool]]:
+def _settings(record: SearchRecord) -> Iterator[tuple[str, str, str, bool]]:
     """Yield (key, value of the start, value of the best, whether they differ)."""
-    best = findings.best()
-    for key in findings.keys if best else ():
-        start = findings.start.get(key)
+    best = record.best()
+    for key in record.keys if best else ():
+        start = record.start.get(key)
         if key in best.settings:
             value = best.settings[key]
             yield key, tables.text_of(start), tables.text_of(value), value != start
@@ -349,9 +354,9 @@ def _settings(findings: Findings) -> Iterator[tuple[str, str, str, bool]]:
             yield key, tables.text_of(start), "not in force", False
 
 
-def _row(findings: Findings, trial: TrialResult) -> list[Cell]:
+def _row(record: SearchRecord, trial: TrialResult) -> list[Cell]:
     """Make a trial's cells, without those of its id and status."""
-    settings = (_setting(trial.settings.get(key)) for key in findings.keys)
+    settings = (_setting(trial.settings.get(key)) for key in record.keys)
     return [*settings, *(make(trial) for make in FIGURES.values())]
 
 
@@ -362,10 +367,10 @@ def _setting(value: Any) -> Cell:
     return Cell(text, value if is_number(value) else text)
 
 
-def write_page(findings: Findings, title: str, path: Path) -> None:
+def write_page(record: SearchRecord, title: str, path: Path) -> None:
     """Write the page of `page` whole or not at all.
 
     Raises:
         UserError: it cannot be written.
     """
-    files.write_bytes(path, page(findings, title).encode())
+    files.write_bytes(path, page(record, title).encode())

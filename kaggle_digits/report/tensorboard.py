@@ -1,4 +1,4 @@
-"""Findings of a search -> a log that TensorBoard's HParams tab shows, without TensorFlow."""
+"""Record of a search -> a log that TensorBoard's HParams tab shows, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.report.importance import is_number
-from kaggle_digits.results.search_records import Findings, TrialResult
+from kaggle_digits.results.search_records import SearchRecord, TrialResult
 from kaggle_digits.storage import files
 
 if TYPE_CHECKING:
@@ -19,32 +19,31 @@ EVENT_FILE = "events.out.tfevents.search"
 METRICS = ("accuracy", "log_loss", "seconds_per_fit", "parameters")
 
 
-def write_log(findings: Findings, folder: Path) -> None:
-    """Write a log that TensorBoard's HParams tab shows: a folder a trial that has ended.
+def write_log(record: SearchRecord, folder: Path) -> None:
+    """Write a log that TensorBoard's HParams tab shows: a folder for each trial that has ended.
 
-    What is there already and has not changed is left alone, so it can be called ever again. A
-    TensorBoard at work reads each file once: it shows new trials, but changed ones only after a
-    restart.
+    A file that has not changed is left alone, so this can be called repeatedly. A running
+    TensorBoard reads each file once: it shows new trials, but changed ones only after a restart.
 
     Args:
-        findings: what has been found so far.
-        folder: the log's, made if it is not there.
+        record: what has been found so far.
+        folder: of the log; made if it does not exist.
 
     Raises:
         UserError: the log cannot be written.
     """
-    _write_events(folder, [_experiment(findings)])
-    for trial in findings.trials:
+    _write_events(folder, [_experiment(record)])
+    for trial in record.trials:
         if trial.status != "running":
-            _write_events(folder / f"trial-{trial.trial}", _session(findings, trial), trial.folds)
+            _write_events(folder / f"trial-{trial.trial}", _session(record, trial), trial.folds)
 
 
 def _write_events(folder: Path, summaries: Sequence[Summary], step: int = 0) -> None:
-    """Write an event file: equal summaries give equal bytes, under a name of its own."""
+    """Write an event file with a fixed name; equal summaries give equal bytes."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    # Not EventFileWriter: it imports TensorFlow where that is installed, also for a run on JAX,
-    # and with each call begins another file.
+    # Not EventFileWriter: it imports TensorFlow where that is installed, even for a search on JAX,
+    # and begins another file with each call.
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     buffer = io.BytesIO()
@@ -57,13 +56,13 @@ def _write_events(folder: Path, summaries: Sequence[Summary], step: int = 0) -> 
         files.write_bytes(path, buffer.getvalue())
 
 
-def _experiment(findings: Findings) -> Summary:
+def _experiment(record: SearchRecord) -> Summary:
     """Describe the settings, by the values that trials have tried, and the metrics."""
     from tensorboard.plugins.hparams import api_pb2, metadata
 
     experiment = api_pb2.Experiment()
-    for key in findings.keys:
-        values = _hparam_values(findings, key).values()
+    for key in record.keys:
+        values = _hparam_values(record, key).values()
         info = experiment.hparam_infos.add(name=key, differs=len(set(values)) > 1)
         if all(map(is_number, values)):
             info.type = api_pb2.DATA_TYPE_FLOAT64
@@ -80,25 +79,25 @@ def _experiment(findings: Findings) -> Summary:
     return _hparams_summary(metadata.EXPERIMENT_TAG, experiment=experiment)
 
 
-def _hparam_values(findings: Findings, key: str) -> dict[str, float | bool | str]:
-    """Return trial -> a setting's value, all of one type: TensorBoard wants that."""
-    values = {t.trial: t.settings[key] for t in findings.trials if key in t.settings}
+def _hparam_values(record: SearchRecord, key: str) -> dict[str, float | bool | str]:
+    """Return trial -> a setting's value, all of one type, as TensorBoard requires."""
+    values = {t.trial: t.settings[key] for t in record.trials if key in t.settings}
     are_flags = all(isinstance(value, bool) for value in values.values())
     if are_flags or all(map(is_number, values.values())):
         return values
     return {trial: str(value) for trial, value in values.items()}
 
 
-def _session(findings: Findings, trial: TrialResult) -> list[Summary]:
+def _session(record: SearchRecord, trial: TrialResult) -> list[Summary]:
     """Describe one trial: its settings, what it reached, how it ended."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-    # A trial does not know when it began; the log's clock begins with each.
+    # A trial does not know when it began, so each begins at time 0.
     start = plugin_data_pb2.SessionStartInfo(group_name=trial.trial, start_time_secs=0)
-    for key in findings.keys:
+    for key in record.keys:
         if key in trial.settings:
-            value = _hparam_values(findings, key)[trial.trial]
+            value = _hparam_values(record, key)[trial.trial]
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
             setattr(start.hparams[key], kind, value)
     failed = trial.status in ("failed", "out of bounds")
@@ -119,13 +118,13 @@ def _session(findings: Findings, trial: TrialResult) -> list[Summary]:
 
 
 def _hparams_summary(tag: str, **info: Message) -> Summary:
-    """Wrap what the HParams tab reads as a summary."""
+    """Wrap data for the HParams tab in a summary."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
     data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **info)
     about = metadata.create_summary_metadata(data)
-    # Written again: the order of a map's entries is otherwise another in each process.
+    # Serialised again, because the order of a map's entries otherwise differs between processes.
     about.plugin_data.content = data.SerializeToString(deterministic=True)
     value = Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
     return Summary(value=[value])

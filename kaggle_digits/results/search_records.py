@@ -1,57 +1,116 @@
 """What a search has found: the result of each trial, the best one, the front of score and cost.
 
-Figures in, figures out; the search writes them, the page and the tables show them.
+The search writes these records to its folder; the report and the tables show them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal, get_args
 
-Objective = Literal["accuracy", "log_loss"]
+import numpy as np
+
+from kaggle_digits.scoring import significance
+
+FORMAT = 1  # of all records here, see `record.to_json`
+
 Status = Literal["running", "completed", "stopped early", "failed", "out of bounds"]
 
 
-class TrialFailed(Exception):
-    """A trial has no figure.
+class Objective(StrEnum):
+    """What a search makes best: the figure, which way is better, how two trials are compared.
 
-    Args:
-        reason: why, for people.
-        status: failed: a net cannot be trained; out of bounds: it costs more than it may.
+    The value is written in configs and JSON.
     """
 
-    def __init__(self, reason: str, status: Status = "failed") -> None:
-        super().__init__(reason)
-        self.status = status
+    ACCURACY = "accuracy"
+    LOG_LOSS = "log_loss"
+
+    @property
+    def label(self) -> str:
+        """The name for people."""
+        return self.replace("_", " ")
+
+    @property
+    def direction(self) -> Literal["max", "min"]:
+        """Which way is better, as KerasTuner calls it."""
+        return "max" if self is Objective.ACCURACY else "min"
+
+    def of(self, trial: TrialResult) -> float | None:
+        """Return a trial's figure on the folds that are done, None before the first one."""
+        return trial.accuracy if self is Objective.ACCURACY else trial.log_loss
+
+    def loss(self, trial: TrialResult) -> float:
+        """Return the figure of a trial with a fold as one that is better the smaller it is."""
+        return 1 - trial.accuracy if self is Objective.ACCURACY else trial.log_loss
+
+    def text(self, trial: TrialResult) -> str:
+        """Write a trial's figure so far."""
+        if trial.errors is None:
+            return "-"
+        if self is Objective.ACCURACY:
+            return f"{trial.accuracy:.5f} ({trial.errors} of {trial.rows:,} wrong)"
+        return f"log loss {trial.log_loss:.5f}"
+
+    def row_losses(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Return what each row costs.
+
+        Args:
+            rows: `wrong` and `loss`, (n,) bool and float, as a search keeps them.
+
+        Returns:
+            (n,); their mean is a trial's `loss`.
+        """
+        return rows["wrong" if self is Objective.ACCURACY else "loss"]
+
+    def p_value_worse(self, own: np.ndarray, other: np.ndarray) -> float:
+        """Test whether the first of two is worse.
+
+        Args:
+            own: (n,) `row_losses` of the first.
+            other: (n,) those of the second on the same rows.
+
+        Returns:
+            One-sided p-value of McNemar's exact test, or of Student's paired t-test of losses.
+        """
+        if self is Objective.ACCURACY:
+            return significance.more_mistakes(own, other)
+        return significance.higher_loss(own, other)
+
+    def worsened(self, figure: float, by: float) -> float:
+        """Return a figure that is worse by a difference of mean `row_losses`."""
+        return figure - by if self is Objective.ACCURACY else figure + by
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial: what it tried, how far it came, what it reached and what it cost.
+    """One trial: what it tried, how far it is, what it reached and what it cost.
 
     Attributes:
         trial: its id, as KerasTuner numbers it.
         candidate: digest of its settings; promoted trials of one candidate share their fits.
-        settings: config key -> value of every setting that was searched and is in force.
-        status: stopped early: it could not catch up any more; failed: a net could not be trained;
-            out of bounds: too many parameters, or too slow.
-        reason: of the status, for people; None where it says all.
-        folds: folds that are done.
-        folds_planned: folds that it was to do.
+        settings: config key -> value of every searched setting that is in force.
+        status: stopped early: it could not become the best any more; failed: a net could not be
+            trained; out of bounds: too many parameters, or too slow.
+        reason: why it has this status, for people; None where the status says it all.
+        folds: number of folds that are done.
+        folds_planned: number of folds to do.
         rows: held-out rows in the folds that are done.
-        errors: of them, predicted wrongly; None before the first fold.
-        accuracy: share predicted rightly.
+        errors: of these rows, the number predicted wrongly; None before the first fold.
+        accuracy: fraction predicted correctly.
         log_loss: mean negative logarithm of the true class's probability, nats.
-        objective: what its oracle was told: the figure of the folds that are done, of a trial
-            stopped early forecast for all folds.
+        objective: what its oracle was given: the figure of the folds that are done, of a trial
+            stopped early a forecast for all folds.
         seconds_per_fit: mean training time of one fit.
-        seconds: training and prediction time of all its fits, also those that another trial of the
-            candidate has made.
+        seconds: training and prediction time of all its fits, including those that another trial
+            of the candidate has trained.
         images_per_second: training speed.
-        parameters: of all members' nets together.
+        parameters: number of weights of all members' nets together.
         flops: of one image's forward pass through all members' nets, convolutions and dense layers,
             a multiplication and an addition counted as two.
-        peak_memory_bytes: the process's largest memory seen after a training step.
+        peak_memory_bytes: largest memory of the process after any training step.
     """
 
     trial: str
@@ -76,12 +135,12 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class HoldoutScore:
-    """One of the two configs in the check on untouched folds.
+    """One of the two configs in the comparison on the holdout folds.
 
     Attributes:
         rows: held-out rows.
-        errors: of them, predicted wrongly.
-        accuracy: share predicted rightly.
+        errors: of these rows, the number predicted wrongly.
+        accuracy: fraction predicted correctly.
         interval: its 95 % interval.
         seconds_per_fit: mean training time of one fit.
     """
@@ -95,37 +154,39 @@ class HoldoutScore:
 
 @dataclass(frozen=True)
 class HoldoutComparison:
-    """The best config against the one that the search began with, on folds it never touched.
+    """The best config and a reference, on folds that no trial has seen.
 
     Attributes:
         folds: numbers of the folds, from 1.
-        start: the config that the search began with.
+        reference: the config that the search began with, or one given with --against.
         best: the best one found.
-        only_start_wrong: rows that only the start predicts wrongly.
-        only_best_wrong: rows that only the best predicts wrongly.
-        p_value: two-sided, of McNemar's exact test.
+        only_reference_wrong: number of rows that only the reference predicts wrongly.
+        only_best_wrong: number of rows that only the best predicts wrongly.
+        p_value: two-sided, of McNemar's exact test. It is about these trained nets on these rows;
+            with one seed a fold, the noise between seeds counts as a difference.
     """
 
     folds: tuple[int, ...]
-    start: HoldoutScore
+    reference: HoldoutScore
     best: HoldoutScore
-    only_start_wrong: int
+    only_reference_wrong: int
     only_best_wrong: int
     p_value: float
 
 
 @dataclass(frozen=True)
-class Findings:
+class SearchRecord:
     """All that a search has found so far.
 
     Attributes:
-        objective: what was searched for: the highest accuracy or the lowest log loss.
-        keys: the config keys that were searched.
-        start: config key -> value that the search began with.
-        trials: in the order in which they were begun.
-        check: None while it is not made.
-        against: the same with other configs, by their names, in the place of `start`.
+        objective: what is made best.
+        keys: the config keys that are searched.
+        start: config key -> value in the config that the search began with.
+        trials: in the order in which they began.
+        check: the best against the start on the holdout folds; None before it was made.
+        against: the same against further configs, by their names.
         facts: further facts for people, title -> text.
+        complete: whether the search has nothing left to do.
     """
 
     objective: Objective
@@ -135,44 +196,51 @@ class Findings:
     check: HoldoutComparison | None = None
     against: dict[str, HoldoutComparison] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    complete: bool = False
 
-    def loss(self, trial: TrialResult) -> float:
-        """Return the objective of a trial as something that is to be small."""
-        figure = trial.accuracy if self.objective == "accuracy" else trial.log_loss
-        return 1 - figure if self.objective == "accuracy" else figure
-
-    def of(self, status: Status) -> list[TrialResult]:
+    def with_status(self, status: Status) -> list[TrialResult]:
         """List the trials that have a status."""
         return [trial for trial in self.trials if trial.status == status]
 
-    def statuses(self) -> list[Status]:
-        """List the statuses that trials have."""
-        return [status for status in get_args(Status) if self.of(status)]
+    def counts(self) -> str:
+        """Write how many trials have each status, for example "3 completed, 1 failed"."""
+        numbers = {status: len(self.with_status(status)) for status in get_args(Status)}
+        return ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
 
     def comparable(self) -> list[TrialResult]:
-        """List the whole trials that have as many folds as any, one a candidate, in order."""
-        whole = [trial for trial in self.trials if trial.status == "completed" and trial.folds]
-        most = max((trial.folds for trial in whole), default=0)
-        return list({t.candidate: t for t in whole if t.folds == most}.values())
+        """List the completed trials that have as many folds as any, one a candidate, in order."""
+        return comparable(self.trials)
 
     def best(self) -> TrialResult | None:
         """Return the best comparable trial; of equals the one that costs less."""
-        return min(
-            self.comparable(),
-            # Of equals, what is cheaper by its sums: its seconds are not the same twice.
-            key=lambda trial: (self.loss(trial), trial.flops or 0, len(trial.trial), trial.trial),
-            default=None,
-        )
+        return best(self.trials, self.objective)
 
     def front(self) -> list[TrialResult]:
-        """List the comparable trials that none beats in both objective and seconds a fit.
+        """List the comparable trials that no other beats in both objective and seconds a fit.
 
         Returns:
-            The Pareto front, cheapest first.
+            The Pareto front, fastest first.
         """
-        ordered = sorted(self.comparable(), key=lambda t: (t.seconds_per_fit, self.loss(t)))
+        loss = self.objective.loss
         front: list[TrialResult] = []
-        for trial in ordered:
-            if not front or self.loss(trial) < self.loss(front[-1]):
+        for trial in sorted(self.comparable(), key=lambda t: (t.seconds_per_fit, loss(t))):
+            if not front or loss(trial) < loss(front[-1]):
                 front.append(trial)
         return front
+
+
+def comparable(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """List the completed trials that have as many folds as any, one a candidate, in order."""
+    completed = [trial for trial in trials if trial.status == "completed" and trial.folds]
+    most = max((trial.folds for trial in completed), default=0)
+    return list({t.candidate: t for t in completed if t.folds == most}.values())
+
+
+def best(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
+    """Return the best comparable trial; of equals the one that costs less."""
+    return min(
+        comparable(trials),
+        # Cost in FLOPs: seconds differ from one run to the next.
+        key=lambda t: (objective.loss(t), t.flops or 0, len(t.trial), t.trial),
+        default=None,
+    )

@@ -1,314 +1,377 @@
-"""The order of the stages: from the competition's files to a checked submission."""
+"""The stages of a run in their order: from the competition's files to a checked submission."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.config.loading import Config, dump
-from kaggle_digits.data import digits_csv
+from kaggle_digits.config.schema import Config
+from kaggle_digits.data import leak_check
+from kaggle_digits.data.digits import DEMO_WARNING, Digits, load_digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.runs.fitting import START_SECONDS, Fitting, exit_seconds
-from kaggle_digits.runs.summary import Results
+from kaggle_digits.report import samples, tables
+from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.runs import summary
+from kaggle_digits.runs.progress import RunProgress
+from kaggle_digits.runs.summary import Clock, RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder, next_folder
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.system.time_budget import TimeBudget
-from kaggle_digits.training import backend, fit_spec, resume
-from kaggle_digits.training import fit as fits
+from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
+from kaggle_digits.training import backend, engine, fit, fit_spec, resume, user_callbacks
+from kaggle_digits.training.engine import EngineOptions, FitOutcome, Workplace
+from kaggle_digits.training.fit_spec import FitSpec, Inputs
+from kaggle_digits.training.resume import FitStatus, RunState
 
+if TYPE_CHECKING:
+    import keras
+
+SUBMISSIONS = Path("submissions")
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
-# Of a time limit's rest, the part that drawing may take before training begins; the variants that
-# are missing then are drawn when an epoch needs them.
-BANK_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asked for with `kaggle-digits run`.
+class RunOptions:
+    """The options of `kaggle-digits run`, of `extend`, and of the Python function `run`.
 
     Attributes:
         config: the resolved config.
         name: the config's name, for the run folder.
-        data: value of --data, or None.
-        out: the run folder, or None: choose one under `root`.
-        root: where run folders are made.
+        data: folder or zip with the competition's files; None: search for it.
+        out: the run folder; None: choose one under `root`.
         cache: the cache folder.
+        root: where run folders are made.
         restart: delete what the run folder holds of an earlier run.
-        allow_changed_versions: go on with other package versions.
+        allow_changed_versions: continue with other package versions.
+        allow_leak: accept test rows that are also in the training data.
+        callbacks: factories of Keras callbacks beside those that the config names.
+        how_to_continue: what people do after a stop.
     """
 
     config: Config
     name: str
-    data: str | None
+    data: Path | None
     out: Path | None
-    root: Path
     cache: Path
+    root: Path = SUBMISSIONS
     restart: bool = False
     allow_changed_versions: bool = False
+    allow_leak: bool = False
+    callbacks: tuple[Callable[[], keras.callbacks.Callback], ...] = ()
+    how_to_continue: str = "repeat the command"
 
 
-def run(request: Request, reporter: Reporter, stop: TimeBudget) -> RunFolder:
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What all stages of a run read."""
+
+    folder: RunFolder
+    plan: RunPlan
+    cache: Cache
+    options: RunOptions
+    budget: TimeBudget
+    reporter: Reporter
+    clock: Clock
+
+
+def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolder:
     """Do the whole job; repeated, it reuses what is finished.
 
     Args:
-        request: what was asked for.
+        options: what was asked for.
         reporter: where progress goes.
-        stop: the time there is.
+        budget: the time there is.
 
     Returns:
         The run's folder with a checked `submission.csv`.
 
     Raises:
         Stopped: a signal came; nothing finished is lost.
-        UserError: anything a person can mend; nothing finished is lost.
+        UserError: anything a person can fix; nothing finished is lost.
     """
-    config = loading.without_tuning(request.config)
-    request = replace(request, config=config)
-    if request.restart:
-        stop.advice = "repeat the command without --restart"
+    config = loading.without_tuning(options.config)
+    callback_names = (*config.callbacks, *map(_name_of, options.callbacks))
+    factories = (*user_callbacks.load(config.callbacks), *options.callbacks)
+    options = replace(options, config=config, callbacks=factories)
     backend_name = backend.name()
-    cache = Cache(request.cache, notice=reporter.say)
-    digits = resume.load_digits(config, request.data, cache, reporter)
-    inputs = fit_spec.Inputs.of(digits.train_images, digits.train_labels, digits.test_images)
-    folder = _choose_folder(request, digits, backend_name)
+    cache = Cache(options.cache, notice=reporter.say)
+    given = config.data.path if options.data is None else options.data
+    digits = load_digits(given, config.folds.count, cache, reporter.say)
+    if not digits.demo:
+        leak_check.refuse_leak(digits.leaked_rows, digits.source, allowed=options.allow_leak)
+    folder = _choose_folder(options, digits, backend_name)
     with folder.locked():
-        if request.restart:
+        if options.restart:
             folder.clear()
-        _run_in(folder, request, cache, digits, inputs, backend_name, stop, reporter)
+        inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
+        split, notes = resume.read_or_make_split(
+            folder, inputs.train_labels, config.folds.count, config.seed
+        )
+        plan = RunPlan(
+            config,
+            digits,
+            inputs,
+            split,
+            specs=fit_spec.plan(config, inputs, split, backend_name),
+            callbacks=callback_names,
+        )
+        for note in notes:
+            reporter.say(note)
+        _run_in(_Job(folder, plan, cache, options, budget, reporter, Clock(folder, budget)))
     return folder
 
 
-def _run_in(
-    folder: RunFolder,
-    request: Request,
-    cache: Cache,
-    digits: digits_csv.Digits,
-    inputs: fit_spec.Inputs,
-    backend_name: str,
-    stop: TimeBudget,
-    reporter: Reporter,
-) -> None:
-    """Do the job in a folder that no other process is at work in."""
-    config = request.config
-    split = resume.read_or_make_split(folder, inputs.train_labels, config, reporter)
-    planned = fit_spec.plan(config, inputs, split, backend_name)
-    statuses = resume.scan_fits(folder, planned, reporter, request.allow_changed_versions)
-    resume.check_environment(folder, statuses, request.allow_changed_versions, reporter)
-    todo = [standing.spec for standing in statuses if standing.to_do]
-    finished = sum(standing.finished for standing in statuses)
-    skipped = {each.spec.name: each.skipped for each in statuses if each.skipped}
-
-    reporter.log_to(folder.log)
-    reporter.say(
-        f"data: {digits.source}: {len(inputs.train_labels):,} training rows, "
-        f"{len(inputs.test_images):,} test rows, of which {digits.duplicates} also stand in train"
-    )
-    reporter.say(f"run folder: {folder.folder}")
-    if finished:
-        reporter.say(
-            f"reused: {finished} of {len(planned)} fits, finished earlier with the same "
-            "settings and data"
-        )
-    for name, reason in skipped.items():
-        reporter.say(f"WARNING: {name} is left out: {reason}, in its last attempt too")
-    for name in folder.changed_artefacts():
-        reporter.say(f"differs from its checksum in manifest.json: {name}; it is made again")
-    for spec in todo:
-        folder.remove_fit(spec.member, spec.fold)  # what is left of a damaged one
-    results = Results(folder, config, digits, [each.spec for each in statuses], skipped, stop)
-    earlier = {} if finished else results.earlier_provisional()
-    folder.note_reported(False)
-    results.begin()
-    # Whatever became of the summary files, they are true again.
-    metrics = results.update() if finished or not todo else earlier
-    if todo:
-        inputs.put_into(cache)
-        draw_seconds = _fill_banks(folder, cache, inputs, todo, stop, reporter)
-        # What is drawn is kept: where no time is left to train, the next invocation has more.
-        if stop.seconds_left() > START_SECONDS + exit_seconds(stop):
-            fitting = Fitting(folder, cache, inputs, results, metrics, draw_seconds, stop, reporter)
-            fitting.end_in_time()
-            todo = fitting.run(todo)
-            metrics = fitting.metrics
-        if not todo and not metrics.get("fits_finished"):
-            results.update()  # says that all fits were sick
-    if not metrics:
-        raise UserError(
-            f"--time-limit: {duration(stop.limit)} are too short for a first submission; what is "
-            f"done is kept, {stop.advice} with more time"
-        )
-    if todo:
-        reporter.say(_what_is_left(todo, folder, stop))
-    if not folder.submission.is_file():
-        raise UserError(
-            f"{folder.folder}: no submission yet, the answer of {metrics['fits_finished']} of "
-            f"{metrics['fits_planned']} fits is not sane; {stop.advice} to go on"
-        )
-    reporter.show(_final_table(folder, metrics))
-    if digits.demo:
-        reporter.say(resume.DEMO_WARNING)
-    if metrics["complete"]:
-        folder.note_reported(True)
+def _name_of(factory: Callable) -> str:
+    return getattr(factory, "__qualname__", type(factory).__qualname__)
 
 
-def _what_is_left(todo: list[fit_spec.FitSpec], folder: RunFolder, stop: TimeBudget) -> str:
-    try:
-        state = fits.read_state_facts(folder, todo[0].member, todo[0].fold)
-    except files.DamagedError:
-        state = None  # the fit's next process tells of it
-    saved = f" ({state['epochs']} of {todo[0].settings.train.epochs} epochs saved)" if state else ""
-    names = ", ".join([todo[0].name + saved, *(spec.name for spec in todo[1:])])
-    return (
-        f"time limit of {duration(stop.limit)}: ended after {duration(stop.seconds())}; left out "
-        f"for now: {names}; {stop.advice} to go on"
-    )
+def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> RunFolder:
+    wanted = {
+        "config": summary.config_digest(options.config),
+        "data": digits.hashes,
+        "backend": backend_name,
+    }
 
-
-def _choose_folder(request: Request, digits: digits_csv.Digits, backend_name: str) -> RunFolder:
-    wanted = dump(request.config).encode()
-
-    def goes_on(folder: RunFolder) -> bool:
-        if not folder.holds_config(wanted):
-            return folder.is_new()
+    def continues_in(path: Path) -> bool:
+        folder = RunFolder(path)
+        if not folder.may_be_used():
+            return False
         manifest = files.read_json(folder.manifest)
+        if not manifest and folder.has_config():
+            # Damaged; the fits have identities of their own, which are looked at.
+            return _config_digest_of(folder) == wanted["config"]
         if not manifest:
-            return True  # damaged; the fits have identities of their own, which are looked at
-        same = manifest.get("data") == digits.hashes and manifest.get("backend") == backend_name
+            return folder.is_new()
+        same = all(manifest.get(key) == value for key, value in wanted.items())
         # A complete run whose result nobody has seen was stopped in its last moment.
         return same and not (manifest.get("complete") and folder.was_reported())
 
-    if request.out is None:
-        chosen = next_folder(request.root, request.name, lambda path: goes_on(RunFolder(path)))
-        return RunFolder(chosen)
-    if request.out.exists() and not request.out.is_dir():
-        raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
-    folder = RunFolder(request.out)
-    if not folder.is_ours():
-        raise UserError(
-            f"--out {request.out}: expected a new or empty folder, or one of a run, found other "
-            "files, which a run might overwrite; give another path"
-        )
+    if options.out is None:
+        return RunFolder(next_folder(options.root, options.name, continues_in))
+    folder = RunFolder(options.out)
+    folder.check_usable()
     return folder
 
 
-def _fill_banks(
-    folder: RunFolder,
-    cache: Cache,
-    inputs: fit_spec.Inputs,
-    specs: list[fit_spec.FitSpec],
-    stop: TimeBudget,
-    reporter: Reporter,
-) -> float:
+def _config_digest_of(folder: RunFolder) -> str | None:
+    try:
+        return summary.config_digest(loading.load(str(folder.config)))
+    except UserError:
+        return None  # damaged too
+
+
+def _run_in(job: _Job) -> None:
+    """Do the job in a folder that no other process works in."""
+    folder, plan = job.folder, job.plan
+    state = _scan(job)
+    resume.clear_leftovers(folder, state)
+    metrics = None if state.finished else summary.earlier_provisional(folder, state)
+    folder.note_reported(False)
+    summary.begin(folder, plan, state)
+    if state.finished or state.is_complete:
+        # Whatever became of the summary files, they are true again.
+        metrics = summary.update(folder, plan, state, job.clock)
+    with ExitStack() as until_the_end:
+        _train_and_report(job, state, metrics, until_the_end)
+
+
+def _train_and_report(
+    job: _Job, state: RunState, metrics: RunMetrics | None, until_the_end: ExitStack
+) -> None:
+    """Do what is left as far as the time goes, and show what the run has come to."""
+    folder, plan, say = job.folder, job.plan, job.reporter.say
+    if state.to_do:
+        draw_seconds = _fill_banks(job, state.to_do)
+        # What is drawn is kept: where no time is left to train, the next invocation has more.
+        if job.budget.seconds_left() > START_SECONDS + job.budget.exit_seconds():
+            until_the_end.enter_context(job.budget.enforced(lambda: _leave(job)))
+            state, metrics = _run_fits(job, state, metrics, draw_seconds)
+    if metrics is None:
+        raise UserError(
+            f"--time-limit: {duration(job.budget.limit)} is too short for a first submission; what "
+            f"is done is kept, {job.options.how_to_continue} with more time"
+        )
+    if state.to_do:
+        say(_what_is_left(job, state.to_do))
+    if not folder.submission.is_file():
+        raise UserError(
+            f"{folder.folder}: no submission yet, the predictions of {metrics.fits_finished} of "
+            f"{metrics.fits_planned} fits are not sane; {job.options.how_to_continue} to continue"
+        )
+    job.reporter.show(tables.run_result(metrics, folder.folder, folder.submission))
+    if plan.digits.demo:
+        say(DEMO_WARNING)
+    if metrics.complete:
+        folder.note_reported(True)
+
+
+def _scan(job: _Job) -> RunState:
+    """Find out how far the run is, begin its log and say what is there already."""
+    folder, plan, say = job.folder, job.plan, job.reporter.say
+    allow_changed = job.options.allow_changed_versions
+    state = resume.scan_fits(folder, plan.specs, allow_changed)
+    warnings = resume.check_environment(folder, state.fits, allow_changed)
+    job.reporter.log_to(folder.log)
+    say(
+        f"data: {plan.digits.source}: {len(plan.inputs.train_labels):,} training rows, "
+        f"{plan.duplicates_across_folds} of them duplicates across folds; "
+        f"{len(plan.inputs.test_images):,} test rows, {plan.digits.leaked_rows} also in train"
+    )
+    say(f"run folder: {folder.folder}")
+    for note in (*state.notes, *warnings):
+        say(note)
+    if plan.callbacks:
+        say(
+            f"callbacks: {', '.join(plan.callbacks)}; they are no part of a fit's identity, so "
+            "finished fits are reused whether or not they had them"
+        )
+    if state.finished:
+        say(
+            f"reused: {len(state.finished)} of {len(state.fits)} fits, finished earlier with the "
+            "same settings and data"
+        )
+    for name, reason in state.skipped.items():
+        say(f"WARNING: {name} is skipped: it diverged in its last attempt too ({reason})")
+    for name in folder.changed_artefacts():
+        say(f"differs from its checksum in manifest.json: {name}; it is made again")
+    return state
+
+
+def _run_fits(
+    job: _Job, state: RunState, metrics: RunMetrics | None, draw_seconds: float
+) -> tuple[RunState, RunMetrics | None]:
+    """Run the fits that are to do, and update the summary after each."""
+    engine_options = EngineOptions(
+        reserve=job.budget.exit_seconds(),
+        has_result=bool(state.finished),
+        provisional_epochs=metrics.provisional_epochs if metrics else 0.0,
+        draw_seconds=draw_seconds,
+        callbacks=job.options.callbacks,
+    )
+    workplace = Workplace(job.folder, job.cache)
+    with job.reporter.bar(100) as show:
+        events = RunProgress(job.reporter, show, job.budget, job.clock)
+        events.metrics = metrics
+        outcomes = engine.run(
+            state.to_do, job.plan.inputs, workplace, job.budget, events, engine_options
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                with fit.memory_errors_explained(outcome.spec):
+                    state, events.metrics = _take(job, state, events.metrics, outcome)
+                job.clock.note()  # also where an outcome changes no figure
+    if state.is_complete and not state.finished:
+        summary.update(job.folder, job.plan, state, job.clock)  # says that all have diverged
+    return state, events.metrics
+
+
+def _take(
+    job: _Job, state: RunState, metrics: RunMetrics | None, outcome: FitOutcome
+) -> tuple[RunState, RunMetrics | None]:
+    """Write what a fit's outcome changes."""
+    spec, say = outcome.spec, job.reporter.say
+    if outcome.status == "unfinished":
+        state = state.with_fit(FitStatus(spec))
+        if outcome.provisional is None:
+            return state, metrics
+        test, epochs = outcome.provisional.test, outcome.provisional.epochs
+        if problem := summary.why_no_submission(test):
+            say(f"no provisional submission yet: {problem}")
+            return state, metrics
+        found = summary.summarise_provisionally(job.plan, state, spec, test, epochs)
+        summary.write_submission(job.folder, test)
+        metrics = summary.write_metrics(job.folder, job.plan, state, job.clock, found)
+        say(f"provisional submission: from {spec.name}, which is not finished")
+        return state, metrics
+    if outcome.status == "skipped":
+        state = state.with_fit(FitStatus(spec, skipped=outcome.reason))
+        say(
+            f"WARNING: {spec.name} is skipped: it diverged in its last attempt too "
+            f"({outcome.reason})"
+        )
+        if state.finished:
+            metrics = summary.update(job.folder, job.plan, state, job.clock)
+        return state, metrics
+    state = state.with_fit(FitStatus(spec, finished=True))
+    metrics = summary.update(job.folder, job.plan, state, job.clock)
+    own = metrics.members[spec.member].fits[f"fold{spec.fold + 1}"]
+    say(
+        f"{spec.name} finished: {own.errors} of {own.rows} held-out rows wrong, accuracy "
+        f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}"
+    )
+    return state, metrics
+
+
+def _leave(job: _Job) -> None:
+    """End the process in time, whatever its main thread is doing; all that counts is saved."""
+    if not job.folder.submission.is_file():
+        return
+    job.reporter.say(
+        f"time limit of {duration(job.budget.limit)}: ended in the middle of a step; what is "
+        f"finished is in the submission, whole epochs are saved; {job.options.how_to_continue} to "
+        "continue"
+    )
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _what_is_left(job: _Job, to_do: list[FitSpec]) -> str:
+    first, *others = to_do
+    try:
+        facts = resume.read_checkpoint_facts(job.folder, first.member, first.fold)
+    except files.DamagedError:
+        facts = None  # the fit's next process reports it
+    epochs = first.settings.train.epochs
+    saved = f" ({facts['epochs']} of {epochs} epochs saved)" if facts else ""
+    names = ", ".join([first.name + saved, *(spec.name for spec in others)])
+    return (
+        f"time limit of {duration(job.budget.limit)}: ended after {duration(job.budget.seconds())};"
+        f" not done yet: {names}; {job.options.how_to_continue} to continue"
+    )
+
+
+def _fill_banks(job: _Job, specs: list[FitSpec]) -> float:
     """Draw what the fits will read; members with the same augmentation share a bank.
 
     Returns:
         What drawing the next variants would take at most, if some are missing yet, seconds.
     """
-    by_bank: dict[str, list[fit_spec.FitSpec]] = {}
-    for spec in specs:
-        by_bank.setdefault(spec.bank_key, []).append(spec)
-    keep_free = BANK_SHARE * stop.seconds_left()
+    keep_free = BANK_FRACTION * job.budget.seconds_left()
+    inputs, cache = job.plan.inputs, job.cache
     one_round = START_SECONDS
-    for key, sharing in by_bank.items():
+    for its_bank, variants in fit_spec.variants_by_bank(specs).items():
         start = time.monotonic()
-        first = sharing[0]
-        # Those first that are needed first.
-        epochs = [(spec, epoch) for spec in sharing for epoch in range(spec.settings.train.epochs)]
-        variants = list(dict.fromkeys(spec.variant_of_epoch(epoch) for spec, epoch in epochs))
-        with reporter.bar(len(variants)) as show:
+        with job.reporter.bar(len(variants)) as show:
             drawn = bank.fill(
                 cache,
-                key,
+                its_bank,
                 inputs.train_images,
-                first.settings.augment,
-                first.seed,
                 variants,
                 listener=lambda done, total, show=show: show(done, f"augmentation {done}/{total}"),
-                stop=lambda: stop.limit is not None and stop.seconds_left() < keep_free,
+                stop=lambda: job.budget.limit is not None and job.budget.seconds_left() < keep_free,
             )
         seconds = time.monotonic() - start
         speed = f" at {drawn * len(inputs.train_labels) / seconds:,.0f} images/s" if drawn else ""
-        missing = sum(not cache.has_variant(key, number) for number in variants)
+        there = [number for number in variants if cache.has_variant(its_bank.key, number)]
+        missing = len(variants) - len(there)
         later = f", {missing} left for when they are needed" if missing else ""
-        reporter.say(
+        job.reporter.say(
             f"augmentation bank: {len(variants)} variants, {drawn} drawn now in "
             f"{duration(seconds)}{speed}{later}"
         )
         if drawn:
             one_round = max(one_round, seconds / drawn * (os.cpu_count() or 1))
-        shown = [number for number in variants[:SAMPLED_VARIANTS] if cache.has_variant(key, number)]
-        if shown and not folder.augmentation.is_file():
-            _draw_samples(folder, inputs, [cache.read_variant(key, number) for number in shown])
+        if there and not job.folder.augmentation.is_file():
+            shown = [cache.read_variant(its_bank.key, each) for each in there[:SAMPLED_VARIANTS]]
+            picture = samples.augmentation_picture(inputs.train_images, inputs.train_labels, shown)
+            files.write_bytes(job.folder.augmentation, picture)
     return one_round
-
-
-def _draw_samples(folder: RunFolder, inputs: fit_spec.Inputs, variants: list[np.ndarray]) -> None:
-    """Save a picture: a line a digit, first as it came, then as the bank has it."""
-    import cv2
-
-    rows = [np.flatnonzero(inputs.train_labels == label)[:1] for label in range(10)]
-    columns = [images[np.concatenate(rows)] for images in (inputs.train_images, *variants)]
-    picture = 255 - np.concatenate(columns, axis=2).reshape(-1, 28 * len(columns))
-    enlarged = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    files.write_bytes(folder.augmentation, cv2.imencode(".png", enlarged)[1].tobytes())
-
-
-def _final_table(folder: RunFolder, metrics: dict) -> Table:
-    table = Table(title="Result", show_header=False)
-    if metrics["provisional"]:
-        table.add_row(
-            "PROVISIONAL",
-            f"from {metrics['provisional_fit']}, which is not finished; no out-of-fold figure yet",
-        )
-    else:
-        low, high = metrics["oof_interval"]
-        table.add_row(
-            "out-of-fold accuracy",
-            f"{metrics['oof_accuracy']:.5f} ({metrics['oof_errors']} of {metrics['oof_rows']:,} "
-            f"wrong; 95 % interval {low:.5f} to {high:.5f})",
-        )
-        if metrics["optimistic"]:
-            table.add_row("OPTIMISTIC", "a search chose these settings by the same rows")
-        if untouched := metrics["untouched"]:
-            low, high = untouched["interval"]
-            table.add_row(
-                "on rows the search left untouched",
-                f"{untouched['accuracy']:.5f} ({untouched['errors']} of {untouched['rows']:,} "
-                f"wrong; 95 % interval {low:.5f} to {high:.5f})",
-            )
-        for name, member in metrics["members"].items():
-            table.add_row(
-                f"member {name}", f"{member['accuracy']:.5f} ({len(member['fits'])} fits)"
-            )
-    if test := metrics.get("test"):
-        table.add_row("test accuracy", f"{test['accuracy']:.5f} ({test['errors']} wrong)")
-    if not metrics["provisional"]:
-        low, high = metrics["expected_leaderboard"]
-        table.add_row("expected leaderboard", f"{low:.5f} to {high:.5f} (95 %)")
-        table.add_row("training speed", f"{metrics['images_per_second']:,.0f} images/s")
-    if not metrics["complete"]:
-        table.add_row(
-            "fits finished", f"{metrics['fits_finished']} of {metrics['fits_planned']} so far"
-        )
-    for name, reason in metrics["skipped"].items():
-        table.add_row("WARNING: left out", f"{name}: {reason}")
-    table.add_row("wall time, all invocations", duration(metrics["wall_seconds"]))
-    table.add_row(
-        "of it saving, hashing, syncing",
-        f"{metrics['saving_seconds']:.1f} s ({100 * metrics['saving_share']:.1f} %)",
-    )
-    table.add_row("peak memory, main process", f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB")
-    if metrics["demo_data"]:
-        table.add_row("submission", "DEMO DATA, NOT FOR UPLOAD")
-    table.add_row("submission file", str(folder.submission))
-    table.add_row("everything else", f"{folder.folder}/ (metrics.json, manifest.json, fits/ ...)")
-    return table

@@ -1,296 +1,393 @@
-"""Finished fits -> the run folder's submission, predictions, metrics and manifest.
+"""Finished fits -> predictions and figures -> the summary files of a run folder.
 
-Made anew after each fit, so that from the first one on there is a valid submission.
+They are made again after each fit, so that from the first one on there is a valid submission.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
 import numpy as np
 
-from kaggle_digits.config.loading import Config, dump
-from kaggle_digits.data import folds, submission_csv
-from kaggle_digits.data.digits_csv import Digits
+from kaggle_digits.config.loading import dump
+from kaggle_digits.config.schema import Config
+from kaggle_digits.config.section import SETTINGS_FORMAT
+from kaggle_digits.data import folds, leak_check, submission_csv
+from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.scoring import ensemble
+from kaggle_digits.results import record, run_metrics
+from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
+from kaggle_digits.scoring import ensemble, forecast
+from kaggle_digits.scoring.ensemble import FitPredictions, Score
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.time_budget import TimeBudget
-from kaggle_digits.training.fit_spec import FitSpec
+from kaggle_digits.training.fit import read_predictions
+from kaggle_digits.training.fit_spec import FitSpec, Inputs
+from kaggle_digits.training.resume import RunState
 
 
-class Results:
-    """Knows what a run has planned and keeps its folder's summary files true.
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """What a run does.
+
+    Attributes:
+        config: its config.
+        digits: the data.
+        inputs: the arrays that the fits read.
+        split: held-out row sets, one for each fold.
+        specs: all fits, attempt 1.
+        callbacks: names of a user's own Keras callbacks.
+    """
+
+    config: Config
+    digits: Digits
+    inputs: Inputs
+    split: list[np.ndarray]
+    specs: list[FitSpec]
+    callbacks: tuple[str, ...] = ()
+
+    @cached_property
+    def fold_of_row(self) -> np.ndarray:
+        """The fold that holds each training row out, (n,) int16."""
+        return folds.assignment(self.split, len(self.inputs.train_labels))
+
+    @cached_property
+    def duplicates_across_folds(self) -> int:
+        """Training rows with the pixels of a row in another fold."""
+        return leak_check.count_rows_across_folds(self.inputs.train_images, self.fold_of_row)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What an ensemble predicts.
+
+    Attributes:
+        oof: (n, 10) float32 out-of-fold probabilities, NaN where no member has predicted.
+        oof_count: (n,) int64, members behind each row.
+        test: (m, 10) float64 probabilities of the test rows.
+    """
+
+    oof: np.ndarray
+    oof_count: np.ndarray
+    test: np.ndarray
+
+
+class Clock:
+    """Counts what all invocations of a run have taken, and notes it in the run folder.
 
     Args:
         folder: the run's folder.
-        config: the run's config.
-        digits: the data.
-        specs: all planned fits, each the attempt that it is at.
-        skipped: why fits were given up, by the fit's name.
-        stop: knows when this invocation began.
+        budget: knows when this invocation began.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        config: Config,
-        digits: Digits,
-        specs: list[FitSpec],
-        skipped: dict[str, str],
-        stop: TimeBudget,
-    ) -> None:
-        self._folder, self._config, self._digits = folder, config, digits
-        self._specs, self._left_out, self._stop = list(specs), dict(skipped), stop
-        first = [np.array(spec.heldout_rows) for spec in specs if spec.member == specs[0].member]
-        self._folds = folds.assignment(first, len(digits.train_labels))
-        self._seconds_before = folder.read_seconds()
+    def __init__(self, folder: RunFolder, budget: TimeBudget) -> None:
+        self._folder, self._budget = folder, budget
+        self._before = folder.read_seconds()
         peak = files.read_json(folder.metrics).get("peak_memory_bytes")
         self._peak_before = peak if isinstance(peak, int) else 0
 
-    def earlier_provisional(self) -> dict:
-        """Return the metrics of a provisional submission that an unfinished fit of this run made.
-
-        What another run made is deleted: it would be taken for this one's.
-        """
-        metrics = files.read_json(self._folder.metrics)
-        planned = files.read_json(self._folder.manifest).get("fits")
-        identities = [
-            plan.get("identity")
-            for plan in (planned.values() if isinstance(planned, dict) else ())
-            if isinstance(plan, dict)
-        ]
-        own = {spec.digest() for spec in self._specs}
-        changed = self._folder.changed_artefacts()
-        is_own = bool(own.intersection(identities))
-        if is_own and self._folder.submission.name not in changed:
-            # One of finished fits, which are damaged now, stays too until there is a new one.
-            sound = not changed and metrics.get("provisional_identity") in own
-            return metrics if sound else {}
-        for path in (self._folder.submission, self._folder.metrics, self._folder.predictions):
-            path.unlink(missing_ok=True)
-        return {}
-
-    def begin(self) -> None:
-        """Say in the folder whose run it is, before anything expensive is made."""
-        files.write_bytes(self._folder.config, dump(self._config).encode())
-        split = {
-            "folds": self._folds,
-            "seed": np.int64(self._config.seed),
-            "labels": np.array(files.digest(self._digits.train_labels)),
-        }
-        self._folder.write_folds(split)
-        self._write_manifest(complete=False)
-
-    def note_seconds(self) -> dict[str, float]:
-        """Note the seconds of all invocations, so that a kill takes little away; return them."""
+    def note(self) -> dict[str, float]:
+        """Note the seconds, so that a kill takes little away; return them: wall, saving."""
         seconds = {
-            "wall": self._seconds_before["wall"] + self._stop.seconds(),
-            "saving": self._seconds_before["saving"] + files.io_seconds(),
+            "wall": self._before["wall"] + self._budget.seconds(),
+            "saving": self._before["saving"] + files.io_seconds(),
         }
         self._folder.write_seconds(seconds)
         return seconds
 
-    def replace(self, spec: FitSpec) -> None:
-        """Plan with another attempt at a fit."""
-        own = [(other.member, other.fold) for other in self._specs]
-        self._specs[own.index((spec.member, spec.fold))] = spec
+    def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
+        """Return the metrics with what the run has cost so far."""
+        facts = [self._folder.read_fit(spec.member, spec.fold) for spec in state.finished]
+        seconds, spent = sum(fact["seconds"]["train"] for fact in facts), self.note()
+        return replace(
+            metrics,
+            images_per_second=sum(f["train_images"] for f in facts) / seconds if seconds else None,
+            wall_seconds=spent["wall"],
+            saving_seconds=spent["saving"],
+            peak_memory_bytes=max(self._peak_before, environment.peak_memory_bytes()),
+        )
 
-    def skip(self, spec: FitSpec, reason: str) -> None:
-        """Go on without a fit."""
-        self._left_out[spec.name] = reason
 
-    def update(self) -> dict:
-        """Make the submission, the predictions and the figures from the finished fits.
+def predict(plan: RunPlan, fits: Sequence[FitPredictions]) -> Predictions:
+    """Average the fits' probabilities."""
+    method = plan.config.ensemble.method
+    oof, count = ensemble.out_of_fold(fits, len(plan.inputs.train_labels), method)
+    return Predictions(oof, count, ensemble.test_probabilities(fits, method))
 
-        Returns:
-            The content of `metrics.json`.
 
-        Raises:
-            UserError: a fit's files are damaged, or the disk is full.
-        """
-        folder, labels = self._folder, self._digits.train_labels
-        method = self._config.ensemble.method
-        finished = self._finished()
-        if not finished:
-            raise UserError(
-                f"{folder.folder}: all {len(self._specs)} fits were sick and left out (the first: "
-                f"{next(iter(self._left_out.values()))}); start over with a lower "
-                "train.learning_rate and --restart"
-            )
-        complete = len(finished) + len(self._left_out) == len(self._specs)
-        if complete:
-            sick = {spec.member for spec in self._specs if spec.name in self._left_out}
-            whole = [member for member in self._config.members if member not in sick]
-            ensemble.check_coverage(finished, len(labels), whole)
-        oof, count = ensemble.out_of_fold(finished, len(labels), method)
-        test = ensemble.test_probabilities(finished, method)
-        # Nets that are still few may be too weak; the submission before stays.
-        if complete or self.why_no_submission(test) is None:
-            self._write_submission(test)
-        arrays = {"oof": oof, "oof_count": count, "test": test.astype(np.float32)}
-        files.write_arrays(folder.predictions, arrays | {"labels": labels, "folds": self._folds})
-        score = ensemble.accuracy(oof, labels)
-        honest = self._untouched_score(oof)
-        band = ensemble.expected_leaderboard(finished, honest or score, method)
-        metrics = {
-            "oof_accuracy": score.accuracy,
-            "oof_errors": score.errors,
-            "oof_rows": score.rows,
-            "oof_interval": list(score.interval),
-            "optimistic": self._is_tuned_here(),
-            "untouched": _score(honest) if honest else None,
-            "expected_leaderboard": list(band),
-            "members": self._member_scores(finished),
-        }
-        return self._write_metrics(metrics, test, complete, len(finished))
+def summarise(
+    plan: RunPlan, state: RunState, fits: Sequence[FitPredictions], predictions: Predictions
+) -> RunMetrics:
+    """Compute a run's figures from its finished fits.
 
-    def _is_tuned_here(self) -> bool:
-        """Tell whether the settings were chosen on rows that the figures are of."""
-        tuned = self._config.tuned
-        return bool(tuned) and tuned.train_data == files.digest(self._digits.train_images)
+    Args:
+        plan: what the run does.
+        state: how far it is.
+        fits: at least one.
+        predictions: see `predict`.
 
-    def _untouched_score(self, oof: np.ndarray) -> ensemble.Score | None:
-        """Return the score on the rows that had no part in the choice of the settings, if any."""
-        tuned, labels = self._config.tuned, self._digits.train_labels
-        if not self._is_tuned_here() or not tuned.untouched:
-            return None
+    Returns:
+        The figures, without costs.
+    """
+    labels, method = plan.inputs.train_labels, plan.config.ensemble.method
+    score = ensemble.accuracy(predictions.oof, labels)
+    holdout = _holdout_score(plan, predictions.oof)
+    return replace(
+        _common(plan, state, predictions.test),
+        oof_accuracy=score.accuracy,
+        oof_errors=score.errors,
+        oof_rows=score.rows,
+        oof_interval=score.interval,
+        # Whoever fixes a label or drops a row trains on rows that the search saw all the same, and
+        # digests cannot show that no row is one of them: any search counts.
+        optimistic=bool(plan.config.tuned),
+        holdout=holdout,
+        expected_leaderboard=forecast.expected_leaderboard(fits, holdout or score, method),
+        members=_member_scores(plan, fits),
+    )
+
+
+def summarise_provisionally(
+    plan: RunPlan, state: RunState, spec: FitSpec, test: np.ndarray, epochs: float
+) -> RunMetrics:
+    """Describe the submission of an unfinished fit; there is no out-of-fold figure yet.
+
+    Args:
+        plan: what the run does.
+        state: how far it is.
+        spec: the unfinished fit.
+        test: (m, 10) its probabilities of the test rows.
+        epochs: epochs behind them, as a fraction.
+
+    Returns:
+        The figures, without costs.
+    """
+    return replace(
+        _common(plan, state, test),
+        provisional=True,
+        provisional_fit=spec.name,
+        provisional_identity=spec.digest,
+        provisional_epochs=epochs,
+    )
+
+
+def _common(plan: RunPlan, state: RunState, test: np.ndarray) -> RunMetrics:
+    labels = plan.digits.test_labels
+    return RunMetrics(
+        complete=state.is_complete,
+        provisional=False,
+        fits_finished=len(state.finished),
+        fits_planned=len(state.fits),
+        skipped=state.skipped,
+        test=None if labels is None else ensemble.accuracy(test, labels),
+        test_rows=len(plan.inputs.test_images),
+        demo_data=plan.digits.demo,
+        test_rows_also_in_train=plan.digits.leaked_rows,
+        duplicates_across_folds=plan.duplicates_across_folds,
+        callbacks=plan.callbacks,
+    )
+
+
+def _holdout_score(plan: RunPlan, oof: np.ndarray) -> Score | None:
+    """Return the score on the rows that no search behind the settings saw, if any."""
+    rows = _holdout_rows(plan)
+    if np.isnan(oof[rows, 0]).all():
+        return None  # there are none, or no fold that holds them out is finished
+    return ensemble.accuracy(oof[rows], plan.inputs.train_labels[rows])
+
+
+def _holdout_rows(plan: RunPlan) -> np.ndarray:
+    """Return the rows held out of all searches; none unless they are the very same ones."""
+    images, labels = plan.inputs.train_images, plan.inputs.train_labels
+    unseen = np.full(len(labels), bool(plan.config.tuned))
+    for tuned in plan.config.tuned:
+        if tuned.train_data != files.digest(images, labels):  # labels decide who is in which fold
+            return np.array([], int)
         split = folds.stratified(labels, tuned.folds, tuned.seed)
-        rows = np.concatenate(split[-tuned.untouched :])
-        if np.isnan(oof[rows, 0]).all():
-            return None  # no fold that holds them out is finished
-        return ensemble.accuracy(oof[rows], labels[rows])
+        holdout = folds.assignment(split, len(labels)) >= tuned.folds - tuned.holdout_folds
+        # Another version of the splitter may deal the rows out differently.
+        if tuned.holdout_digest != files.digest(images[holdout], labels[holdout]):
+            return np.array([], int)
+        unseen &= holdout
+    return np.flatnonzero(unseen)
 
-    def why_no_submission(self, test: np.ndarray) -> str | None:
-        """Tell why probabilities, (m, 10), make no sane submission; None if they do."""
+
+def _member_scores(plan: RunPlan, fits: Sequence[FitPredictions]) -> dict[str, MemberScore]:
+    labels, method = plan.inputs.train_labels, plan.config.ensemble.method
+    scores = {}
+    for member in plan.config.members:
+        own = [fit for fit in fits if fit.member == member]
+        if own:
+            oof, _ = ensemble.out_of_fold(own, len(labels), method)
+            by_fold = {
+                f"fold{fit.fold + 1}": ensemble.accuracy(fit.heldout, labels[fit.heldout_rows])
+                for fit in own
+            }
+            scores[member] = MemberScore(**vars(ensemble.accuracy(oof, labels)), fits=by_fold)
+    return scores
+
+
+# Files
+
+
+def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> RunMetrics:
+    """Make the submission, the predictions and the figures from the finished fits.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: no fit is left, a fit's files are damaged, or the disk is full.
+    """
+    if not state.finished:
+        raise UserError(
+            f"{folder.folder}: all {len(state.fits)} fits diverged and were skipped (the first: "
+            f"{next(iter(state.skipped.values()))}); repeat with a lower train.learning_rate and "
+            "--restart"
+        )
+    fits = [read_predictions(folder, spec) for spec in state.finished]
+    labels = plan.inputs.train_labels
+    if state.is_complete:
+        skipped = {status.spec.member for status in state.fits if status.skipped}
+        whole = [member for member in plan.config.members if member not in skipped]
+        ensemble.check_coverage(fits, len(labels), whole)
+    predictions = predict(plan, fits)
+    # Nets that are still few may be too weak; the submission before is kept.
+    if state.is_complete or why_no_submission(predictions.test) is None:
+        write_submission(folder, predictions.test)
+    arrays = {
+        "oof": predictions.oof,
+        "oof_count": predictions.oof_count,
+        "test": predictions.test.astype(np.float32),
+        "labels": labels,
+        "folds": plan.fold_of_row,
+    }
+    files.write_arrays(folder.predictions, arrays)
+    found = summarise(plan, state, fits, predictions)
+    return write_metrics(folder, plan, state, clock, found)
+
+
+def write_metrics(
+    folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock, metrics: RunMetrics
+) -> RunMetrics:
+    """Write the figures with what the run has cost so far, and the manifest; return them."""
+    metrics = clock.with_costs(metrics, state)
+    files.write_json(folder.metrics, record.to_json(metrics, run_metrics.FORMAT))
+    _write_manifest(folder, plan, state, metrics.complete)
+    return metrics
+
+
+def begin(folder: RunFolder, plan: RunPlan, state: RunState) -> None:
+    """Write the config, the split and a manifest, before anything expensive is made."""
+    files.write_bytes(folder.config, dump(plan.config).encode())
+    split = {
+        "folds": plan.fold_of_row,
+        "seed": np.int64(plan.config.seed),
+        "labels": np.array(files.digest(plan.inputs.train_labels)),
+    }
+    folder.write_folds(split)
+    _write_manifest(folder, plan, state, complete=False)
+
+
+def config_digest(config: Config) -> str:
+    """Return what distinguishes a run's config; new settings at their defaults change nothing."""
+    return files.digest_json({"settings_format": SETTINGS_FORMAT} | config.identity())
+
+
+def earlier_provisional(folder: RunFolder, state: RunState) -> RunMetrics | None:
+    """Return the metrics of a provisional submission that an unfinished fit of this run made.
+
+    What another run made is deleted: it would be taken for this one's.
+    """
+    planned = files.read_json(folder.manifest).get("fits")
+    identities = [
+        plan.get("identity")
+        for plan in (planned.values() if isinstance(planned, dict) else ())
+        if isinstance(plan, dict)
+    ]
+    own = {spec.digest for spec in state.specs}
+    changed = folder.changed_artefacts()
+    if own.intersection(identities) and folder.submission.name not in changed:
+        # One of finished fits, which are damaged now, is kept too until there is a new one.
         try:
-            self._checked_content(test)
-        except UserError as error:
-            return str(error)
-        return None
-
-    def update_provisionally(self, spec: FitSpec, test: np.ndarray, epochs: float) -> dict:
-        """Make a submission while no fit is finished; the first finished one replaces it.
-
-        Args:
-            spec: the unfinished fit.
-            test: (m, 10) probabilities of the test rows, from its averaged weights so far.
-            epochs: how many it has seen, as a fraction.
-
-        Returns:
-            The content of `metrics.json`, without an out-of-fold figure: there is none.
-
-        Raises:
-            UserError: the net has learnt too little, its answer is no sane submission.
-        """
-        self._write_submission(test)
-        source = {
-            "provisional_fit": spec.name,
-            "provisional_identity": spec.digest(),
-            "provisional_epochs": epochs,
-        }
-        return self._write_metrics(source, test, False, 0)
-
-    def _write_submission(self, test: np.ndarray) -> None:
-        files.write_bytes(self._folder.submission, self._checked_content(test))
-        submission_csv.check_file(self._folder.submission, len(test))
-
-    def _checked_content(self, test: np.ndarray) -> bytes:
-        content = submission_csv.to_csv(test.argmax(axis=1).astype(np.uint8))
-        submission_csv.check_bytes(content, rows=len(test), name=self._folder.submission.name)
-        return content
-
-    def _write_metrics(
-        self, metrics: dict, test: np.ndarray, complete: bool, finished: int
-    ) -> dict:
-        metrics |= {
-            "complete": complete,
-            "provisional": finished == 0,
-            "fits_finished": finished,
-            "fits_planned": len(self._specs),
-            "skipped": self._left_out,
-            "demo_data": self._digits.demo,
-            "test_rows_also_in_train": self._digits.duplicates,
-        }
-        if self._digits.test_labels is not None:
-            metrics["test"] = _score(ensemble.accuracy(test, self._digits.test_labels))
-        metrics |= self._costs()
-        files.write_json(self._folder.metrics, metrics)
-        self._write_manifest(complete)
-        return metrics
-
-    def _finished(self) -> list[ensemble.FitPredictions]:
-        finished = []
-        for spec in self._specs:
-            if self._folder.read_fit(spec.member, spec.fold) is not None:
-                arrays = self._folder.read_fit_arrays(spec.member, spec.fold)
-                rows = np.array(spec.heldout_rows)
-                finished.append(
-                    ensemble.FitPredictions(
-                        spec.member, spec.fold, rows, arrays["heldout"], arrays["test"]
-                    )
-                )
-        return finished
-
-    def _member_scores(self, finished: list[ensemble.FitPredictions]) -> dict[str, dict]:
-        """Return each member's score, and under `fits` that of each of its fits."""
-        labels, method = self._digits.train_labels, self._config.ensemble.method
-        scores = {}
-        for member in self._config.members:
-            own = [fit for fit in finished if fit.member == member]
-            if own:
-                oof, _ = ensemble.out_of_fold(own, len(labels), method)
-                scores[member] = _score(ensemble.accuracy(oof, labels)) | {
-                    "fits": {
-                        f"fold{fit.fold + 1}": _score(
-                            ensemble.accuracy(fit.heldout, labels[fit.heldout_rows])
-                        )
-                        for fit in own
-                    }
-                }
-        return scores
-
-    def _costs(self) -> dict[str, float]:
-        facts = [self._folder.read_fit(spec.member, spec.fold) for spec in self._specs]
-        images = sum(fact["train_images"] for fact in facts if fact)
-        seconds = sum(fact["seconds"]["train"] for fact in facts if fact)
-        spent = self.note_seconds()
-        return {
-            "images_per_second": images / seconds if seconds else None,
-            "wall_seconds": spent["wall"],
-            "saving_seconds": spent["saving"],
-            "saving_share": spent["saving"] / spent["wall"],
-            "peak_memory_bytes": max(self._peak_before, environment.peak_memory_bytes()),
-        }
-
-    def _write_manifest(self, complete: bool) -> None:
-        manifest = {
-            "complete": complete,
-            "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
-            "data": self._digits.hashes,
-            "data_source": self._digits.source,
-            "demo_data": self._digits.demo,
-            "test_rows": len(self._digits.test_images),
-            "backend": self._specs[0].backend,
-            "folds": files.digest(self._folds),
-            "seed": self._config.seed,
-            "fits": {
-                self._folder.fit_folder(spec.member, spec.fold).name: {
-                    # Of a kept fit that other versions made, its own.
-                    "identity": (facts or {}).get("digest", spec.digest()),
-                    "seed": spec.seed_for("fit"),
-                    "finished": facts is not None,
-                    "skipped": self._left_out.get(spec.name),
-                }
-                for spec in self._specs
-                for facts in [self._folder.read_fit(spec.member, spec.fold)]
-            },
-            "artefacts": self._folder.checksums(),
-            "packages": environment.package_versions(),
-            "hardware": environment.hardware(),
-        }
-        files.write_json(self._folder.manifest, manifest)
+            metrics = read_metrics(folder)
+        except UserError:
+            return None
+        return metrics if not changed and metrics.provisional_identity in own else None
+    for path in (folder.submission, folder.metrics, folder.predictions):
+        path.unlink(missing_ok=True)
+    return None
 
 
-def _score(score: ensemble.Score) -> dict:
-    return vars(score) | {"interval": list(score.interval)}
+def read_metrics(folder: RunFolder) -> RunMetrics:
+    """Read `metrics.json`.
+
+    Raises:
+        UserError: it is missing, damaged, or of another format.
+    """
+    values = files.read_json(folder.metrics)
+    return record.from_json(RunMetrics, values, run_metrics.FORMAT, folder.metrics)
+
+
+def why_no_submission(test: np.ndarray) -> str | None:
+    """Return why probabilities, (m, 10), make no sane submission; None if they do."""
+    try:
+        _checked_content(test, "submission.csv")
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def write_submission(folder: RunFolder, test: np.ndarray) -> None:
+    """Write the most probable classes of (m, 10) probabilities as a checked submission.
+
+    Raises:
+        UserError: they are no sane submission, or the disk is full.
+    """
+    files.write_bytes(folder.submission, _checked_content(test, folder.submission.name))
+    submission_csv.check_file(folder.submission, len(test))
+
+
+def _checked_content(test: np.ndarray, name: str) -> bytes:
+    content = submission_csv.to_csv(test.argmax(axis=1).astype(np.uint8))
+    submission_csv.check_bytes(content, rows=len(test), name=name)
+    return content
+
+
+def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete: bool) -> None:
+    digits = plan.digits
+    manifest = {
+        **folder.stamp,
+        "config": config_digest(plan.config),
+        "complete": complete,
+        "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
+        "data": digits.hashes,
+        "data_source": digits.source,
+        "demo_data": digits.demo,
+        "test_rows": len(digits.test_images),
+        "backend": plan.specs[0].backend,
+        "folds": files.digest(plan.fold_of_row),
+        "seed": plan.config.seed,
+        "fits": {
+            folder.fit_folder(status.spec.member, status.spec.fold).name: {
+                "identity": _digest_of(folder, status.spec, status.finished),
+                "seed": status.spec.seed_for("fit"),
+                "finished": status.finished,
+                "skipped": status.skipped,
+            }
+            for status in state.fits
+        },
+        "artefacts": folder.checksums(),
+        "packages": environment.package_versions(),
+        "hardware": environment.hardware(),
+    }
+    files.write_json(folder.manifest, manifest)
+
+
+def _digest_of(folder: RunFolder, spec: FitSpec, finished: bool) -> str:
+    # Of a kept fit that other versions made, its own.
+    return folder.read_fit(spec.member, spec.fold)["digest"] if finished else spec.digest

@@ -1,17 +1,21 @@
-"""Which of two nets predicts better, judged on rows that both have predicted.
+"""Tests which of two sets of predictions is better, on rows that both have predicted.
 
-Arrays in, p-values out: a difference that luck alone would often bring is no difference.
+Arrays in, p-values out: a difference that luck alone would often bring is no difference. All
+of them take the trained nets as they are and ask about other rows; trained with another seed, the
+same config makes other mistakes, so they say nothing about configs (T. G. Dietterich (1998),
+Approximate statistical tests for comparing supervised classification learning algorithms, Neural
+Computation 10, 1895-1923).
 """
 
 from __future__ import annotations
 
-from math import sqrt
-from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
-# The smallest probability that a logarithm is taken of; a float32 zero is an underflow.
-SMALLEST = float(np.finfo(np.float32).tiny)
+from kaggle_digits.scoring.ensemble import SMALLEST_PROBABILITY
+
+Alternative = Literal["two-sided", "greater"]
 
 
 def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -25,7 +29,7 @@ def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         (n,) float64, nats.
     """
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return -np.log(np.maximum(true, SMALLEST))
+    return -np.log(np.maximum(true, SMALLEST_PROBABILITY))
 
 
 def mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -39,11 +43,12 @@ def discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """Test whether two classifiers have different error rates, on the same rows.
+    """Test whether two trained classifiers have different error rates, on the same rows.
 
     McNemar's exact test: of the rows that only one of them gets wrong, each is as likely the one's
     as the other's. Source: Q. McNemar (1947), Note on the sampling error of the difference between
-    correlated proportions or percentages, Psychometrika 12, 153-157.
+    correlated proportions or percentages, Psychometrika 12, 153-157. The verdict is about these
+    classifiers, these seeds included, not about the configs that they come from.
 
     Args:
         one: (n,) bool, rows that the first predicts wrongly.
@@ -52,36 +57,38 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     Returns:
         The two-sided p-value; 1 where they differ nowhere.
     """
-    return _sign_test(*discordant(one, other), alternative="two-sided")
+    return _sign_test(one, other, "two-sided")
 
 
 def more_mistakes(one: np.ndarray, other: np.ndarray) -> float:
     """Test whether the first makes more mistakes than the second: `mcnemar`, one-sided."""
-    return _sign_test(*discordant(one, other), alternative="greater")
-
-
-def _sign_test(first: int, second: int, alternative: str) -> float:
-    from scipy.stats import binomtest
-
-    if first + second == 0:
-        return 1.0
-    return float(binomtest(first, first + second, alternative=alternative).pvalue)
+    return _sign_test(one, other, "greater")
 
 
 def higher_loss(one: np.ndarray, other: np.ndarray) -> float:
-    """Test whether the first has the higher mean loss on the same rows.
+    """Test whether the first trained net has the higher mean loss, on the same rows.
 
-    A paired z-test: rows are many, so the mean difference is near enough to normal.
+    Student's paired t-test over rows: the mean of many differences is near enough to normal, and
+    with few rows the test is stricter than a z-test. Like `mcnemar`, it is about these nets.
 
     Args:
         one: (n,) losses of the first.
         other: (n,) losses of the second.
 
     Returns:
-        The one-sided p-value; 1 where they do not differ.
+        The one-sided p-value; 1 where all differences are equal or there are fewer than two rows.
     """
-    difference = one - other
-    spread = difference.std(ddof=1) if len(difference) > 1 else 0.0
-    if spread == 0:
+    from scipy.stats import ttest_rel
+
+    if len(one) < 2 or np.ptp(one - other) == 0:
         return 1.0
-    return 1 - NormalDist().cdf(difference.mean() / (spread / sqrt(len(difference))))
+    return float(ttest_rel(one, other, alternative="greater").pvalue)
+
+
+def _sign_test(one: np.ndarray, other: np.ndarray, alternative: Alternative) -> float:
+    from scipy.stats import binomtest
+
+    first, second = discordant(one, other)
+    if first + second == 0:
+        return 1.0
+    return float(binomtest(first, first + second, alternative=alternative).pvalue)

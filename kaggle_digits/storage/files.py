@@ -1,6 +1,6 @@
-"""How a file comes to be: whole or not at all, with a checksum to tell damage by.
+"""Writes files atomically, with checksums that reveal damage, and reads them back.
 
-Bytes, JSON and arrays in; where files lie is no business of this module.
+Takes bytes, JSON and arrays; which files there are is the business of the folder classes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import hashlib
 import io
 import json
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,10 @@ from kaggle_digits.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 CHECKSUM_BYTES = 16
-# How half-written files and folders are called, followed by the writer's process id.
+# Temporary files and folders: this prefix, the writer's machine and process id, the final name.
 TEMP_PREFIX = ".kaggle-digits-half-"
+# A temporary file of another machine counts as abandoned when it has not changed for this long.
+ABANDONED_SECONDS = 24 * 3600.0
 
 
 _spent = 0.0
@@ -32,7 +37,7 @@ _counting = False
 def timed_io() -> Iterator[None]:
     """Count the time of a block, or of a function, as spent on saving, hashing and syncing.
 
-    What a run's safety costs is told by every run itself. A block within a block counts once.
+    Every run reports what its safety costs. A block within a block counts once.
     """
     global _spent, _counting
     if _counting:
@@ -57,7 +62,8 @@ def digest(*parts: bytes | np.ndarray | str) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         content = memoryview(part.encode() if isinstance(part, str) else part)
-        content = content.cast("B") if content.nbytes else memoryview(b"")
+        flat = content.nbytes and content.c_contiguous
+        content = content.cast("B") if flat else content.tobytes()
         hasher.update(len(content).to_bytes(8, "little"))
         hasher.update(content)
     return hasher.hexdigest()
@@ -75,16 +81,10 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-@timed_io()
-def digest_of_content(content: bytes) -> str:
-    """Hash bytes as `checksum` hashes a file that has them as content."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 class DamagedError(UserError):
     """A file is not as it was written.
 
-    Where it can be made again that is done; else the message is for the user.
+    Callers that can make it again catch this and do so; otherwise the message is for the user.
 
     Args:
         path: the file.
@@ -96,10 +96,81 @@ class DamagedError(UserError):
         self.path, self.reason = path, reason
 
 
+def check_format(path: Path | str, found: object, current: int) -> None:
+    """Refuse what another version of this program made.
+
+    Args:
+        path: the file or folder, for the error message.
+        found: the format number that it carries; None: it has none, as in the first versions.
+        current: the only format number that is read.
+
+    Raises:
+        UserError: they differ; says which of the two is newer.
+    """
+    if found == current:
+        return
+    if isinstance(found, int) and found > current:
+        raise UserError(
+            f"{path}: made by a newer version of kaggle-digits (format {found}, expected "
+            f"{current}); update kaggle-digits, or give another --out"
+        )
+    raise UserError(
+        f"{path}: made by an earlier version of kaggle-digits; give another --out (its "
+        "submission.csv and model files can still be used)"
+    )
+
+
+@cache
+def _machine() -> str:
+    """Return 8 hex digits that only processes share whose process ids are from one table.
+
+    A host's name is not enough: two hosts may have the same one, and every container counts its
+    processes from 1.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux only, as containers are
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return digest(*parts)[:8]
+
+
+def temporary_path(path: Path, process: int | None = None) -> Path:
+    """Return where a process writes a file or folder before it gets its name.
+
+    Args:
+        path: the final place. Its ending stays last, because Keras chooses a file's format by it.
+        process: id of a process of this machine; None: this one's.
+    """
+    writer = os.getpid() if process is None else process
+    return path.with_name(f"{TEMP_PREFIX}{_machine()}.{writer}-{path.name}")
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether the writer of a temporary file has ended, as far as can be known here.
+
+    Only the process ids of this very machine (or container) say who is alive. A file of any other,
+    in a folder that several share, counts as abandoned after `ABANDONED_SECONDS` without a change.
+
+    Raises:
+        OSError: the file is gone or cannot be looked at.
+    """
+    own = re.fullmatch(rf"{re.escape(TEMP_PREFIX)}{_machine()}\.(\d{{1,9}})-.*", path.name)
+    if own is None:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    try:
+        os.kill(int(own[1]), 0)  # sends nothing, but asks whether the process is there
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is another user's
+        return False
+    return False
+
+
 def move(source: Path, target: Path) -> None:
-    """Give a file or folder its final name, and see to it that the name outlives a power cut."""
+    """Give a file or folder its final name, and make sure that the name survives a power cut."""
     source.replace(target)
-    with suppress(OSError):  # Windows opens no folders, some file systems sync none
+    with suppress(OSError):  # some file systems sync no folders
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -109,10 +180,10 @@ def move(source: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write a file beside its place, then flush it and move it there.
+    """Write a file beside its final place, then flush it and move it there.
 
     Args:
-        path: where the file shall appear; its folder is made.
+        path: where the file is to appear; its folder is made.
 
     Yields:
         The path to write to. If the block fails, nothing is left behind.
@@ -120,13 +191,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written to.
     """
-    # The ending stays last: Keras chooses a file's format by it.
-    beside = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{path.name}")
+    beside = temporary_path(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield beside
-            with beside.open("rb") as file:
+            with beside.open("r+b") as file:
                 os.fsync(file.fileno())
             move(beside, path)
     finally:
@@ -136,7 +206,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one line what speaks against writing a file.
+    """Turn an error of the operating system into one line that says why writing failed.
 
     Args:
         path: the file.
@@ -154,7 +224,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON object that only informs; {} where there is none that can be read."""
+    """Read a JSON object; {} where there is none or it cannot be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -210,8 +280,8 @@ def read_checksummed(path: Path) -> bytes:
         DamagedError: content and checksum differ.
         FileNotFoundError: there is no such file.
     """
-    sealed = path.read_bytes()
-    content = sealed[:-CHECKSUM_BYTES]
-    if bytes.fromhex(digest(content)) != sealed[-CHECKSUM_BYTES:]:
+    stored = path.read_bytes()
+    content = stored[:-CHECKSUM_BYTES]
+    if bytes.fromhex(digest(content)) != stored[-CHECKSUM_BYTES:]:
         raise DamagedError(path, "its checksum differs")
     return content

@@ -8,29 +8,38 @@ from __future__ import annotations
 import glob
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
+
+# Of a run folder and of each artefact in it; raised when files that are read later change.
+FORMAT = 1
+# Files of a finished fit.
+MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
 
 
 class RunFolder(LockedFolder):
     """Everything that a run leaves behind.
 
     Args:
-        folder: made by the first write.
+        folder: is created by the first write.
     """
 
+    kind, format = "run", FORMAT
+    earlier_keys = frozenset(("hashes", "fits", "artefacts"))
+
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+        super().__init__(folder, record=folder / "manifest.json")
         self.submission = folder / "submission.csv"
         self.metrics = folder / "metrics.json"
         self.config = folder / "config.yaml"
-        self.manifest = folder / "manifest.json"
+        self.manifest = self.record
         self.predictions = folder / "predictions.npz"
         self.folds = folder / "folds.npz"
         self.augmentation = folder / "augmentation.png"
@@ -41,47 +50,30 @@ class RunFolder(LockedFolder):
         """List the folders that its owner writes to."""
         return [self.folder, self.fits]
 
-    def is_ours(self) -> bool:
-        """Tell whether the folder is a run's, or there is nothing in it that could be lost."""
-        # A process that was killed while it took the folder may have left no more than this.
-        taken = (".lock", ".owner", files.TEMP_PREFIX)
-        if not self.folder.exists() or all(
-            path.name.startswith(taken) for path in self.folder.iterdir()
-        ):
-            return True
-        # Other programs' folders have a manifest.json too.
-        manifest = files.read_json(self.manifest)
-        return (
-            {"hashes", "fits", "artefacts"} <= manifest.keys()
-            or ((self.folder / ".lock").exists() and (self.folder / ".owner").exists())
-            or any("identity" in files.read_json(path) for path in self.fits.glob("*/fit.json"))
-        )
-
     def is_new(self) -> bool:
-        """Tell whether no run has got further in it than to make the folder."""
+        """Return whether no run has done more in it than to create the folder."""
         marks = (self.manifest, self.config, self.fits)
-        return self.folder.is_dir() and self.is_ours() and not any(m.exists() for m in marks)
+        return self.folder.is_dir() and self.may_be_used() and not any(m.exists() for m in marks)
 
-    def holds_config(self, content: bytes) -> bool:
-        """Tell whether the run has a config, by its file or, if that is damaged, the manifest."""
-        noted = _dict(files.read_json(self.manifest).get("artefacts")).get(self.config.name)
-        here = self.config.read_bytes() if self.config.is_file() else b""
-        return content == here or files.digest_of_content(content) == noted
+    def has_config(self) -> bool:
+        """Return whether a run has begun in it, whose config can be read."""
+        return self.config.is_file()
 
     def was_reported(self) -> bool:
-        """Tell whether a complete run's result has been shown to its end."""
+        """Return whether the result of a complete run has been shown to its end."""
         return (self.folder / ".reported").exists()
 
-    def note_reported(self, told: bool) -> None:
+    def note_reported(self, reported: bool) -> None:
         """Note that the result has been shown, or that there will be another one."""
-        if told:
+        if reported:
             files.write_bytes(self.folder / ".reported", b"")
         else:
             (self.folder / ".reported").unlink(missing_ok=True)
 
-    def finished_fits(self) -> list[str]:
-        """Name the folders of all finished fits, sound or not."""
-        return sorted(path.parent.name for path in self.fits.glob("*/fit.json"))
+    def finished_fits(self) -> list[tuple[str, int]]:
+        """List (member, fold from 0) of all finished fits, sound or not."""
+        names = (path.parent.name for path in self.fits.glob("*/fit.json"))
+        return sorted(fit for fit in map(self.parse_fit_name, names) if fit)
 
     def read_seconds(self) -> dict[str, float]:
         """Read the seconds of all earlier invocations, as far as they were noted: wall, saving."""
@@ -97,7 +89,7 @@ class RunFolder(LockedFolder):
         files.write_json(self.folder / ".seconds", seconds)
 
     def clear(self) -> None:
-        """Delete all that a run leaves behind, and nothing else."""
+        """Delete all that a run leaves behind, except whose folder it is, and nothing else."""
         shutil.rmtree(self.fits, ignore_errors=True)
         for path in (
             self.submission,
@@ -113,29 +105,59 @@ class RunFolder(LockedFolder):
         ):
             path.unlink(missing_ok=True)
 
+    @staticmethod
+    def fit_name(member: str, fold: int) -> str:
+        """Return the name of a fit's folder, in which folds are counted from 1."""
+        return f"{member}-fold{fold + 1}"
+
+    @staticmethod
+    def parse_fit_name(name: str) -> tuple[str, int] | None:
+        """Return (member, fold from 0) of what `fit_name` returned; None for any other name."""
+        match = re.fullmatch(r"(\w+)-fold([1-9]\d*)", name)
+        return match and (match[1], int(match[2]) - 1)
+
     def fit_folder(self, member: str, fold: int) -> Path:
-        """Say where a fit lies; folds are counted from 1 in names that people see."""
-        return self.fits / f"{member}-fold{fold + 1}"
+        """Return the folder of a finished fit."""
+        return self.fits / self.fit_name(member, fold)
+
+    def model_path(self, member: str, fold: int) -> Path:
+        """Return the saved net of a finished fit."""
+        return self.fit_folder(member, fold) / MODEL
+
+    def history_path(self, member: str, fold: int) -> Path:
+        """Return the history of a finished fit, a line for each epoch."""
+        return self.fit_folder(member, fold) / HISTORY
+
+    def state_path(self, member: str, fold: int) -> Path:
+        """Return the file of what an unfinished fit resumes from."""
+        return self.fits / f"{self.fit_name(member, fold)}.state"
+
+    def failures_path(self, member: str, fold: int) -> Path:
+        """Return the file of the attempts at a fit that diverged."""
+        return self.fits / f"{self.fit_name(member, fold)}.failed.json"
 
     def read_fit(self, member: str, fold: int) -> dict | None:
         """Read a fit's `fit.json`, None if the fit is not there.
 
         Raises:
             files.DamagedError: the file is not as it was written.
+            UserError: another version of this program wrote it.
         """
         path = self.fit_folder(member, fold) / "fit.json"
         try:
-            facts = json.loads(path.read_text())
-            if facts.pop("checksum") != files.digest_json(facts):
-                raise files.DamagedError(path, "its checksum differs")
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            checksum = facts.pop("checksum")
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise files.DamagedError(path, f"it cannot be read ({error})") from None
+        files.check_format(path, facts.get("format"), FORMAT)
+        if checksum != files.digest_json(facts):
+            raise files.DamagedError(path, "its checksum differs")
         return facts
 
     def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
-        """Read a finished fit's `predictions.npz` after comparing all its files' checksums.
+        """Read a finished fit's predictions after comparing all its files' checksums.
 
         Raises:
             files.DamagedError: a file is not as it was written, or missing.
@@ -146,7 +168,7 @@ class RunFolder(LockedFolder):
                 raise files.DamagedError(folder / name, "it is missing")
             if files.checksum(folder / name) != expected:
                 raise files.DamagedError(folder / name, "its checksum in fit.json differs")
-        return files.read_arrays(folder / "predictions.npz")
+        return files.read_arrays(folder / PREDICTIONS)
 
     def write_fit(
         self, member: str, fold: int, writers: Mapping[str, Callable[[Path], None]], facts: dict
@@ -157,16 +179,17 @@ class RunFolder(LockedFolder):
             member: the member's name.
             fold: from 0.
             writers: name -> function that writes the file to the path it is given.
-            facts: for `fit.json`, which also gets every file's checksum.
+            facts: for `fit.json`, which also gets its format and every file's checksum.
         """
         place = self.fit_folder(member, fold)
-        beside = place.with_name(f"{files.TEMP_PREFIX}{os.getpid()}-{place.name}")
+        beside = files.temporary_path(place)
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, write in writers.items():
                 with files.atomic_write(beside / name) as path:
                     write(path)
-            facts = facts | {"checksums": {name: files.checksum(beside / name) for name in writers}}
+            sums = {name: files.checksum(beside / name) for name in writers}
+            facts = {"format": FORMAT} | facts | {"checksums": sums}
             files.write_json(beside / "fit.json", facts | {"checksum": files.digest_json(facts)})
             self.remove_fit(member, fold)  # remains of one that is not whole
             files.move(beside, place)
@@ -178,66 +201,57 @@ class RunFolder(LockedFolder):
         shutil.rmtree(self.fit_folder(member, fold), ignore_errors=True)
 
     def write_state(self, member: str, fold: int, arrays: files.Arrays) -> None:
-        """Write what an unfinished fit goes on from."""
-        files.write_checksummed(self._state_path(member, fold), files.npz(arrays))
+        """Write what an unfinished fit resumes from."""
+        _write_arrays(self.state_path(member, fold), arrays)
 
     def read_state(self, member: str, fold: int) -> files.Arrays | None:
-        """Read what an unfinished fit goes on from, None if there is nothing.
+        """Read what an unfinished fit resumes from, None if there is nothing.
 
         Raises:
             files.DamagedError: the file is not as it was written.
+            UserError: another version of this program wrote it.
         """
-        try:
-            return files.read_arrays(
-                io.BytesIO(files.read_checksummed(self._state_path(member, fold)))
-            )
-        except FileNotFoundError:
-            return None
+        return _read_arrays(self.state_path(member, fold))
 
     def remove_state(self, member: str, fold: int) -> None:
-        """Delete what a fit went on from, if anything."""
-        self._state_path(member, fold).unlink(missing_ok=True)
+        """Delete what a fit resumed from, if anything."""
+        self.state_path(member, fold).unlink(missing_ok=True)
 
     def write_failures(self, member: str, fold: int, attempts: list[dict]) -> None:
-        """Note the attempts at a fit that were sick."""
-        files.write_checksummed(self._failures_path(member, fold), json.dumps(attempts).encode())
+        """Write which attempts at a fit diverged, one dict each."""
+        content = json.dumps({"format": FORMAT, "attempts": attempts}).encode()
+        files.write_checksummed(self.failures_path(member, fold), content)
 
     def read_failures(self, member: str, fold: int) -> list[dict] | None:
-        """Read the attempts at a fit that were sick, None if there is no note.
-
-        Raises:
-            DamagedError: the file is not as it was written.
-        """
-        try:
-            return json.loads(files.read_checksummed(self._failures_path(member, fold)))
-        except FileNotFoundError:
-            return None
-
-    def _failures_path(self, member: str, fold: int) -> Path:
-        place = self.fit_folder(member, fold)
-        return place.with_name(f"{place.name}.failed.json")
-
-    def _state_path(self, member: str, fold: int) -> Path:
-        place = self.fit_folder(member, fold)
-        return place.with_name(f"{place.name}.state")
-
-    def read_folds(self) -> files.Arrays | None:
-        """Read the saved split, None if there is none.
+        """Read which attempts at a fit diverged, None if nothing was noted.
 
         Raises:
             files.DamagedError: the file is not as it was written.
+            UserError: another version of this program wrote it.
         """
+        path = self.failures_path(member, fold)
         try:
-            return files.read_arrays(io.BytesIO(files.read_checksummed(self.folds)))
+            noted = json.loads(files.read_checksummed(path))
         except FileNotFoundError:
             return None
+        files.check_format(path, _dict(noted).get("format"), FORMAT)
+        return noted["attempts"]
 
     def write_folds(self, arrays: files.Arrays) -> None:
         """Write the split."""
-        files.write_checksummed(self.folds, files.npz(arrays))
+        _write_arrays(self.folds, arrays)
+
+    def read_folds(self) -> files.Arrays | None:
+        """Read the split, None if there is none.
+
+        Raises:
+            files.DamagedError: the file is not as it was written.
+            UserError: another version of this program wrote it.
+        """
+        return _read_arrays(self.folds)
 
     def changed_artefacts(self) -> list[str]:
-        """Name the summary files that differ from the manifest, or lack.
+        """Name the summary files that are missing or differ from the manifest.
 
         A fit has checksums of its own; the log grows.
         """
@@ -265,38 +279,52 @@ class RunFolder(LockedFolder):
         }
 
 
+def _write_arrays(path: Path, arrays: files.Arrays) -> None:
+    files.write_checksummed(path, files.npz(arrays | {"format": np.array(FORMAT)}))
+
+
+def _read_arrays(path: Path) -> files.Arrays | None:
+    try:
+        arrays = files.read_arrays(io.BytesIO(files.read_checksummed(path)))
+    except FileNotFoundError:
+        return None
+    found = arrays.pop("format", None)
+    files.check_format(path, None if found is None else int(found), FORMAT)
+    return arrays
+
+
 def _dict(value: object) -> dict:
-    """Return a dict as it is, and of anything else, in a damaged file, none."""
+    """Return a dict as it is; {} for anything else that a damaged file may hold."""
     return value if isinstance(value, dict) else {}
 
 
-def next_folder(root: Path, name: str, goes_on: Callable[[Path], bool]) -> Path:
-    """Choose a folder for a run or search that was given none.
+def next_folder(root: Path, name: str, continues: Callable[[Path], bool]) -> Path:
+    """Choose a folder for a run or search for which none was given.
 
     Args:
         root: the folder of all runs.
         name: what folders are called: `<name>-<number>`.
-        goes_on: tells whether a folder is the place for this command.
+        continues: returns whether the command continues in a folder.
 
     Returns:
-        The newest folder that goes on, else the one with the next free number.
+        The newest folder in which the command continues, else the one with the next free number.
     """
     numbers = []
     for path in root.glob(f"{glob.escape(name)}-*"):
         if match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name):
             numbers.append(int(match[1]))
     for number in sorted(numbers, reverse=True):
-        if goes_on(root / f"{name}-{number}"):
+        if continues(root / f"{name}-{number}"):
             return root / f"{name}-{number}"
     return root / f"{name}-{max(numbers, default=0) + 1}"
 
 
-def expected_rows(submission: Path) -> int:
-    """Say how many rows a submission must have: as its run's manifest, else Kaggle's 28,000."""
+def expected_rows(submission: Path, default: int) -> int:
+    """Return how many rows a submission must have: those of its run's test data, else `default`."""
     rows = files.read_json(RunFolder(submission.parent).manifest).get("test_rows")
-    return rows if isinstance(rows, int) else 28_000
+    return rows if isinstance(rows, int) else default
 
 
 def is_demo(submission: Path) -> bool:
-    """Tell whether a submission lies in the folder of a run on the demo data."""
+    """Return whether a submission is in the folder of a run on the demo data."""
     return files.read_json(RunFolder(submission.parent).manifest).get("demo_data") is True

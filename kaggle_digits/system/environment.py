@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -59,12 +60,6 @@ def hardware() -> dict[str, object]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held at a time, children not timed_io."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
+    """Return the most memory that this process has held at a time, without its children."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

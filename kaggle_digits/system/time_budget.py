@@ -1,4 +1,7 @@
-"""When a run has to stop: a signal came, or the time that a person gave it is nearly up."""
+"""When a command has to stop: a signal came, or the time that it was given is nearly up.
+
+All seconds that time limits are planned with are constants of this module.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,40 @@ import math
 import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kaggle_digits.errors import UserError
 
 # After a signal, seconds for a last submission. Whoever sends SIGTERM often kills after 30.
-GRACE = 20.0
-RAISED_AGAIN = 0.01  # seconds after which a stop that was ignored is raised again
+GRACE_SECONDS = 20.0
+# Seconds after which a stop that Python could only ignore is raised once more.
+RAISED_AGAIN_SECONDS = 0.01
+# Seconds that a run keeps free for the last table and the end of the process, and a fraction of the
+# limit: in hours a machine may become busy with other things.
+EXIT_SECONDS = 5.0
+EXIT_FRACTION = 0.005
+# The same of a search, whose page takes seconds on a busy machine.
+SEARCH_EXIT_SECONDS = 12.0
+# A process that is held up (a backend can take seconds to leave an epoch) ends this late.
+FORCE_SECONDS = 1.5
+# What a backend takes to start and to make its first step, where nothing is known yet.
+START_SECONDS = 12.0
+# A forward pass takes a third to a fourth of a step's time, but a prediction has to start first.
+FORWARD_SPEEDUP = 2.0
+# Fraction of the remaining time that drawing may take before training begins; variants that are
+# missing then are drawn when an epoch needs them.
+BANK_FRACTION = 0.5
+# A search forecasts its holdout check from the trials' speeds. A machine may have become slower,
+# each fit has a start and an end, and the check may have this fraction of the limit at most.
+CHECK_MARGIN = 1.3
+CHECK_FIT_SECONDS = 15.0
+RESERVE_FRACTION = 0.5
+
 UNITS = {"h": 3600, "m": 60, "s": 1}
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
@@ -30,45 +57,54 @@ class Stopped(BaseException):
         self.number = number
 
 
-class TimeBudget:
-    """Knows how much time is left; the clock runs from its making.
+class Signals:
+    """SIGINT (Ctrl-C) and SIGTERM as requests to stop.
 
-    Its `advice` says to people how to go on after a stop.
-
-    Args:
-        limit: seconds from now on, None: as long as it takes.
+    Attributes:
+        received: the signal that came, None while there is none.
+        received_at: when it came, on the monotonic clock.
+        owns_process: whether the process is the command's own, as on the command line. Then a
+            second signal, or a time limit that passes in the middle of a step, ends it; a process
+            that uses the package as a library is never ended.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
-        self.start = time.monotonic()
-        self.limit = limit
-        self.signal: int | None = None
-        self.advice = "repeat the command"
-        self._signal_came = math.inf
+    def __init__(self, owns_process: bool = False) -> None:
+        self.received: int | None = None
+        self.received_at = math.inf
+        self.owns_process = owns_process
         self._deferred = False
+        self._handlers: dict[int, object] = {}
+        self._hook = sys.unraisablehook
+        self._timer: tuple[object, float, float] | None = None
 
-    def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self.start
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have the first signal within the block raise `Stopped`, or only be noted in `deferred`.
 
-    def seconds_left(self) -> float:
-        """Return the seconds until everything must be done; infinite without limit and signal."""
-        end = self.start + (math.inf if self.limit is None else self.limit)
-        return min(end, self._signal_came + GRACE) - time.monotonic()
-
-    def watch(self) -> None:
-        """Have SIGINT (Ctrl-C) and SIGTERM stop the process from now on.
-
-        The first one raises `Stopped`, or is remembered while `deferred`; a second one ends the
-        process at once.
+        Handlers, the timer and the hook are afterwards what they were before; only of a process of
+        the command's own that was asked to stop, another signal ends what is left. In another
+        thread than the main one, where Python allows no handlers, nothing is watched.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._hook = sys.unraisablehook
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         sys.unraisablehook = self._notice_ignored
+        try:
+            self._handle(dict.fromkeys(SIGNALS, self._note))
+            yield
+        finally:
+            try:
+                self._stop_timer()
+                if self.received is None or not self.owns_process:
+                    self._handle(self._handlers)
+            finally:
+                sys.unraisablehook = self._hook
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only remember a signal within the block, which looks at `signal` itself.
+        """Only note a signal within the block, which looks at `received` itself.
 
         Raises:
             Stopped: at the end of the block, if a signal came within it.
@@ -78,34 +114,105 @@ class TimeBudget:
             yield
         finally:
             self._deferred = False
-        if self.signal is not None:
-            raise Stopped(self.signal)
+        if self.received is not None:
+            raise Stopped(self.received)
 
     def _note(self, number: int, frame: object) -> None:
-        for other in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(other, signal.SIG_DFL)
-        self.signal, self._signal_came = number, time.monotonic()
+        default = dict.fromkeys(SIGNALS, signal.SIG_DFL)
+        self._handle(default if self.owns_process else self._handlers)
+        self.received, self.received_at = number, time.monotonic()
         self._raise()
+
+    def _handle(self, handlers: dict[int, object]) -> None:
+        for number, handler in handlers.items():
+            if self._handlers[number] is not None:  # else C code has set one: it stays
+                signal.signal(number, handler)
 
     def _raise(self, *_: object) -> None:
         if not self._deferred:
-            raise Stopped(self.signal)
+            raise Stopped(self.received)
 
     def _notice_ignored(self, unraisable: sys.UnraisableHookArgs) -> None:
         # A signal may come while a finalizer or a callback from C runs, where Python can only
-        # report an exception and go on: raise it again once that is over.
-        if not isinstance(unraisable.exc_value, Stopped):
-            sys.__unraisablehook__(unraisable)
+        # report an exception and go on: raise it once more when that is over.
+        if isinstance(unraisable.exc_value, Stopped):
+            self._start_timer()
         else:
-            signal.signal(signal.SIGALRM, self._raise)
-            signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN)
+            self._hook(unraisable)
+
+    def _start_timer(self) -> None:
+        """Raise the stop in a moment; what the process itself had set comes later."""
+        handler = signal.signal(signal.SIGALRM, self._raise)
+        timer = signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN_SECONDS)
+        if self._timer is None:
+            self._timer = handler, *timer
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            handler, *timer = self._timer
+            signal.signal(signal.SIGALRM, handler or signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
-def parse_duration(text: str) -> float:
+class TimeBudget:
+    """The time that a command has; the clock runs from its start.
+
+    Args:
+        limit: seconds from the start, None: as long as it takes.
+        signals: requests to stop; None: there are none.
+        start: the start on the monotonic clock, None: now.
+    """
+
+    def __init__(
+        self,
+        limit: float | None = None,
+        signals: Signals | None = None,
+        start: float | None = None,
+    ) -> None:
+        self.limit, self.signals = limit, signals or Signals()
+        self.start = time.monotonic() if start is None else start
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.start
+
+    def seconds_left(self) -> float:
+        """Return the seconds until everything must be done; infinite without limit and signal."""
+        end = self.start + (math.inf if self.limit is None else self.limit)
+        return min(end, self.signals.received_at + GRACE_SECONDS) - time.monotonic()
+
+    def exit_seconds(self) -> float:
+        """Return how long before the time is up the last work of a run has to be done."""
+        return EXIT_SECONDS + EXIT_FRACTION * (self.limit or 0.0)
+
+    @contextmanager
+    def enforced(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Call `leave` from another thread if the block still runs just before the limit.
+
+        Only where the process is the command's own; at the end of the block the timer is cancelled.
+
+        Args:
+            leave: ends the process.
+        """
+        if self.limit is None or not self.signals.owns_process:
+            yield
+            return
+        timer = threading.Timer(max(0.0, self.seconds_left() - FORCE_SECONDS), leave)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def parse_duration(text: str, name: str = "--time-limit") -> float:
     """Read a duration such as 8h30m, 45m or 90s.
 
     Args:
         text: hours, minutes and seconds in this order, each at most once.
+        name: whose value it is, for the error message.
 
     Returns:
         Seconds, above 0.
@@ -118,5 +225,5 @@ def parse_duration(text: str) -> float:
     parts = match.groups(default="0") if match else ()
     seconds = sum(float(part) * UNITS[unit] for part, unit in zip(parts, "hms", strict=False))
     if not 0 < seconds < math.inf:
-        raise UserError(f"--time-limit: expected a duration such as 8h30m or 45m, found {text!r}")
+        raise UserError(f"{name}: expected a duration such as 8h30m or 45m, found {text!r}")
     return seconds

@@ -1,7 +1,7 @@
 """The one place for what a single Keras backend can do; everything here has a plain fallback.
 
 Models and training are written with `keras` and numpy alone. What makes TensorFlow faster or
-repeatable on a CPU stands here, so that the other modules need not ask which backend runs.
+repeatable on a CPU is here, so that the other modules need not ask which backend runs.
 """
 
 import importlib.util
@@ -40,7 +40,9 @@ def name() -> str:
 
 
 def configure(threads: int) -> None:
-    """Import the backend, make it repeatable and give it a number of threads.
+    """Import the backend and give it a number of threads; TensorFlow is made repeatable.
+
+    PyTorch repeats itself as far as its kernels do. JAX takes no number of threads here.
 
     Call it before the first tensor is made. In a process where TensorFlow has run already, the
     number of threads stays as it was.
@@ -82,7 +84,7 @@ def devices() -> list[str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception of any backend, or of Python itself, means "not enough memory"."""
+    """Return whether an exception of any backend, or of Python, means "not enough memory"."""
     # The classes differ by backend and by version (ResourceExhaustedError, XlaRuntimeError,
     # OutOfMemoryError, MemoryError, RuntimeError); these words of theirs do not.
     text = f"{type(error).__name__}: {error}"
@@ -94,7 +96,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _quiet_start() -> Iterator[None]:
     """Hold back what a backend's native code writes to standard error while it starts.
 
-    TensorFlow tells of drivers and instruction sets there, whatever its settings say. If the start
+    TensorFlow reports drivers and instruction sets there, whatever its settings say. If the start
     fails, all of it is shown; a stop by a signal is no failure.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

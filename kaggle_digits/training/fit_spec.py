@@ -1,28 +1,30 @@
 """Config, data and folds -> fit specifications: which fits a run has, their identity, their seeds.
 
-A fit is one member on one fold. Its specification says all that its result depends on, and can be
-written as JSON, so that a fit may run in this process, in another, or on another machine.
+A fit is one member on one fold. Its specification holds all that its result depends on and can be
+pickled, so that a fit may run in this process, in another, or on another machine.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from kaggle_digits.augmentation import bank
-from kaggle_digits.config.loading import Config
-from kaggle_digits.config.schema import MemberSettings
+from kaggle_digits.augmentation.bank import Bank
+from kaggle_digits.config.schema import Augment, Config, MemberSettings
+from kaggle_digits.config.section import SETTINGS_FORMAT
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
-from kaggle_digits.storage.cache import Cache
 
-INPUT_ARRAYS = ("train_images", "train_labels", "test_images")
+# Of a fit's identity; the second number is raised when the same settings train other nets.
+FORMAT = f"{SETTINGS_FORMAT}.1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """The arrays that fits read.
 
@@ -30,39 +32,21 @@ class Inputs:
         train_images: (n, 28, 28) uint8.
         train_labels: (n,) uint8, 0..9.
         test_images: (m, 28, 28) uint8.
-        key: digest of the three.
-        images_key: digest of `train_images`, which the bank is made from.
     """
 
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray
-    key: str
-    images_key: str
 
-    @classmethod
-    def of(cls, train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray):
-        """Put arrays together with their digests."""
-        arrays = tuple(map(np.ascontiguousarray, (train_images, train_labels, test_images)))
-        return cls(*arrays, key=files.digest(*arrays), images_key=files.digest(arrays[0]))
+    @cached_property
+    def key(self) -> str:
+        """Digest of the three arrays."""
+        return files.digest(self.train_images, self.train_labels, self.test_images)
 
-    def put_into(self, cache: Cache) -> None:
-        """Store the arrays, for `from_cache` in another process."""
-        arrays = {name: getattr(self, name) for name in INPUT_ARRAYS}
-        cache.arrays(f"inputs-{self.key}", lambda: arrays)
-
-    @classmethod
-    def from_cache(cls, cache: Cache, key: str) -> Inputs:
-        """Load the arrays that have a digest; the specification of a fit names it."""
-
-        def missing() -> files.Arrays:
-            raise UserError(
-                f"{cache.folder}: has no sound data with digest {key}; repeat the run that made "
-                "this fit's specification, with this --cache"
-            )
-
-        arrays = cache.arrays(f"inputs-{key}", missing)
-        return cls.of(*(arrays[name] for name in INPUT_ARRAYS))
+    @cached_property
+    def images_key(self) -> str:
+        """Digest of `train_images`, which the bank is made from."""
+        return files.digest(self.train_images)
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ class FitSpec:
         settings: the member's resolved settings; `augment.variants` is a number.
         inputs_key: digest of the arrays, see `Inputs`.
         heldout_rows: training rows that the fit does not train on, sorted.
-        bank_key: the bank that its epochs read.
+        bank: the bank that its epochs read.
         backend: the Keras backend's name.
     """
 
@@ -88,7 +72,7 @@ class FitSpec:
     settings: MemberSettings
     inputs_key: str
     heldout_rows: tuple[int, ...]
-    bank_key: str
+    bank: Bank
     backend: str
 
     @property
@@ -96,28 +80,31 @@ class FitSpec:
         """The fit's name for people, folds counted from 1."""
         return f"{self.member} fold {self.fold + 1}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the specification JSON-ready; `from_json` is the inverse."""
-        return vars(self) | {
-            "settings": self.settings.model_dump(mode="json"),
-            "heldout_rows": list(self.heldout_rows),
+    @cached_property
+    def heldout(self) -> np.ndarray:
+        """The held-out rows, (h,) int64."""
+        return np.array(self.heldout_rows, np.int64)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that the fit depends on, JSON-ready; a setting at its default is no part of it."""
+        return {
+            "format": FORMAT,
+            "member": self.member,
+            "fold": self.fold,
+            "attempt": self.attempt,
+            "seed": self.seed,
+            "settings": self.settings.identity(),
+            "inputs_key": self.inputs_key,
+            "heldout_rows": files.digest(self.heldout),
+            "bank_key": self.bank.key,
+            "backend": self.backend,
         }
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> FitSpec:
-        """Read what `to_json` returned."""
-        settings = MemberSettings.model_validate(values["settings"])
-        return cls(**values | {"settings": settings, "heldout_rows": tuple(values["heldout_rows"])})
-
-    def identity(self) -> dict[str, Any]:
-        """Return everything the fit depends on by dotted key, the held-out rows as a digest."""
-        values = self.to_json()
-        values["heldout_rows"] = files.digest_json(values["heldout_rows"])
-        return flattened(values)
-
+    @cached_property
     def digest(self) -> str:
-        """Return the identity as 32 hex digits."""
-        return files.digest_json(self.identity())
+        """The identity as 32 hex digits."""
+        return files.digest_json(self.identity)
 
     def next_attempt(self) -> FitSpec:
         """Return the next attempt: other random numbers and half the learning rate."""
@@ -136,7 +123,7 @@ class FitSpec:
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
 
     def variant_of_epoch(self, epoch: int) -> int:
-        """Say which variant of the bank an epoch (from 0) reads.
+        """Return the variant of the bank that an epoch (from 0) reads.
 
         Every fit goes through all variants in an order of its own before it repeats one.
         """
@@ -145,15 +132,23 @@ class FitSpec:
         return int(order[epoch % count])
 
 
-def flattened(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested dicts to one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:  # an empty one is a value too
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def variants_by_bank(specs: Iterable[FitSpec]) -> dict[Bank, list[int]]:
+    """List the variants that fits read, by bank, those first that are needed first."""
+    found: dict[Bank, dict[int, None]] = {}
+    for spec in specs:
+        wanted = map(spec.variant_of_epoch, range(spec.settings.train.epochs))
+        found.setdefault(spec.bank, {}).update(dict.fromkeys(wanted))
+    return {bank: list(variants) for bank, variants in found.items()}
+
+
+def bank_variants(config: Config) -> int:
+    """Count the variants that a run draws; members with the same augmentation share a bank."""
+    variants: dict[Augment, int] = {}
+    for member in config.members:
+        augment = canonical(config.member(member)).augment
+        transform = _of_any_number(augment)
+        variants[transform] = max(augment.variants, variants.get(transform, 0))
+    return sum(variants.values())
 
 
 def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) -> list[FitSpec]:
@@ -166,40 +161,46 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
         backend: the Keras backend's name.
 
     Returns:
-        One specification a member and fold.
+        One specification for each member and fold.
     """
-    specs = []
-    for member in config.members:
-        settings = config.member(member)
-        variants = settings.augment.variants or settings.train.epochs
-        # What changes no result shall change no identity either.
-        augment = settings.augment.canonical().model_copy(update={"variants": variants})
-        settings = settings.model_copy(
-            update={"augment": augment, "train": settings.train.canonical()}
+    return [
+        FitSpec(
+            member=member,
+            fold=fold,
+            attempt=1,
+            seed=config.seed,
+            settings=settings,
+            inputs_key=inputs.key,
+            heldout_rows=tuple(heldout.tolist()),
+            bank=bank,
+            backend=backend,
         )
-        key = bank.bank_key(inputs.images_key, settings.augment, config.seed)
-        for fold, heldout in enumerate(split):
-            spec = FitSpec(
-                member=member,
-                fold=fold,
-                attempt=1,
-                seed=config.seed,
-                settings=settings,
-                inputs_key=inputs.key,
-                heldout_rows=tuple(heldout.tolist()),
-                bank_key=key,
-                backend=backend,
-            )
-            specs.append(spec)
-    return specs
+        for member in config.members
+        for settings in [canonical(config.member(member))]
+        for bank in [Bank(inputs.images_key, _of_any_number(settings.augment), config.seed)]
+        for fold, heldout in enumerate(split)
+    ]
+
+
+def _of_any_number(augment: Augment) -> Augment:
+    """Return settings of the same bank, however many variants of it a member reads."""
+    return augment.model_copy(update={"variants": None})
+
+
+def canonical(settings: MemberSettings) -> MemberSettings:
+    """Return settings that give the same fits, with what changes no result at its default."""
+    settings = settings.canonical()
+    variants = settings.augment.variants or settings.train.epochs
+    augment = settings.augment.model_copy(update={"variants": variants})
+    return settings.model_copy(update={"augment": augment})
 
 
 # Identity keys that a person has never written, and what to call them instead.
-VERSIONS_KEY = "bank_key"  # all else that it depends on has keys of its own, which come first
+VERSIONS_KEY = "bank_key"  # compared last: all else that it depends on has keys of its own
 KEYS_FOR_PEOPLE = {
     "inputs_key": "data (pixels and labels of train.csv, pixels of test.csv)",
     "heldout_rows": "folds.count (the rows that a fold holds out)",
-    VERSIONS_KEY: "version of albumentations or OpenCV (--allow-changed-versions goes on)",
+    VERSIONS_KEY: "version of albumentations or OpenCV (--allow-changed-versions continues)",
 }
 
 
@@ -212,21 +213,37 @@ def check_identity(
         spec: what is wanted.
         found: the identity that the fit, finished or not, was made with.
         where: the fit's place, for the error message.
-        allow_changed: other versions of the augmentation's packages are welcome.
+        allow_changed: accept other versions of the augmentation's packages.
 
     Raises:
         UserError: names the first key that differs, with both values.
     """
-    for key, wanted in spec.identity().items():
+    here = full = flattened(spec.identity | {"settings": spec.settings.model_dump(mode="json")})
+    try:
+        settings = MemberSettings.from_identity(found.get("settings", {}))
+        there = flattened(found | {"settings": settings.model_dump(mode="json")})
+    except UserError:  # of a version with other settings: the identities are compared as they are
+        there, here = flattened(found), flattened(spec.identity)
+    for key in sorted(here | there, key=lambda key: key == VERSIONS_KEY):
         if allow_changed and key == VERSIONS_KEY:
             continue
         # Through JSON lists and tuples are alike.
-        if files.digest_json(found.get(key)) != files.digest_json(wanted):
-            found_value = (
-                "" if key in KEYS_FOR_PEOPLE else f": {found.get(key)} there, {wanted} here"
-            )
+        same = files.digest_json(there.get(key)) == files.digest_json(here.get(key))
+        if not same or (key in there) != (key in here):
+            values = f": {there.get(key)} there, {full.get(key)} here"
+            name = KEYS_FOR_PEOPLE.get(key, key.removeprefix("settings.") + values)
             raise UserError(
-                f"{where}: this fit was made with another "
-                f"{KEYS_FOR_PEOPLE.get(key, key.removeprefix('settings.'))}"
-                f"{found_value}; give another --out, or the settings and data of that run"
+                f"{where}: this fit was made with another {name}; give another --out, or the "
+                "settings and data of that run"
             )
+
+
+def flattened(values: dict, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts to one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:  # an empty one is a value too
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

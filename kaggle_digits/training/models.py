@@ -1,7 +1,7 @@
 """Config -> `keras.Model`: the family of deep batch-norm CNNs, written with `keras` alone.
 
 What costs time on a CPU is not the 3x3 convolutions but batch norm, ReLU and Dropout on large maps.
-So pooling comes before normalising, and Dropout stands in the head only.
+So pooling comes before normalising, and Dropout is in the head only.
 """
 
 import math
@@ -78,7 +78,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         "flatten": layers.Flatten,
         "average": layers.GlobalAveragePooling2D,
         "max": layers.GlobalMaxPooling2D,
-    }[config.head]
+    }[config.pooling]
     x = head(name="head")(x)
     for number, width in enumerate(config.dense, 1):
         x = layers.Dropout(config.dropout, seed=next(seeds), name=f"dense{number}_dropout")(x)

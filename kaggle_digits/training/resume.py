@@ -1,32 +1,29 @@
-"""Config, data and what a run folder holds -> which fits are finished and which are to do.
+"""What a run folder holds -> which fits are finished, diverged or to do, and where they resume.
 
-Everything that speaks against going on in a folder is found here, before a backend is imported.
+Reads only, but for `Checkpoint`s and notes of diverged attempts, which are written here too.
+Whatever makes it impossible to continue in a folder is found before a backend is imported.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kaggle_digits.config.loading import Config
-from kaggle_digits.data import digits_csv, folds, sources
+from kaggle_digits.data import folds
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
-from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.console import Reporter
-from kaggle_digits.training import fit as fits
 from kaggle_digits.training import fit_spec
+from kaggle_digits.training.fit import ATTEMPTS
+from kaggle_digits.training.fit_spec import FitSpec
 
-DEMO_WARNING = (
-    "DEMO DATA: the competition's files were not found, so this run uses scikit-learn's small "
-    "digits. Its submission is NOT for upload. Get the real files from "
-    "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
-    "--data."
-)
+if TYPE_CHECKING:
+    from kaggle_digits.training.callbacks import Checkpoint  # not at run time: it imports Keras
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class FitStatus:
         skipped: why it was given up, None as a rule.
     """
 
-    spec: fit_spec.FitSpec
+    spec: FitSpec
     finished: bool = False
     skipped: str | None = None
 
@@ -49,176 +46,288 @@ class FitStatus:
         return not self.finished and self.skipped is None
 
 
-def load_digits(
-    config: Config, given: str | None, cache: Cache, reporter: Reporter
-) -> digits_csv.Digits:
-    """Load the data that a command is to work on.
+@dataclass(frozen=True)
+class RunState:
+    """How far a run is.
 
-    Args:
-        config: names the data, and the folds that each class must have a row for.
-        given: value of --data, which goes before the config's; None: not given.
-        cache: keeps the parsed arrays.
-        reporter: is told of demo data.
-
-    Returns:
-        The data.
-
-    Raises:
-        UserError: it is not there, not sound, or too little.
+    Attributes:
+        fits: one status for each planned fit, in the order of the plan.
+        notes: lines for people on what was damaged.
     """
-    source = sources.find_source(config.data.path if given is None else given)
-    if source.demo:
-        reporter.say(DEMO_WARNING)
-    cache.clear_temporary_files()
-    digits = digits_csv.load(source, cache.arrays)
-    digits_csv.check_class_counts(digits.train_labels, config.folds.count, digits.source)
-    return digits
+
+    fits: tuple[FitStatus, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> list[FitSpec]:
+        """All planned fits, each the attempt that it is at."""
+        return [status.spec for status in self.fits]
+
+    @property
+    def to_do(self) -> list[FitSpec]:
+        """The fits to train."""
+        return [status.spec for status in self.fits if status.to_do]
+
+    @property
+    def finished(self) -> list[FitSpec]:
+        """The finished fits."""
+        return [status.spec for status in self.fits if status.finished]
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why fits were given up, by their names."""
+        return {status.spec.name: status.skipped for status in self.fits if status.skipped}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to train."""
+        return not self.to_do
+
+    def with_fit(self, status: FitStatus) -> RunState:
+        """Return the state after a fit has got further."""
+        key = status.spec.member, status.spec.fold
+        fits = tuple(
+            status if (old.spec.member, old.spec.fold) == key else old for old in self.fits
+        )
+        return replace(self, fits=fits)
 
 
 def read_or_make_split(
-    folder: RunFolder, labels: np.ndarray, config: Config, reporter: Reporter
-) -> list[np.ndarray]:
+    folder: RunFolder, labels: np.ndarray, count: int, seed: int
+) -> tuple[list[np.ndarray], list[str]]:
     """Return the split that the run folder holds, if it is this run's, or make it.
 
     Args:
         folder: the run's folder.
         labels: (n,) labels of the training rows.
-        config: the run's config.
-        reporter: is told of damage.
+        count: number of folds.
+        seed: the run's seed.
 
     Returns:
-        Held-out row sets, one a fold.
+        (held-out row sets, one for each fold; lines for people on damage).
     """
+    notes = []
     try:
         saved = folder.read_folds()
     except files.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
+        notes.append(f"damaged: {damage.path}: {damage.reason}; it is made again")
         saved = None
     if saved is not None:
         split = folds.from_assignment(saved["folds"])
-        found = str(saved["labels"]), len(split), int(saved["seed"])
-        if found == (files.digest(labels), config.folds.count, config.seed):
-            return split
-    return folds.stratified(labels, config.folds.count, config.seed)
+        if (str(saved["labels"]), len(split), int(saved["seed"])) == (
+            files.digest(labels),
+            count,
+            seed,
+        ):
+            return split, notes
+    return folds.stratified(labels, count, seed), notes
 
 
-def scan_fits(
-    folder: RunFolder,
-    specs: list[fit_spec.FitSpec],
-    reporter: Reporter,
-    allow_changed: bool = False,
-) -> list[FitStatus]:
+def scan_fits(folder: RunFolder, specs: list[FitSpec], allow_changed: bool = False) -> RunState:
     """Find out how far each planned fit is.
 
     Args:
         folder: the run's folder.
         specs: all planned fits, attempt 1.
-        reporter: is told of damage.
         allow_changed: keep fits that other versions of the augmentation's packages had a part in.
 
     Returns:
-        One standing a fit.
+        The run's state.
 
     Raises:
         UserError: the folder holds fits of another run.
     """
-    planned = {folder.fit_folder(spec.member, spec.fold).name for spec in specs}
-    if others := [name for name in folder.finished_fits() if name not in planned]:
+    planned = {(spec.member, spec.fold) for spec in specs}
+    if others := [fit for fit in folder.finished_fits() if fit not in planned]:
         raise UserError(
-            f"{folder.fits / others[0]}: this fit belongs to another run, its member or fold is "
-            "not in this config (members, folds.count); give another --out, or the config of that "
-            "run"
+            f"{folder.fit_folder(*others[0])}: this fit belongs to another run, its member or fold "
+            "is not in this config (members, folds.count); give another --out, or the config of "
+            "that run"
         )
-    return [_fit_status(folder, spec, reporter, allow_changed) for spec in specs]
+    notes: list[str] = []
+    fits = tuple(_scan_fit(folder, spec, notes, allow_changed) for spec in specs)
+    return RunState(fits, tuple(notes))
 
 
-def _fit_status(
-    folder: RunFolder, spec: fit_spec.FitSpec, reporter: Reporter, allow_changed: bool
-) -> FitStatus:
+def clear_leftovers(folder: RunFolder, state: RunState) -> None:
+    """Delete what is left of damaged fits, and the checkpoints of finished ones."""
+    for status in state.fits:
+        if status.to_do:
+            folder.remove_fit(status.spec.member, status.spec.fold)
+        elif status.finished:  # a kill came just after the fit was written
+            folder.remove_state(status.spec.member, status.spec.fold)
+
+
+def _scan_fit(folder: RunFolder, spec: FitSpec, notes: list[str], allow_changed: bool) -> FitStatus:
     try:
-        sick = fits.diverged_attempts(folder, spec)
+        diverged = diverged_attempts(folder, spec)
     except files.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; it is made again")
-        sick = []
-    for _ in sick:
+        notes.append(f"damaged: {damage.path}: {damage.reason}; it is made again")
+        diverged = []
+    for _ in diverged:
         spec = spec.next_attempt()
-    if len(sick) == fits.ATTEMPTS:
-        return FitStatus(spec, skipped=sick[-1])
+    if len(diverged) == ATTEMPTS:
+        return FitStatus(spec, skipped=diverged[-1])
     try:
         facts = folder.read_fit(spec.member, spec.fold)
         if facts is None:
-            _check_state(folder, spec, reporter, allow_changed)
+            _check_state(folder, spec, notes, allow_changed)
             return FitStatus(spec)
         if facts["identity"].get("attempt") == spec.attempt + 1:
-            spec = (
-                spec.next_attempt()
-            )  # its note of the first attempt is lost, or of other versions
+            # The note of its first attempt is lost, or of other versions.
+            spec = spec.next_attempt()
         place = str(folder.fit_folder(spec.member, spec.fold))
         fit_spec.check_identity(spec, facts["identity"], place, allow_changed)
         folder.read_fit_arrays(spec.member, spec.fold)
-        folder.remove_state(spec.member, spec.fold)  # left by a kill just after the fit was written
     except files.DamagedError as damage:
-        reporter.say(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
+        notes.append(f"damaged: {damage.path}: {damage.reason}; {spec.name} is trained again")
         return FitStatus(spec)
     return FitStatus(spec, finished=True)
 
 
-def _check_state(
-    folder: RunFolder, spec: fit_spec.FitSpec, reporter: Reporter, allow_changed: bool
-) -> None:
+def _check_state(folder: RunFolder, spec: FitSpec, notes: list[str], allow_changed: bool) -> None:
     """Refuse to overwrite the epochs of a fit with other settings."""
     try:
-        facts = fits.read_state_facts(folder, spec.member, spec.fold)
+        facts = read_checkpoint_facts(folder, spec.member, spec.fold)
     except files.DamagedError:
-        return  # it is told of when the fit begins
-    # Of a sick attempt, or of the one after it whose note is lost: of no use.
+        return  # it is reported when the fit begins
+    # Of a diverged attempt, or of the one after it whose note is lost: of no use.
     if facts is None or facts["identity"]["attempt"] != spec.attempt:
         return
-    place = f"{folder.fit_folder(spec.member, spec.fold)}.state"
+    place = str(folder.state_path(spec.member, spec.fold))
     fit_spec.check_identity(spec, facts["identity"], place, allow_changed)
-    if facts["fit"] != spec.digest():
-        reporter.say(
-            f"{spec.name} starts over: its {facts['epochs']} epochs saw images of another version "
-            "of albumentations or OpenCV"
+    if facts["fit"] != spec.digest:
+        notes.append(
+            f"{spec.name} starts from the beginning: its {facts['epochs']} epochs saw images of "
+            "another version of albumentations or OpenCV"
         )
 
 
+# Diverged attempts
+
+
+def note_divergence(folder: RunFolder, spec: FitSpec, reason: str) -> None:
+    """Note that an attempt has diverged, so that it is never repeated."""
+    try:
+        attempts = folder.read_failures(spec.member, spec.fold) or []
+    except files.DamagedError:
+        attempts = []
+    attempts = [entry for entry in attempts if entry["attempt"] < spec.attempt]
+    attempts.append({"attempt": spec.attempt, "fit": spec.digest, "reason": reason})
+    folder.write_failures(spec.member, spec.fold, attempts)
+    folder.remove_state(spec.member, spec.fold)
+
+
+def diverged_attempts(folder: RunFolder, spec: FitSpec) -> list[str]:
+    """Return why earlier attempts of a planned fit (attempt 1) have diverged, in their order.
+
+    Raises:
+        DamagedError: the note is not as it was written.
+    """
+    reasons = []
+    for entry in folder.read_failures(spec.member, spec.fold) or []:
+        if entry["fit"] != spec.digest:
+            break  # of other settings
+        reasons.append(entry["reason"])
+        spec = spec.next_attempt()
+    return reasons
+
+
+# Checkpoints
+
+
+@files.timed_io()
+def save_checkpoint(folder: RunFolder, spec: FitSpec, checkpoint: Checkpoint) -> None:
+    """Write what an unfinished fit resumes from, in place of what was there."""
+    facts = {
+        "fit": spec.digest,
+        "identity": spec.identity,
+        "epochs": checkpoint.epochs,
+        "history": checkpoint.history,
+        "packages": environment.package_versions(),
+        "hardware": environment.hardware(),
+    }
+    arrays = {f"variable{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
+    facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    folder.write_state(spec.member, spec.fold, arrays | {"facts": facts_array})
+
+
+def load_checkpoint(folder: RunFolder, spec: FitSpec) -> Checkpoint | None:
+    """Read what an unfinished fit resumes from.
+
+    Args:
+        folder: the run's folder.
+        spec: the fit.
+
+    Returns:
+        The checkpoint, or None where there is none of this very fit.
+
+    Raises:
+        DamagedError: the file is not as it was written.
+    """
+    from kaggle_digits.training.callbacks import Checkpoint
+
+    arrays = folder.read_state(spec.member, spec.fold)
+    facts = _facts(arrays)
+    if facts is None or facts["fit"] != spec.digest:
+        return None
+    variables = [arrays[name] for name in sorted(arrays) if name != "facts"]
+    return Checkpoint(facts["epochs"], variables, facts["history"])
+
+
+def read_checkpoint_facts(folder: RunFolder, member: str, fold: int) -> dict | None:
+    """Read the facts on what a fit resumes from, whatever its settings; None where it starts.
+
+    Raises:
+        DamagedError: the file is not as it was written.
+    """
+    return _facts(folder.read_state(member, fold))
+
+
+def _facts(arrays: files.Arrays | None) -> dict | None:
+    return None if arrays is None else json.loads(arrays["facts"].tobytes())
+
+
+# The machine
+
+
 def check_environment(
-    folder: RunFolder, statuses: Iterable[FitStatus], allow_changed: bool, reporter: Reporter
-) -> None:
+    folder: RunFolder, fits: Iterable[FitStatus], allow_changed: bool
+) -> list[str]:
     """Hold this machine against those that made what the folder holds.
 
     Args:
         folder: the run's folder.
-        statuses: the run's fits.
-        allow_changed: go on with other package versions.
-        reporter: is told of what may change the last bits of the results.
+        fits: the run's fits.
+        allow_changed: accept other package versions.
+
+    Returns:
+        Lines for people on what may change the last bits of the results.
 
     Raises:
         UserError: package versions differ; names the first.
     """
-    told: dict[str, None] = {}
-    for standing in statuses:
-        made = _made_by(folder, standing)
-        for name, found, here in changed_versions(made, standing.spec.backend):
-            message = f"{standing.spec.name} was trained with {name} {found}, here is {here}"
+    warnings: dict[str, None] = {}
+    for status in fits:
+        made = _made_by(folder, status)
+        for name, found, here in changed_versions(made, status.spec.backend):
+            message = f"{status.spec.name} was trained with {name} {found}, here is {here}"
             if not allow_changed:
                 raise UserError(
-                    f"{folder.folder}: {message}; use {name} {found} again, or go on all the same "
-                    "with --allow-changed-versions, or start over with --restart"
+                    f"{folder.folder}: {message}; use {name} {found} again, or continue all the "
+                    "same with --allow-changed-versions, or start from the beginning with --restart"
                 )
-            told[f"WARNING: {message}; the results are not those of one version"] = None
+            warnings[f"WARNING: {message}; the results are not those of one version"] = None
         for name, found, here in changed_hardware(made):
-            told[
-                f"WARNING: {standing.spec.name} was trained on other hardware ({name}: {found} "
+            warnings[
+                f"WARNING: {status.spec.name} was trained on other hardware ({name}: {found} "
                 f"there, {here} here); the last bits may differ"
             ] = None
-    for message in told:
-        reporter.say(message)
+    return list(warnings)
 
 
 def changed_versions(made: dict, backend: str) -> list[tuple[str, str, str]]:
-    """List the packages that a fit can depend on and whose versions are others here.
+    """List the packages that a fit can depend on and whose versions differ here.
 
     Args:
         made: facts on a fit, with `packages`.
@@ -249,14 +358,15 @@ def changed_hardware(made: dict) -> list[tuple[str, object, object]]:
     ]
 
 
-def _made_by(folder: RunFolder, standing: FitStatus) -> dict:
-    """Return the facts on who made a finished fit, or what an unfinished one goes on from."""
-    spec = standing.spec
-    if standing.finished:
+def _made_by(folder: RunFolder, status: FitStatus) -> dict:
+    """Return the facts on who made a finished fit, or what an unfinished one resumes from."""
+    spec = status.spec
+    if status.finished:
         return folder.read_fit(spec.member, spec.fold)
-    if standing.to_do:
+    if status.to_do:
         try:
-            return fits.state_facts(folder, spec) or {}
+            facts = read_checkpoint_facts(folder, spec.member, spec.fold)
+            return facts if facts and facts["fit"] == spec.digest else {}
         except files.DamagedError:
-            pass  # it is told of when the fit begins
+            pass  # it is reported when the fit begins
     return {}

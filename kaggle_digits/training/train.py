@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +10,11 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from kaggle_digits.config.schema import MemberSettings, Train
-from kaggle_digits.training import backend, models
+from kaggle_digits.config.schema import MemberSettings
+from kaggle_digits.errors import UserError
+from kaggle_digits.training import callbacks, models
+from kaggle_digits.training.callbacks import Checkpoint, Hooks
+from kaggle_digits.training.optimizers import make_optimizer
 
 PREDICT_BATCH = 512
 # Rows that the batch-norm statistics are estimated from again: with fewer the estimate is noisy,
@@ -20,25 +22,37 @@ PREDICT_BATCH = 512
 STATISTICS_ROWS = 8192
 
 
-# Called with the epochs done, as a fraction, and the history's line at the end of each, else None.
-Listener = Callable[[float, dict[str, float] | None], None]
-# Called with the epochs done, as a fraction, after each step; true: go no further.
-MustStop = Callable[[float], bool]
+@dataclass(frozen=True)
+class TrainingData:
+    """What a net is trained on.
+
+    Attributes:
+        images: epoch (from 0) -> (n, 28, 28) uint8, all rows, augmented for that epoch.
+        labels: (n,) integers 0..9.
+        rows: the fit's training rows, indices into `labels`; no other row is read.
+        clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
+            training rows.
+    """
+
+    images: Callable[[int], np.ndarray]
+    labels: np.ndarray
+    rows: np.ndarray
+    clean: np.ndarray
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a fit leaves behind.
+    """What a training ends with.
 
     Attributes:
         make_model: makes the final net.
-        history: one dict an epoch with `epoch`, `loss`, `accuracy` (of the training, on augmented
-            images), `learning_rate`, `seconds`, `images_per_second`.
+        history: one dict for each epoch with `epoch`, `loss`, `accuracy` (of the training, on
+            augmented images), `learning_rate`, `seconds`, `images_per_second`.
         seconds: wall time of the epochs.
         images: training images that were passed forward and backward in whole epochs.
         steps: steps in whole epochs.
-        complete: all epochs were done. A net that was stopped has the average of its weights so
-            far.
+        complete: all epochs were done, or a callback of the user's ended them. A net that was
+            stopped in time has the average of its weights so far.
     """
 
     make_model: Callable[[], keras.Model]
@@ -57,181 +71,63 @@ class TrainingResult:
         return self.make_model()
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """All that training goes on from after a whole epoch.
-
-    Attributes:
-        epochs: epochs done.
-        arrays: every variable of the net (Dropout's seeds among them), then of the optimizer (its
-            step count, moments and averages), in Keras's order. A saved model would not do: it
-            loses the seeds.
-        history: one dict for each epoch done.
-    """
-
-    epochs: int
-    arrays: list[np.ndarray]
-    history: list[dict[str, float]]
-
-
 class _Batches(keras.utils.PyDataset):
     """Serves shuffled batches of one epoch; `begin` moves it to the next."""
 
-    def __init__(self, images: Callable, labels: np.ndarray, rows: np.ndarray, size: int, seed):
+    def __init__(self, data: TrainingData, size: int, seed: int):
         super().__init__(workers=0)
-        self._images, self._rows, self._seed = images, rows, seed
-        self._size = min(size, len(rows))
-        self._targets = np.eye(10, dtype=np.float32)[labels]
+        self._data, self._seed = data, seed
+        self._size = min(size, len(data.rows))
+        self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
         """Open the epoch's variant and draw its order, which follows from (seed, epoch) alone."""
-        self._variant = self._images(epoch)
-        self._order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+        self._variant = self._data.images(epoch)
+        self._order = np.random.default_rng([self._seed, epoch]).permutation(self._data.rows)
 
     @property
     def images(self) -> int:
-        """Images an epoch."""
+        """Images in an epoch."""
         return len(self) * self._size
 
     def __len__(self) -> int:
         # The rest of the order is left out: a smaller batch would be noise, and other rows are
         # left out in the next epoch.
-        return len(self._rows) // self._size
+        return len(self._data.rows) // self._size
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._order[step * self._size : (step + 1) * self._size]
         return self._variant[rows], self._targets[rows]
 
 
-class _Progress(keras.callbacks.Callback):
-    """Moves the batches to each epoch, keeps the history and hands on what was reached."""
-
-    def __init__(
-        self,
-        batches: _Batches,
-        history: list[dict[str, float]],
-        listener: Listener | None,
-        keep: Callable[[Checkpoint], None] | None,
-        stop: MustStop | None,
-    ):
-        super().__init__()
-        self._batches, self._listener, self._keep, self._stop = batches, listener, keep, stop
-        self.history = list(history)
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        self._epoch, self._start = epoch, time.monotonic()
-        self._batches.begin(epoch)
-
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        self._steps = batch + 1
-        done = self._epoch + self._steps / len(self._batches)
-        if self._listener:
-            self._listener(done, None)
-        if self._steps < len(self._batches) and self._stop and self._stop(done):
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        if self._steps < len(self._batches):
-            return  # stopped on the way: the next process does the whole epoch
-        seconds = time.monotonic() - self._start
-        entry = {
-            "epoch": epoch + 1,
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            "seconds": seconds,
-            "images_per_second": self._batches.images / seconds,
-        }
-        self.history.append(entry)
-        if not math.isfinite(entry["loss"]):
-            self.model.stop_training = True  # nothing good comes any more
-            return
-        if self._keep:
-            arrays = [keras.ops.convert_to_numpy(value) for value in _variables(self.model)]
-            self._keep(Checkpoint(epoch + 1, arrays, list(self.history)))
-        if self._listener:
-            self._listener(epoch + 1.0, entry)
-        if self._stop and self._stop(epoch + 1.0):
-            self.model.stop_training = True
-
-
-def _variables(model: keras.Model) -> list:
-    return [*model.variables, *model.optimizer.variables]
-
-
-def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
-    """Make the optimizer with its schedule: linear warm-up, then cosine to zero.
-
-    Args:
-        config: the `train` section.
-        steps_per_epoch: batches an epoch.
-
-    Returns:
-        AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum; weight decay is decoupled
-        and leaves batch norm and biases alone; with `ema_epochs` the weights are averaged with a
-        momentum of 1 - 1 / (ema_epochs * steps_per_epoch).
-    """
-    total = config.epochs * steps_per_epoch
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else config.learning_rate,
-        decay_steps=max(1, total - warmup),
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    # An average over fewer than two steps is no average, and its momentum would leave [0, 1).
-    span = config.ema_epochs * steps_per_epoch
-    common = {
-        "learning_rate": schedule,
-        "weight_decay": config.weight_decay or None,
-        "use_ema": span >= 2,
-        "ema_momentum": 1 - 1 / max(span, 2),
-    }
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=config.momentum, nesterov=True, **common)
-    else:
-        optimizer = keras.optimizers.AdamW(**common | {"weight_decay": config.weight_decay})
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    backend.leave_out_replicas(optimizer)
-    return optimizer
-
-
 def train(
     settings: MemberSettings,
-    images: Callable[[int], np.ndarray],
-    labels: np.ndarray,
-    rows: np.ndarray,
-    clean: np.ndarray,
+    data: TrainingData,
     seed: int,
-    listener: Listener | None = None,
-    state: Checkpoint | None = None,
-    keep: Callable[[Checkpoint], None] | None = None,
-    stop: MustStop | None = None,
+    checkpoint: Checkpoint | None = None,
+    hooks: Hooks | None = None,
 ) -> TrainingResult:
     """Train one net for a fixed number of epochs.
 
     A loss that is infinite or not a number ends it at the end of its epoch, which is not kept.
+    Resumed, it ends with the same bytes on TensorFlow and a CPU; other backends and devices do not
+    promise the last bits.
 
     Args:
         settings: the member's resolved settings.
-        images: epoch (from 0) -> (n, 28, 28) uint8, all rows, augmented for that epoch.
-        labels: (n,) integers 0..9.
-        rows: the fit's training rows, indices into `labels`; no other row is read.
-        clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
-            training rows.
+        data: what it is trained on.
         seed: start of the weights, of Dropout and of the order of the rows.
-        listener: is called after each step and each epoch.
-        state: where an earlier call with the same arguments was after an epoch; training goes on
-            there and ends with the same bytes as if it had never stopped.
-        keep: is called with the state after each epoch.
-        stop: is asked after each step whether training shall end there.
+        checkpoint: where an earlier call with the same arguments was after an epoch; training
+            resumes there and ends with the same bytes as if it had never stopped.
+        hooks: who hears of it and may end it.
 
     Returns:
         The trained net, its history and its speed.
     """
+    hooks = hooks or Hooks()
     keras.utils.set_random_seed(seed)
     config = settings.train
-    batches = _Batches(images, labels, rows, config.batch_size, seed)
+    batches = _Batches(data, config.batch_size, seed)
     batches.begin(0)
     model = models.build(settings.model, seed, fused=True)
     model.compile(
@@ -241,39 +137,51 @@ def train(
         ),
         metrics=["accuracy"],
     )
-    if state:
+    if checkpoint:
         model.optimizer.build(model.trainable_variables)
-        for variable, array in zip(_variables(model), state.arrays, strict=True):
+        for variable, array in zip(callbacks.variables(model), checkpoint.arrays, strict=True):
             variable.assign(array)
-    progress = _Progress(batches, state.history if state else [], listener, keep, stop)
+    history = callbacks.History(
+        checkpoint.history if checkpoint else [], len(batches), batches.images
+    )
+    stop = callbacks.StopInTime(history, hooks.must_stop)
+    ours = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.begin(epoch)),
+        history,
+        *([callbacks.SaveCheckpoint(history, hooks.on_checkpoint)] if hooks.on_checkpoint else []),
+        callbacks.ReportProgress(history, hooks.on_progress),
+        stop,
+    ]
     # One call of fit for all epochs: at its end Keras replaces the weights by their average.
     model.fit(
         batches,
         epochs=config.epochs,
-        initial_epoch=state.epochs if state else 0,
+        initial_epoch=checkpoint.epochs if checkpoint else 0,
         shuffle=False,
         verbose=0,
-        callbacks=[progress],
+        callbacks=[*ours, *(make() for make in hooks.callbacks)],
     )
-    seconds = sum(entry["seconds"] for entry in progress.history)
 
     def make_model() -> keras.Model:
         final = models.build(settings.model, seed)
         final.set_weights(model.get_weights())
-        if model.optimizer.use_ema:
-            order = np.random.default_rng([seed, config.epochs]).permutation(rows)
-            picked = np.sort(order[:STATISTICS_ROWS])
-            estimate_statistics(final, clean[picked], config.batch_size)
+        order = np.random.default_rng([seed, config.epochs]).permutation(data.rows)
+        picked = np.sort(order[:STATISTICS_ROWS])
+        estimate_statistics(final, data.clean[picked], config.batch_size)
         return final
 
-    epochs = len(progress.history)
+    epochs = len(history.entries)
+    ended_by_callback = model.stop_training and not stop.has_stopped
+    if ended_by_callback and not history.entries:
+        raise UserError("callbacks: one ended training within its first epoch; let it train longer")
+    ended = epochs == config.epochs or ended_by_callback
     return TrainingResult(
         make_model=make_model,
-        history=progress.history,
-        seconds=seconds,
+        history=history.entries,
+        seconds=sum(entry["seconds"] for entry in history.entries),
         images=epochs * batches.images,
         steps=epochs * len(batches),
-        complete=epochs == config.epochs and math.isfinite(progress.history[-1]["loss"]),
+        complete=ended and all(math.isfinite(entry["loss"]) for entry in history.entries),
     )
 
 
@@ -324,6 +232,7 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     if not len(images):
         return np.zeros((0, 10), np.float32)  # Keras refuses to predict nothing
+    from scipy.special import softmax
+
     logits = model.predict(images, batch_size=PREDICT_BATCH, verbose=0).astype(np.float64)
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+    return softmax(logits, axis=1).astype(np.float32)

@@ -1,1 +1,1 @@
-"""`kaggle-digits tune`: KerasTuner's trials judged fold by fold, and the check of the best."""
+"""`kaggle-digits tune`: KerasTuner's trials evaluated fold by fold, and the check of the best."""

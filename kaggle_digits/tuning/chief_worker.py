@@ -1,4 +1,4 @@
-"""KerasTuner's environment variables: is this process a search's chief, a worker, or all of it?"""
+"""KerasTuner's environment variables -> whether this process is a search's chief or a worker."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Cluster:
     """A search's chief and workers, and which of them this process is.
 
     Attributes:
-        tuner: this process's id; KerasTuner takes one with "chief" in it for the chief's.
-        host: where the chief listens.
-        port: of the chief.
+        tuner: this process's id; one with "chief" in it makes it the chief, as in KerasTuner.
+        host: address that the chief listens at.
+        port: port that the chief listens at.
     """
 
     tuner: str
@@ -37,14 +37,14 @@ class Cluster:
         return f"{self.host}:{self.port}"
 
     def check_port_is_free(self) -> None:
-        """See that nobody else listens there: two chiefs would share the workers between them.
+        """Check that nobody listens at the port: two chiefs would share the workers between them.
 
         Raises:
-            UserError: somebody does, or the address is none of this machine's.
+            UserError: somebody does, or the address is not one of this machine.
         """
         try:
             with socket.socket() as attempt:
-                # Connections of a chief that was killed linger for a minute; they are no listeners.
+                # Connections of a killed chief linger for a minute, but do not listen.
                 attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 attempt.bind((self.host, self.port))
         except OSError as error:
@@ -55,16 +55,16 @@ class Cluster:
 
 
 def from_environment(variables: Mapping[str, str] = os.environ) -> Cluster | None:
-    """Read what the environment says.
+    """Read the cluster from the environment.
 
     Args:
         variables: the environment.
 
     Returns:
-        The cluster, or None: one process does the whole search.
+        The cluster, or None where one process does the whole search.
 
     Raises:
-        UserError: a variable is missing or not as it should be; names it.
+        UserError: a variable is missing or invalid; names it.
     """
     if ADDRESS not in variables:
         return None

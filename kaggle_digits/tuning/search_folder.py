@@ -1,13 +1,16 @@
-"""Where a search's artefacts lie; its part of what `store` is for a run."""
+"""The search folder: the only module that knows the names of a search's files."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from kaggle_digits.results.search_records import TrialResult
+import numpy as np
+
+from kaggle_digits.errors import UserError
+from kaggle_digits.results import record
+from kaggle_digits.results.search_records import FORMAT, SearchRecord, TrialResult
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
 from kaggle_digits.storage.run_folder import RunFolder
@@ -17,74 +20,102 @@ class SearchFolder(LockedFolder):
     """Everything that a search leaves behind.
 
     Args:
-        folder: made by the first write.
+        folder: is created by the first write.
     """
 
+    kind, format = "search", FORMAT
+    earlier_keys = frozenset(("config", "data", "backend"))
+
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.identity = folder / "search.json"
+        super().__init__(folder, record=folder / "search.json")
+        self.identity = self.record
         self.best = folder / "best.yaml"
-        self.findings = folder / "findings.json"
+        self.found = folder / "search_record.json"
         self.page = folder / "report.html"
         self.tensorboard = folder / "tensorboard"
         self.log = folder / "tune.log"
         self.oracle = folder / "oracle"
         self.candidates = folder / "candidates"
-        self.checks = folder / "check"
+        self.holdout = folder / "holdout"
+        self._reported: set[Path] = set()
 
     def places(self) -> list[Path]:
         """List the folders that its owner writes to; a candidate's belongs to whoever trains it."""
         return [self.folder, self.oracle, *self.oracle.glob("trial_*")]
 
-    def is_ours(self) -> bool:
-        """Tell whether the folder is a search's, or there is nothing in it that could be lost."""
-        taken = (".lock", ".owner", files.TEMP_PREFIX)
-        return (
-            not self.folder.exists()
-            or all(path.name.startswith(taken) for path in self.folder.iterdir())
-            or {"config", "data", "backend"} <= files.read_json(self.identity).keys()
-        )
-
     def candidate(self, digest: str) -> RunFolder:
-        """Say where the fits of a candidate on the search's folds lie."""
+        """Return the folder with a candidate's fits on the folds of the search."""
         return RunFolder(self.candidates / digest)
 
-    def checked(self, digest: str) -> RunFolder:
-        """Say where the fits of a candidate on the untouched folds lie."""
-        return RunFolder(self.checks / digest)
+    def holdout_fits(self, digest: str) -> RunFolder:
+        """Return the folder with a config's fits on the holdout folds."""
+        return RunFolder(self.holdout / digest)
 
     def all_candidates(self) -> list[RunFolder]:
-        """List the folders of all candidates that have been begun, and of the check."""
-        places = [*self.candidates.glob("*"), *self.checks.glob("*")]
+        """List the folders of all fits that have begun, on the search's and the holdout folds."""
+        places = [*self.candidates.glob("*"), *self.holdout.glob("*")]
         return [RunFolder(place) for place in sorted(places) if place.is_dir()]
 
-    def write_result(self, result: TrialResult) -> None:
-        """Write how a trial stands."""
-        path = self.candidate(result.candidate).folder / f"trial-{result.trial}.json"
-        files.write_json(path, asdict(result))
+    def write_record(self, found: SearchRecord) -> None:
+        """Write what the search has found."""
+        files.write_json(self.found, record.to_json(found, FORMAT))
 
-    def read_results(self) -> dict[str, TrialResult]:
-        """Read how every trial that has begun stands, by its id; one that cannot be read lacks."""
+    def read_record(self) -> SearchRecord:
+        """Read what the search has found.
+
+        Raises:
+            UserError: it cannot be read, or is of another format.
+        """
+        return record.from_json(SearchRecord, files.read_json(self.found), FORMAT, self.found)
+
+    def is_complete(self) -> bool:
+        """Return whether the search had nothing left to do when it last ended."""
+        return files.read_json(self.found).get("complete") is True
+
+    def write_result(self, result: TrialResult) -> None:
+        """Write how far a trial is."""
+        path = self.candidate(result.candidate).folder / f"trial-{result.trial}.json"
+        files.write_json(path, record.to_json(result, FORMAT))
+
+    def read_results(
+        self, say: Callable[[str], None] = lambda message: None
+    ) -> dict[str, TrialResult]:
+        """Read how far every trial that has begun is, by its id.
+
+        Args:
+            say: is given one line for each file that cannot be read, once; its trial is left out.
+        """
         results = {}
         for path in sorted(self.candidates.glob("*/trial-*.json")):
-            values = files.read_json(path)
-            if values.keys() == TrialResult.__dataclass_fields__.keys():
-                results[values["trial"]] = TrialResult(**values)
+            try:
+                result = record.from_json(TrialResult, files.read_json(path), FORMAT, path)
+                results[result.trial] = result
+            except UserError as error:
+                if path not in self._reported:
+                    say(f"WARNING: a trial is left out: {error}")
+                self._reported.add(path)
         return results
 
     def write_rows(self, digest: str, arrays: files.Arrays) -> None:
-        """Write what a candidate makes of each row."""
-        files.write_checksummed(self._rows_path(digest), files.npz(arrays))
+        """Write what a candidate predicts for each row."""
+        content = files.npz(arrays | {"format": np.int64(FORMAT)})
+        files.write_checksummed(self._rows_path(digest), content)
 
     def read_rows(self, digest: str, say: Callable[[str], None]) -> files.Arrays | None:
-        """Read what a candidate makes of each row, None where that is not known (any more)."""
+        """Read what a candidate predicts for each row, None where that is not known (any more)."""
+        path = self._rows_path(digest)
         try:
-            return files.read_arrays(io.BytesIO(files.read_checksummed(self._rows_path(digest))))
+            arrays = files.read_arrays(io.BytesIO(files.read_checksummed(path)))
+            files.check_format(path, int(arrays.pop("format", 0)), FORMAT)
+            return arrays
         except FileNotFoundError:
             return None
         except files.DamagedError as damage:
-            say(f"damaged: {damage.path}: {damage.reason}; no trial is raced against it")
-            return None
+            reason = f"damaged: {damage.path}: {damage.reason}"
+        except UserError as error:
+            reason = str(error)
+        say(f"{reason}; no trial is raced against it")
+        return None
 
     def _rows_path(self, digest: str) -> Path:
         return self.candidate(digest).folder / "rows.npz"

@@ -9,49 +9,108 @@ from typing import Any
 
 import numpy as np
 
-from kaggle_digits.config.loading import Config
-from kaggle_digits.data import digits_csv
+from kaggle_digits.config.schema import Config
+from kaggle_digits.config.section import SETTINGS_FORMAT
+from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
+from kaggle_digits.results.search_records import Objective
 from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import next_folder
 from kaggle_digits.system import environment
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training import backend, fit_spec, resume
+from kaggle_digits.tuning.chief_worker import Cluster
 from kaggle_digits.tuning.search_folder import SearchFolder
+from kaggle_digits.tuning.space import Space
 
+TRIALS = 20  # where nobody says how many; a grid has an end of its own
 HEADER = "# Found by kaggle-digits tune"
+# What all invocations of one search have in common; package versions may change on request.
+FIXED = ("settings_format", "config", "data", "backend")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asked for with `kaggle-digits tune`.
+class TuneOptions:
+    """The options of `kaggle-digits tune`; the command line and the Python API both fill them.
 
     Attributes:
         config: the config to begin with, and the space.
         name: the config's name, for the search's folder.
         data: value of --data, or None.
         out: the search's folder, or None: choose one under `root`.
-        root: where folders are made.
         cache: the cache folder.
-        trials: value of --trials, or None.
+        root: where folders are made.
+        trials: trials in all, or None: as the config says.
         save: another place for the best config, or None.
-        seconds_per_fit: value of --max-seconds-per-fit, or None.
-        parameters: value of --max-parameters, or None.
-        against: further configs to hold the best one against on the untouched folds, by name.
-        allow_changed_versions: go on with other package versions.
+        max_seconds_per_fit: no trial whose fits train longer, seconds, or None.
+        max_parameters: no trial whose nets have more parameters, or None.
+        against: further configs to compare the best one with on the holdout folds, by name.
+        allow_changed_versions: continue with other package versions.
+        how_to_continue: what people do after a stop.
     """
 
     config: Config
     name: str
-    data: str | None
+    data: Path | None
     out: Path | None
-    root: Path
     cache: Path
+    root: Path = Path("submissions")
     trials: int | None = None
     save: Path | None = None
-    seconds_per_fit: float | None = None
-    parameters: int | None = None
+    max_seconds_per_fit: float | None = None
+    max_parameters: int | None = None
     against: dict[str, Config] = field(default_factory=dict)
     allow_changed_versions: bool = False
+    how_to_continue: str = "repeat the command"
+
+
+@dataclass(frozen=True, eq=False)
+class SearchJob:
+    """What all stages of a search read.
+
+    Attributes:
+        options: what was asked for.
+        space: what is searched.
+        digits: the data.
+        folder: the search's folder.
+        cache: holds the banks.
+        cluster: chief and workers; None: this process is all there is.
+        budget: the time there is.
+        reporter: where progress goes.
+    """
+
+    options: TuneOptions
+    space: Space
+    digits: Digits
+    folder: SearchFolder
+    cache: Cache
+    cluster: Cluster | None
+    budget: TimeBudget
+    reporter: Reporter
+
+    @property
+    def config(self) -> Config:
+        """The config that the search begins with."""
+        return self.options.config
+
+    @property
+    def objective(self) -> Objective:
+        """What is made best."""
+        return Objective(self.config.tune.objective)
+
+    @property
+    def folds(self) -> int:
+        """Number of the folds that trials see."""
+        return self.config.folds.count - self.config.tune.holdout_folds
+
+    @property
+    def max_trials(self) -> int | None:
+        """Number of trials; None: all of a grid."""
+        tune = self.config.tune
+        given = self.options.trials or tune.max_trials
+        return given or (None if tune.oracle == "grid" else TRIALS)
 
 
 def check_save(path: Path | None) -> None:
@@ -72,59 +131,54 @@ def check_save(path: Path | None) -> None:
         )
 
 
-def identity_of(config: Config, digits: digits_csv.Digits) -> dict[str, Any]:
-    """Return everything that the trials depend on; how many there are to be does not count."""
-    values = config.model_dump(mode="json", exclude={"data": True, "tune": {"trials"}})
+def identity_of(config: Config, digits: Digits) -> dict[str, Any]:
+    """Return all that the trials depend on, JSON-ready; the number of trials does not count."""
+    tune = config.tune.model_copy(update={"max_trials": None})
     return {
-        "config": values,
+        "settings_format": SETTINGS_FORMAT,
+        "config": config.model_copy(update={"tune": tune}).identity(),
         "data": digits.hashes,
         "backend": backend.name(),
         "packages": environment.package_versions(),
     }
 
 
-def choose_folder(request: Request, identity: dict[str, Any]) -> SearchFolder:
-    """Choose the folder: the one asked for, else one that this search goes on in, else a new one.
+def choose_folder(options: TuneOptions, identity: dict[str, Any]) -> SearchFolder:
+    """Choose the folder: the given one, else one in which this search continues, else a new one.
 
     Args:
-        request: what was asked for.
+        options: what was asked for.
         identity: see `identity_of`.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: what was asked for holds something else.
+        UserError: the given one holds something else.
     """
 
-    def goes_on(path: Path) -> bool:
+    def continues_in(path: Path) -> bool:
         folder = SearchFolder(path)
         if not folder.identity.is_file():
-            return path.is_dir() and folder.is_ours()
+            return path.is_dir() and folder.may_be_used()
         found = files.read_json(folder.identity)
-        same = all(found.get(key) == identity[key] for key in ("config", "data", "backend"))
-        return same and not files.read_json(folder.findings).get("complete")
+        same = all(found.get(key) == identity[key] for key in FIXED)
+        return same and folder.may_be_used() and not folder.is_complete()
 
-    if request.out is None:
-        return SearchFolder(next_folder(request.root, f"tune-{request.name}", goes_on))
-    if request.out.exists() and not request.out.is_dir():
-        raise UserError(f"--out {request.out}: expected a folder, found a file; give another path")
-    folder = SearchFolder(request.out)
-    if not folder.is_ours():
-        raise UserError(
-            f"--out {request.out}: expected a new or empty folder, or one of a search, found other "
-            "files; give another path"
-        )
+    if options.out is None:
+        return SearchFolder(next_folder(options.root, f"tune-{options.name}", continues_in))
+    folder = SearchFolder(options.out)
+    folder.check_usable()
     return folder
 
 
 def check_identity(folder: SearchFolder, identity: dict[str, Any], allow_changed: bool) -> None:
-    """Refuse to go on with a search that was begun with something else.
+    """Refuse to continue a search that was begun with something else.
 
     Args:
         folder: the search's folder.
         identity: see `identity_of`.
-        allow_changed: go on with other package versions.
+        allow_changed: continue with other package versions.
 
     Raises:
         UserError: names the first key that differs, with both values.
@@ -132,47 +186,54 @@ def check_identity(folder: SearchFolder, identity: dict[str, Any], allow_changed
     found = files.read_json(folder.identity)
     if not found:
         return
-    theirs = fit_spec.flattened({key: found.get(key) for key in ("config", "data", "backend")})
-    ours = fit_spec.flattened({key: identity[key] for key in ("config", "data", "backend")})
-    for key in [*ours, *(theirs.keys() - ours.keys())]:
-        there, here = theirs.get(key), ours.get(key)
-        if there != here:
-            shown = f": {there} there, {here} here" if key.startswith("config.") else ""
+    folder.check_usable()
+    files.check_format(folder.identity, found.get("settings_format"), SETTINGS_FORMAT)
+    there, here = (_flat(each, folder.identity) for each in (found, identity))
+    for key in [*here, *(there.keys() - here.keys())]:
+        then, now = (side.get(key, "not set") for side in (there, here))
+        if then != now:
+            values = f": {then} there, {now} here"
             raise UserError(
                 f"{folder.folder}: this search was begun with another "
-                f"{key.removeprefix('config.')}{shown}; give another --out, or the config and data "
-                "of that search"
+                f"{key.removeprefix('config.')}{values if key.startswith('config.') else ''}; give "
+                "another --out, or the config and data of that search"
             )
-    for name, there, here in resume.changed_versions(found, identity["backend"]):
+    for name, then, now in resume.changed_versions(found, identity["backend"]):
         if not allow_changed:
             raise UserError(
-                f"{folder.folder}: this search was begun with {name} {there}, here is {here}; use "
-                f"{name} {there} again, or go on all the same with --allow-changed-versions"
+                f"{folder.folder}: this search was begun with {name} {then}, here is {now}; use "
+                f"{name} {then} again, or continue all the same with --allow-changed-versions"
             )
+
+
+def _flat(identity: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what all invocations of a search have in common by dotted key, with all defaults."""
+    config = Config.from_identity(identity["config"], f"{path}: ").model_dump(mode="json")
+    return fit_spec.flattened({key: identity[key] for key in FIXED} | {"config": config})
 
 
 def rows_of_search(
-    labels: np.ndarray, split: Sequence[np.ndarray], untouched: int, share: float, seed: int
+    labels: np.ndarray, split: Sequence[np.ndarray], holdout_folds: int, fraction: float, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Pick the rows that trials see, and split them.
 
     Args:
         labels: (n,) integers 0..9 of all training rows.
-        split: all folds.
-        untouched: how many of the last folds no trial sees.
-        share: of each other fold's rows, every class alike.
+        split: held-out row sets, one a fold.
+        holdout_folds: number of last folds that no trial sees.
+        fraction: of each other fold's rows, every class alike, in 0..1.
         seed: the run's seed.
 
     Returns:
-        (sorted rows; held-out row sets as places in these rows, one for each other fold).
+        (sorted rows; held-out row sets as positions in these rows, one for each other fold).
     """
-    kept = []
-    for fold, heldout in enumerate(split[: len(split) - untouched]):
+    picked = []
+    for fold, heldout in enumerate(split[: len(split) - holdout_folds]):
         random = np.random.default_rng([seed, fold])
-        picked = []
+        of_fold = []
         for label in range(10):
-            own = random.permutation(heldout[labels[heldout] == label])
-            picked.append(own[: max(1, round(share * len(own)))])
-        kept.append(np.sort(np.concatenate(picked)))
-    rows = np.sort(np.concatenate(kept))
-    return rows, [np.searchsorted(rows, each) for each in kept]
+            rows = random.permutation(heldout[labels[heldout] == label])
+            of_fold.append(rows[: max(1, round(fraction * len(rows)))])
+        picked.append(np.sort(np.concatenate(of_fold)))
+    rows = np.sort(np.concatenate(picked))
+    return rows, [np.searchsorted(rows, each) for each in picked]

@@ -88,7 +88,7 @@ def test_variant_of_the_first_rows_does_not_depend_on_the_rows_after_them(tiny_i
     rows = np.resize(tiny_images, (1030, 28, 28))
     whole = draw(rows, config=affine_only)
     np.testing.assert_array_equal(whole[:1024], draw(rows[:1024], config=affine_only))
-    # A chunk of its own: the stream begins anew and is another one.
+    # A chunk of its own: the stream starts again and is another one.
     assert (whole[1024:] != draw(rows[1024:], config=affine_only)).any()
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kaggle_digits.config import extension, loading
-from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Config, TuningProvenance
 from kaggle_digits.errors import UserError
 
 OF_RUN = Config(
@@ -39,6 +39,22 @@ def test_extended_config_comes_back_from_its_file(tmp_path):
     assert loading.load(str(path)) == extended
 
 
+def test_members_of_a_tuned_config_bring_where_their_settings_come_from(tmp_path):
+    facts = {"train_data": "d", "seed": 1, "folds": 3, "holdout_folds": 1, "trials": 9}
+    first, second = (TuningProvenance(**facts | {"holdout_digest": name}) for name in "ab")
+    other = OTHER.model_copy(update={"tuned": (first,)})
+    extended = extension.with_members_of(OF_RUN, other, "other.yaml")
+    assert extended.tuned == (first,)
+    (tmp_path / "config.yaml").write_text(loading.dump(extended))
+    assert loading.load(str(tmp_path / "config.yaml")) == extended
+    # The same search again says nothing new, another one does; seeds and changes keep them all.
+    assert extension.with_members_of(extended, other, "other.yaml") == extended
+    another = OTHER.model_copy(update={"tuned": (second,)})
+    both = extension.with_members_of(extended, another, "other.yaml")
+    assert both.tuned == (first, second)
+    assert extension.with_seeds(both, 2).tuned == (first, second)
+
+
 def test_member_of_another_config_with_a_name_that_is_taken():
     other = Config(members={"wide": {}})
     with pytest.raises(UserError, match=r"^other\.yaml: member wide is not the one of the run"):
@@ -70,7 +86,7 @@ def test_seeds_of_named_members():
 
 def test_seed_whose_name_is_taken_by_another_member():
     config = Config(members={"cnn": {}, "cnn_2": {"model": {"dropout": 0.2}}})
-    with pytest.raises(UserError, match=r"member cnn_2 is there already and is no copy of cnn"):
+    with pytest.raises(UserError, match=r"member cnn_2 exists and is not a copy of cnn"):
         extension.with_seeds(config, 2)
     # By itself it is a member like any other.
     assert "cnn_2_2" in extension.with_seeds(config, 2, ["cnn_2"]).members

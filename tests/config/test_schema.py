@@ -1,12 +1,14 @@
+import pickle
+
 import pytest
 from pydantic import ValidationError
 
 from kaggle_digits.config import schema
 from kaggle_digits.config.schema import (
     Augment,
+    Config,
     Elastic,
     Grid,
-    Member,
     MemberSettings,
     Model,
     SearchParameter,
@@ -17,14 +19,14 @@ from kaggle_digits.config.schema import (
     TuningProvenance,
 )
 
-TUNED = {"train_data": "d", "seed": 1, "folds": 3, "untouched": 1, "trials": 9}
+TUNED = {"train_data": "d", "seed": 1, "folds": 3, "holdout_folds": 1, "trials": 9}
 
 
-def all_schema():
-    return [each for each in vars(schema).values() if isinstance(each, type) and each != Section]
-
-
-SECTIONS = [each for each in all_schema() if issubclass(each, Section)]
+SECTIONS = [
+    each
+    for each in vars(schema).values()
+    if isinstance(each, type) and issubclass(each, Section) and each is not Section
+]
 
 
 def first_error(section, **values):
@@ -35,7 +37,7 @@ def first_error(section, **values):
     return error["loc"], error["type"], error["msg"]
 
 
-# All schema
+# All sections
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -54,7 +56,7 @@ def test_a_section_knows_its_keys_and_is_frozen(section):
 def test_a_setting_says_what_it_means(section):
     for name, field in section.model_fields.items():
         is_section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        if not is_section and section is not Member:
+        if not is_section:
             assert field.description, name
 
 
@@ -159,12 +161,12 @@ def test_settings_that_are_none(values, place):
 @pytest.mark.parametrize(
     ("name", "smallest", "largest", "wrong"),
     [
-        ("trials", 1, 10**6, [0]),
-        ("untouched", 0, 49, [-1]),
-        ("rows", 0.01, 1, [0, 1.01]),
-        ("epochs", 0.01, 1, [0, 1.01]),
-        ("race", 0, 0.49, [-0.01, 0.5]),
-        ("initial", 1, 10**6, [0]),
+        ("max_trials", 1, 10**6, [0]),
+        ("holdout_folds", 0, 49, [-1]),
+        ("row_fraction", 0.01, 1, [0, 1.01]),
+        ("epoch_fraction", 0.01, 1, [0, 1.01]),
+        ("racing_alpha", 0, 0.49, [-0.01, 0.5]),
+        ("num_initial_points", 1, 10**6, [0]),
     ],
 )
 def test_ends_of_a_searchs_settings(name, smallest, largest, wrong):
@@ -183,6 +185,49 @@ def test_a_search_has_one_of_four_oracles_and_of_two_objectives():
 
 
 @pytest.mark.parametrize("name", TUNED)
-def test_where_settings_come_from_is_told_as_a_whole(name):
+def test_provenance_is_given_as_a_whole(name):
     values = {other: value for other, value in TUNED.items() if other != name}
     assert first_error(TuningProvenance, **values)[:2] == ((name,), "missing")
+
+
+# A whole config
+
+
+def test_a_member_is_resolved_once():
+    config = Config(members={"a": {}, "b": {"train": {"epochs": 9}}})
+    assert config.member("b").train.epochs == 9
+    assert config.member("b") is config.member("b")
+    assert config == Config(members=config.members)
+    assert pickle.loads(pickle.dumps(config)).member("b") == config.member("b")
+    assert set(config.model_dump()) == set(Config.model_fields)
+
+
+def test_a_copy_resolves_its_own_members():
+    config = Config(train={"epochs": 9})
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 12})})
+    assert (longer.member("cnn").train.epochs, config.member("cnn").train.epochs) == (12, 9)
+
+
+def test_callbacks_are_import_paths_of_factories():
+    assert Config(callbacks=["mine:make", "a.b_1.c:Make"]).callbacks == (
+        "mine:make",
+        "a.b_1.c:Make",
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", ["make", "m.make", "m:", ":make", "m:a.b", "m:a()", "1a:b", "a/b:c"]
+)
+def test_what_is_no_import_path(wrong):
+    with pytest.raises(ValidationError, match=r"callbacks\.1: expected package\.module:factory"):
+        Config(callbacks=["mine:make", wrong])
+
+
+def test_what_no_result_depends_on_is_no_part_of_an_identity():
+    assert Config(callbacks=["mine:make"], data={"path": "here"}).identity() == {}
+    # What one member makes of a common setting counts, even if no common net uses it.
+    config = Config(
+        augment={"elastic": {"p": 0, "alpha": 9}}, members={"a": {"augment": {"elastic": {"p": 1}}}}
+    )
+    assert Config.from_identity(config.identity()) == config
+    assert config.member("a").augment.elastic == Elastic(p=1, alpha=9)

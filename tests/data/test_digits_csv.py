@@ -1,24 +1,18 @@
 import csv
-import dataclasses
 import gzip
-import hashlib
 import io
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaggle_digits.data import digits_csv, sources
+from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
 
 PIXELS = [f"pixel{index}" for index in range(784)]
@@ -33,9 +27,6 @@ def hangs_end():
     def stop(number, frame):
         pytest.fail("still at it after a minute")
 
-    if not hasattr(signal, "setitimer"):  # Windows
-        yield
-        return
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, 60, 60)
     yield
@@ -426,7 +417,7 @@ def test_any_file_loads_as_a_slow_reader_says_or_ends_in_the_one_error(
         found = arrays_or_none("train.csv", lambda: parse(content, label_required=False))
         assert_same(found, expected)
         where = f"{source.train}:train.csv" if ending == ".csv.zip" else source.train
-        digits = arrays_or_none(where, lambda: digits_csv.load(source))
+        digits = arrays_or_none(where, lambda: read_digits(source))
     loaded = digits and (digits.train_images, digits.train_labels)
     assert_same(loaded, expected if labelled else None)
 
@@ -465,260 +456,3 @@ def test_memory_of_a_good_file():
 )
 def test_memory_of_a_bad_file_is_that_of_a_block(body):
     assert peak_memory_of_parse(to_csv([]) + body) < 8 * 10**6
-
-
-SIZE = 48_000_000  # bytes
-HEADER = to_csv([])
-LOAD = r"""
-import pathlib, re, sys
-from kaggle_digits.data import sources
-from kaggle_digits.data import digits_csv
-from kaggle_digits.storage.cache import Cache
-from kaggle_digits.errors import UserError
-
-cache = Cache(pathlib.Path(sys.argv[2]))
-try:
-    digits = digits_csv.load(sources.find_source(sys.argv[1]), cache.arrays)
-    print("loaded", len(digits.train_images))
-except UserError as error:
-    print(error)
-# Unlike getrusage's peak, this one leaves out what the parent had before the fork.
-print(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
-"""
-
-
-def many_rows():
-    """SIZE bytes of different rows, all cells of one digit: the most cells that fit."""
-    rest = ",0" * 768 + "\n"
-    rows = (f"{number % 10},{','.join(f'{number:016b}')}{rest}" for number in range(SIZE // 1570))
-    return HEADER + "".join(rows).encode()
-
-
-def write_packed(folder, ending, content):
-    """Write a folder or a zip with the content as train.csv, and say where it is."""
-    if ending == ".zip":
-        path = folder / "digits.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("train.csv", content)
-            archive.writestr("test.csv", UNLABELLED)
-        return path
-    packed = gzip.compress(content, 1) if ending == ".csv.gz" else content
-    (folder / f"train{ending}").write_bytes(packed)
-    (folder / "test.csv").write_bytes(UNLABELLED)
-    return folder
-
-
-def load_in_a_process(path, cache, environment):
-    """Load with a cache, as a run does: (what came of it, peak of resident memory in bytes)."""
-    command = [sys.executable, "-c", LOAD, str(path), str(cache)]
-    # Work in the square of the file's size would take hours.
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
-    assert process.stderr == ""
-    outcome, peak = process.stdout.splitlines()
-    return outcome, int(peak) * 1024
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder whose big files do not stay, as pytest keeps those of its last three runs."""
-    yield tmp_path
-    shutil.rmtree(tmp_path, ignore_errors=True)
-
-
-tells_peak = pytest.mark.skipif(
-    sys.platform != "linux" or "VmHWM" not in Path("/proc/self/status").read_text(),
-    reason="the peak of resident memory is read from Linux's /proc/self/status",
-)
-
-
-@tells_peak
-@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".zip"])
-def test_memory_of_a_process_that_loads_a_big_file(folder, process_env, ending):
-    content = many_rows()
-    path = write_packed(folder, ending, content)
-    for _ in ("parsed", "from the cache"):
-        outcome, peak = load_in_a_process(path, folder / "cache", process_env)
-        assert outcome == f"loaded {SIZE // 1570}"
-        assert peak < 6 * len(content) + 300e6
-
-
-@tells_peak
-@pytest.mark.parametrize(
-    ("make", "ending", "message"),
-    [
-        (lambda: b"7" * SIZE, ".zip", "line 1: expected a header .* found no line end"),
-        (lambda: bytes(SIZE), ".csv.gz", "line 1: expected a header .* found no line end"),
-        (lambda: HEADER + b"7" * SIZE, ".csv", "line 2: the last line ends within cell 1 of 785"),
-        (lambda: HEADER + b"7," * (SIZE // 2), ".csv", "line 2: .* within cell 24000001 of 785"),
-        (lambda: HEADER + b"," * SIZE, ".zip", "line 2: .* within cell 48000001 of 785"),
-        (lambda: HEADER + b"," * SIZE + b"\n", ".csv", "line 2: .* found 48000001"),
-        (lambda: HEADER + b"\n" * SIZE, ".csv", "line 2: expected 785 cells, found an empty line"),
-        (lambda: HEADER + b"7\n" * (SIZE // 2), ".zip", "line 2: expected 785 cells, found 1"),
-        (lambda: HEADER + b'"' * SIZE, ".csv", "line 2: the last line ends within cell 1 of 785"),
-        (
-            lambda: HEADER + b",".join([b"0" * (SIZE // 785)] * 785) + b"\n",
-            ".csv",
-            "line 2, column label: expected an integer from 0 to 9",
-        ),
-        (
-            lambda: many_rows()[:-2] + b"x\n",
-            ".csv",
-            'line 30574, column pixel783: expected an integer from 0 to 255, found "x"',
-        ),
-    ],
-    ids=[
-        *("digits", "zeros", "one-cell", "cells", "commas", "commas-ended", "line-ends"),
-        *("short-lines", "quotes", "long-cells", "last-cell"),
-    ],
-)
-def test_memory_of_a_process_that_refuses_a_big_file(folder, process_env, make, ending, message):
-    content = make()
-    path = write_packed(folder, ending, content)
-    outcome, peak = load_in_a_process(path, folder / "cache", process_env)
-    assert re.search(rf"train\.csv(\.gz)? {message}", outcome)
-    assert peak < 6 * len(content) + 300e6
-
-
-def test_load_assembles_train_and_test(tmp_path):
-    source = fill(tmp_path)
-    digits = digits_csv.load(source)
-    assert_good((digits.train_images, digits.train_labels))
-    np.testing.assert_array_equal(digits.test_images, digits.train_images)
-    assert digits.test_labels is None
-    assert digits.source == str(tmp_path)
-    assert not digits.demo
-    digests = {name: hashlib.blake2b((tmp_path / name).read_bytes()) for name in digits.hashes}
-    assert list(digests) == ["train.csv", "test.csv"]
-    assert digits.hashes == {name: digest.hexdigest() for name, digest in digests.items()}
-    joined = digests["train.csv"].digest() + digests["test.csv"].digest()
-    assert digits.key == hashlib.blake2b(joined).hexdigest()
-
-
-def test_load_counts_rows_in_train_and_test_alike(tmp_path):
-    source = fill(tmp_path)
-    assert digits_csv.load(source).duplicates == 3
-    new = row(0, pixel5=1)
-    source.test.write_bytes(to_csv([ROWS[0], new, ROWS[0], ROWS[1]]))
-    digits = digits_csv.load(source)
-    assert digits.duplicates == 3
-    assert digits.test_labels.tolist() == [7, 0, 7, 0]
-    source.test.write_bytes(to_csv([new]))
-    assert digits_csv.load(source).duplicates == 0
-
-
-def test_load_names_the_file_that_is_wrong(tmp_path):
-    source = fill(tmp_path)
-    source.test.write_bytes(change(2, "pixel3", "3.0"))
-    message = f'{source.test} line 2, column pixel3: expected an integer from 0 to 255, found "3.0"'
-    with pytest.raises(UserError, match=re.escape(message)):
-        digits_csv.load(source)
-    path = tmp_path / "digits.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("train.csv", change(4, "label", "x"))
-        archive.writestr("test.csv", GOOD)
-    with pytest.raises(UserError, match=r"digits\.zip:train\.csv line 4, column label"):
-        digits_csv.load(sources.find_source(path))
-
-
-def test_load_parses_once_for_each_content(tmp_path):
-    stored, made = {}, []
-
-    def cached(key, make):
-        if key not in stored:
-            stored[key] = make()
-            made.append(key)
-        return stored[key]
-
-    source = fill(tmp_path)
-    first = digits_csv.load(source, cached)
-    assert len(made) == 2
-    again = digits_csv.load(source, cached)
-    assert len(made) == 2
-    assert again.train_images is first.train_images
-    assert (again.key, again.hashes) == (first.key, first.hashes)
-    source.train.write_bytes(to_csv(ROWS[:2]))
-    changed = digits_csv.load(source, cached)
-    assert len(made) == 3
-    assert changed.key != first.key
-    assert changed.hashes["test.csv"] == first.hashes["test.csv"]
-
-
-def test_cache_key_follows_the_parser_and_the_part(tmp_path, monkeypatch):
-    keys = []
-
-    def cached(key, make):
-        keys.append(key)
-        return make()
-
-    source = fill(tmp_path)
-    source.test.write_bytes(GOOD)
-    digits_csv.load(source, cached)
-    monkeypatch.setattr(digits_csv, "PARSER_VERSION", digits_csv.PARSER_VERSION + 1)
-    digits_csv.load(source, cached)
-    assert len(set(keys)) == 4
-    assert all(re.fullmatch("[0-9a-z-]+", key) for key in keys)  # fit to be a file's name
-
-
-def test_key_and_hashes_are_of_the_unpacked_content(tmp_path):
-    plain = digits_csv.load(fill(tmp_path / "plain"))
-    packed = tmp_path / "packed"
-    packed.mkdir()
-    for name in ("train.csv", "test.csv"):
-        content = (tmp_path / "plain" / name).read_bytes()
-        (packed / f"{name}.gz").write_bytes(gzip.compress(content))
-    found = digits_csv.load(sources.find_source(packed))
-    assert (found.key, found.hashes) == (plain.key, plain.hashes)
-
-
-def test_practice_set_goes_through_the_same_parser():
-    digits = digits_csv.load(sources.Source("demo", demo=True))
-    assert digits.demo
-    assert digits.train_images.shape == (1400, 28, 28)
-    assert digits.test_images.shape == (397, 28, 28)
-    # scikit-learn's documentation gives the classes of all 1,797 rows.
-    labels = np.concatenate([digits.train_labels, digits.test_labels])
-    expected = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert np.bincount(labels).tolist() == expected
-    assert not digits.train_images[:, [0, 27]].any()
-    assert digits.train_images.max() == 255
-    digits_csv.check_class_counts(digits.train_labels, 10, digits.source)
-
-
-def test_class_with_fewer_rows_than_folds():
-    labels = np.array([*range(10)] * 2 + [0, 1, 2, 3, 5, 6, 7, 8, 9], np.uint8)
-    digits_csv.check_class_counts(labels, 2, "data")
-    with pytest.raises(UserError, match="found 0 of class 9"):
-        digits_csv.check_class_counts(labels[labels < 9], 2, "data")
-    message = r"^data: train\.csv, column label: .* at least 3 rows .* found 2 of class 4;"
-    with pytest.raises(UserError, match=message):
-        digits_csv.check_class_counts(labels, 3, "data")
-
-
-def test_digits_cannot_be_changed(tmp_path):
-    digits = digits_csv.load(fill(tmp_path))
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        digits.key = ""
-
-
-def test_public_names():
-    assert all(hasattr(digits_csv, name) for name in digits_csv.__all__)
-
-
-def test_the_competitions_files():
-    root = Path(__file__).parents[2]
-    source = sources.find_source(None, working_directory=root, kaggle_root=root / "absent")
-    if source.demo:
-        pytest.skip("the competition's files are in neither KAGGLE_DIGITS_DATA nor data/")
-    digits = digits_csv.load(source)
-    counts = [4132, 4684, 4177, 4351, 4072, 3795, 4137, 4401, 4063, 4188]
-    assert np.bincount(digits.train_labels).tolist() == counts
-    assert digits.train_images.shape == (42_000, 28, 28)
-    assert digits.test_images.shape == (28_000, 28, 28)
-    assert digits.test_labels is None
-    assert digits.duplicates == 0
-    content = sources.read(source, "train")[1]
-    assert len(content) == 76_775_041
-    table = pandas.read_csv(io.BytesIO(content))  # another reader must see the same
-    np.testing.assert_array_equal(digits.train_labels, table["label"])
-    images = digits.train_images.reshape(-1, 784)
-    np.testing.assert_array_equal(images, table[[f"pixel{index}" for index in range(784)]])

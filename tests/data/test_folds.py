@@ -63,8 +63,8 @@ def test_from_assignment_is_the_inverse():
     [
         ([[0, 1], [1, 2]], "fold 1: a row is held out twice"),
         ([[0, 1], [2, 2]], "fold 1: a row is held out twice"),
-        ([[0, 1], [2, 4]], r"fold 1: rows must lie in 0\.\.3"),
-        ([[-1, 1], [2, 3]], r"fold 0: rows must lie in 0\.\.3"),
+        ([[0, 1], [2, 4]], r"fold 1: rows must be in 0\.\.3"),
+        ([[-1, 1], [2, 3]], r"fold 0: rows must be in 0\.\.3"),
     ],
 )
 def test_assignment_refuses_doubled_and_foreign_rows(split, message):

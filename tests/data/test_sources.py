@@ -8,12 +8,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaggle_digits.data import sources
+from kaggle_digits.data import demo, sources
 from kaggle_digits.errors import UserError
 
 CONTENT = {"train": b"the bytes of train\r\n" * 9, "test": b"the bytes of test\n" * 9}
@@ -177,7 +176,6 @@ def test_order_of_the_search(tmp_path):
         tmp_path / "work" / "data",
         tmp_path / "input" / "competitions" / "digit-recognizer",
         tmp_path / "input" / "digit-recognizer",
-        tmp_path / "input" / "datasets" / "someone" / "digits",
     ]
     environ = {"KAGGLE_DIGITS_DATA": str(places[1])}
     for place in reversed(places):
@@ -191,13 +189,25 @@ def test_order_of_the_search(tmp_path):
         assert source.description == str(place)
 
 
-def test_search_skips_other_datasets_with_a_train_csv(tmp_path):
-    fill(tmp_path / "input" / "a-dataset", parts=["train"])
-    fill(tmp_path / "input" / "b-dataset")
-    assert find(None, tmp_path).train == tmp_path / "input" / "b-dataset" / "train.csv"
+@pytest.mark.parametrize("ending", sources.ENDINGS)
+def test_other_datasets_in_a_kaggle_kernel_are_named_but_not_taken(tmp_path, ending):
+    root = tmp_path / "input"
+    fill(root / "a-dataset", parts=["train"])
+    fill(root / "c-dataset")
+    full_mnist = fill(root / "b-dataset" / "full mnist", ending)
+    with pytest.raises(UserError) as caught:
+        find(None, tmp_path)
+    assert str(caught.value) == (
+        f"{root}: expected the competition's train.csv and test.csv, found only another dataset's; "
+        "add the competition digit-recognizer to the kernel's inputs, or give --data "
+        f"{full_mnist} if that dataset is meant"
+    )
+    assert_holds_content(find(full_mnist, tmp_path))
+    fill(root / "digit-recognizer")
+    assert find(None, tmp_path).train == root / "digit-recognizer" / "train.csv"
 
 
-def test_nothing_found_is_the_practice_set(tmp_path):
+def test_nothing_found_is_the_demo_data(tmp_path):
     (tmp_path / "work" / "data").mkdir(parents=True)
     (tmp_path / "work" / "data" / "README.md").write_text("put the files here")
     source = find(None, tmp_path, {"KAGGLE_DIGITS_DATA": ""})
@@ -205,14 +215,15 @@ def test_nothing_found_is_the_practice_set(tmp_path):
     assert source.description == "demo data (scikit-learn load_digits)"
     where, content = sources.read(source, "test")
     assert where == "demo data:test.csv"
-    assert content == sources.demo_csv()[1]
+    assert content == demo.csv_files()["test"]
 
 
-def test_nothing_found_on_a_kaggle_kernel_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="add the competition digit-recognizer"):
+def test_nothing_found_in_a_kaggle_kernel_is_an_error(tmp_path):
+    message = "found neither; add the competition digit-recognizer .*, or give --data$"
+    with pytest.raises(UserError, match=message):
         find(None, tmp_path, {"KAGGLE_KERNEL_RUN_TYPE": "Batch"})
     fill(tmp_path / "input" / "a-dataset", parts=["train"])
-    with pytest.raises(UserError, match="add the competition digit-recognizer"):
+    with pytest.raises(UserError, match=message):
         find(None, tmp_path)
 
 
@@ -537,31 +548,6 @@ def test_fingerprint_follows_content_part_and_kind(tmp_path):
     plain = find(fill(tmp_path))
     digest = hashlib.blake2b(CONTENT["train"]).hexdigest()
     assert sources.fingerprint(plain, "train") == f"train-csv-{digest}"
-    demo = sources.Source(sources.DEMO, demo=True)
-    digest = hashlib.blake2b(sources.demo_csv()[0]).hexdigest()
-    assert sources.fingerprint(demo, "train") == f"train-demo-{digest}"
-
-
-def test_practice_set_is_the_same_everywhere():
-    train, test = sources.demo_csv()
-    assert train.count(b"\r\n") == 1 + 1400
-    assert test.count(b"\r\n") == 1 + 397
-    assert train.startswith(b"label,pixel0,pixel1,")
-    assert hashlib.blake2b(train + test, digest_size=8).hexdigest() == "3c141a6d55fa77ec"
-
-
-def test_enlarge_fills_twenty_by_twenty_in_the_middle():
-    expected = np.zeros((28, 28))
-    expected[4:24, 4:24] = 255
-    np.testing.assert_array_equal(sources._enlarge(np.full((1, 8, 8), 16.0))[0], expected)
-
-
-def test_enlarge_interpolates_and_moves_towards_the_centre_of_mass():
-    # Along an axis the corner pixel weighs 1, .9, .5, .1 in the first four of the 20 pixels; the
-    # centre of mass is then at 4.88 of 28, and the frame leaves 4 of the 9 pixels to 13.5.
-    image = np.zeros((1, 8, 8))
-    image[0, 0, 0] = 16
-    found = sources._enlarge(image)[0]
-    expected = [[255, 230, 128, 26], [230, 207, 115, 23], [128, 115, 64, 13], [26, 23, 13, 3]]
-    np.testing.assert_array_equal(found[8:12, 8:12], expected)
-    assert found.sum() == np.sum(expected)
+    source = sources.Source(demo.NAME, demo=True)
+    digest = hashlib.blake2b(demo.csv_files()["train"]).hexdigest()
+    assert sources.fingerprint(source, "train") == f"train-demo-{digest}"

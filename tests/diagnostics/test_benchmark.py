@@ -10,7 +10,7 @@ from rich.console import Console
 
 from kaggle_digits.augmentation import transforms
 from kaggle_digits.config import loading
-from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import digits_csv, sources
 from kaggle_digits.diagnostics import baselines, benchmark
 from kaggle_digits.diagnostics.benchmark import Measurements, NetSpeed, Sizes
@@ -91,12 +91,12 @@ def test_estimate_adds_the_parts_of_all_members():
 
     # Banks: one of max(4, 6) variants that two members share, one of 2: 8 x 60 images at 10/s.
     # Training: 4 x 2 x 60 / 20 + 6 x 2 x 60 / 40 + 4 x 2 x 60 / 20 = 24 + 18 + 24.
-    # Prediction: 60 held-out rows, 3 x 30 test rows, and 3 x 40 for the statistics where averaged:
-    # 270 / 10 + 150 / 20 + 270 / 10 = 27 + 7.5 + 27.
+    # Prediction: 60 held-out rows, 3 x 30 test rows, and 3 x 40 for the statistics:
+    # 270 / 10 + 270 / 20 + 270 / 10 = 27 + 13.5 + 27.
     assert parts == {
         "data and bank": pytest.approx(50.0),
         "training": pytest.approx(66.0),
-        "prediction": pytest.approx(61.5),
+        "prediction": pytest.approx(67.5),
         "other": pytest.approx(12.0),
     }
 
@@ -194,7 +194,7 @@ def test_csv_is_parsed_when_cold_and_not_from_the_cache(tmp_path, monkeypatch):
         assert parsed == ["demo data:train.csv", "demo data:test.csv"]
 
 
-def test_run_on_the_practice_set(tmp_path, monkeypatch):
+def test_run_on_the_demo_data(tmp_path, monkeypatch):
     shipped, temporary = tmp_path / "configs", tmp_path / "temporary"
     shipped.mkdir()
     temporary.mkdir()
@@ -234,6 +234,6 @@ def test_run_on_the_practice_set(tmp_path, monkeypatch):
     text = output.getvalue()
     measured = [line for line in text.splitlines() if line.startswith("a short fit of")]
     assert measured == ["a short fit of one, member a"]  # b and config two have the same net
-    for part in ("one, member a", "demo data", backend.name(), "numpy", "GiB memory", "ours"):
+    for part in ("one, member a", "demo data", backend.name(), "numpy", "GiB memory", "kit / this"):
         assert part in text
     assert list(temporary.iterdir()) == []

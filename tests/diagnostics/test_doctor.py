@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Config
 from kaggle_digits.diagnostics import doctor
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.search_records import TrialResult
@@ -15,8 +16,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.training import fit as fits
-from kaggle_digits.training import fit_spec
+from kaggle_digits.training import fit_spec, resume
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
@@ -26,20 +26,22 @@ CONFIG = Config(folds={"count": 2}, members={"a": {}, "b": {}}, augment={"varian
 
 @pytest.fixture
 def run(tmp_path, tiny_images):
-    """A run folder: member a is finished, b stands after epoch 2 of its first fold."""
-    inputs = fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+    """A run folder: member a is finished, b was cut off after epoch 2 of its first fold."""
+    inputs = fit_spec.Inputs(tiny_images, LABELS, tiny_images[:5])
     specs = fit_spec.plan(CONFIG, inputs, SPLIT, "tensorflow")
     folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        pass
     for spec in specs[:2]:
-        facts = {"identity": spec.identity(), "digest": spec.digest()}
+        facts = {"identity": spec.identity, "digest": spec.digest}
         facts |= {"packages": environment.package_versions(), "hardware": environment.hardware()}
         writers = {"predictions.npz": lambda path: files.write_arrays(path, {"test": np.zeros(3)})}
         folder.write_fit(spec.member, spec.fold, writers, facts)
-    fits.save_state(folder, specs[2], SimpleNamespace(epochs=2, history=[], arrays=[np.zeros(4)]))
+    checkpoint = SimpleNamespace(epochs=2, history=[], arrays=[np.zeros(4)])
+    resume.save_checkpoint(folder, specs[2], checkpoint)
     files.write_json(folder.metrics, {"oof_accuracy": 0.5})
     planned = {
-        folder.fit_folder(spec.member, spec.fold).name: {"identity": spec.digest()}
-        for spec in specs
+        folder.fit_folder(spec.member, spec.fold).name: {"identity": spec.digest} for spec in specs
     }
     manifest = {"backend": "tensorflow", "fits": planned, "artefacts": folder.checksums()}
     files.write_json(folder.manifest, manifest)
@@ -53,13 +55,13 @@ def found(folder):
 
 def test_sound_run(run):
     assert found(run) == {
-        "a-fold1": ("finished, sound", False),
-        "a-fold2": ("finished, sound", False),
-        "b-fold1": ("not finished, goes on after epoch 2", False),
-        "b-fold2": ("not begun", False),
-        "repeating the command would": (
-            "reuse 2 of 4 fits, go on with b-fold1, train 1 from the start, make the submission "
-            "anew from all of them",
+        "a-fold1": ("finished, undamaged", False),
+        "a-fold2": ("finished, undamaged", False),
+        "b-fold1": ("resumes after epoch 2", False),
+        "b-fold2": ("not started", False),
+        "its command with --out would": (
+            "reuse 2 of 4 fits, resume b-fold1, train 1 from the start, write the submission again "
+            "from all of them",
             False,
         ),
     }
@@ -85,14 +87,14 @@ def test_damage_is_named_and_nothing_is_touched(run):
         True,
     )
     assert report["b-fold1"] == ("damaged: b-fold1.state: its checksum differs", True)
-    assert report["repeating the command would"][0].startswith(
+    assert report["its command with --out would"][0].startswith(
         "reuse 1 of 4 fits, train 3 from the start"
     )
     after = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
     assert after == before
 
 
-def test_fit_of_other_settings_versions_and_sick_ones(run):
+def test_fit_of_other_settings_or_versions_and_a_skipped_one(run):
     manifest = files.read_json(run.manifest)
     manifest["fits"]["a-fold2"]["identity"] = "another"
     manifest["fits"]["b-fold1"]["skipped"] = "the loss was nan in epoch 1"
@@ -103,14 +105,15 @@ def test_fit_of_other_settings_versions_and_sick_ones(run):
     files.write_json(run.fit_folder("a", 0) / "fit.json", facts)
     report = found(run)
     here = environment.package_versions()["keras"]
-    assert report["a-fold1"] == (f"finished, but made with keras 3.0.0 (here {here})", True)
-    assert report["a-fold2"] == ("was made with other settings or data", True)
-    assert report["b-fold1"] == ("left out: the loss was nan in epoch 1", False)
+    assert report["a-fold1"] == (f"finished, but trained with keras 3.0.0 (here {here})", True)
+    assert report["a-fold2"] == ("was trained with other settings or data", True)
+    assert report["b-fold1"] == ("skipped: the loss was nan in epoch 1", False)
 
 
-def test_run_in_use_is_told(run):
+def test_run_in_use(run):
     with run.locked():
-        assert "is at work in it" in found(run)["in use"][0]
+        expected = f"by process {os.getpid()}; the findings below may change"
+        assert found(run)["in use"] == (expected, False)
     assert "in use" not in found(run)
 
 
@@ -119,10 +122,22 @@ def test_folder_that_is_no_run(tmp_path):
         doctor.examine(CONFIG, "quick", None, tmp_path, tmp_path, Reporter(Console()))
 
 
+def test_folder_of_an_earlier_version(tmp_path, run):
+    for path in run.folder.glob(".*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"run: expected .*found other files"):
+        doctor.examine(CONFIG, "quick", None, tmp_path, run.folder, Reporter(Console()))
+    earlier = {"hashes": "BLAKE2b", "fits": {}, "artefacts": {}}
+    files.write_json(run.manifest, earlier)
+    with pytest.raises(UserError, match=r"run: made by an earlier version of kaggle-digits; give"):
+        doctor.examine(CONFIG, "quick", None, tmp_path, run.folder, Reporter(Console()))
+
+
 def test_search_folder(tmp_path, run):
     folder = SearchFolder(tmp_path / "search")
-    files.write_json(folder.identity, {"config": {}, "data": {}, "backend": "tensorflow"})
-    whole, damaged = folder.candidate("a" * 32), folder.checked("b" * 32)
+    identity = {"config": {}, "data": {}, "backend": "tensorflow"}
+    files.write_json(folder.identity, folder.stamp | identity)
+    whole, damaged = folder.candidate("a" * 32), folder.holdout_fits("b" * 32)
     writers = {"predictions.npz": lambda path: files.write_arrays(path, {"heldout": np.zeros(3)})}
     for candidate in (whole, damaged):
         candidate.write_fit("cnn", 0, writers, {})
@@ -131,22 +146,22 @@ def test_search_folder(tmp_path, run):
     found = {each.name: (each.found, each.problem) for each in doctor.examine_search(folder)}
     assert found == {
         "trials": ("1 completed, 1 running", False),
-        "best.yaml": ("not there yet", False),
-        "repeating the command would": ("reuse 2 finished fits, go on with trial 1", False),
+        "best.yaml": ("not written yet", False),
+        "its command with --out would": ("reuse 2 finished fits, resume trial 1", False),
     }
     (damaged.fit_folder("cnn", 0) / "predictions.npz").write_bytes(b"")
     with folder.locked():
         found = {each.name: (each.found, each.problem) for each in doctor.examine_search(folder)}
     assert found[f"{'b' * 32} cnn-fold1"] == ("damaged: its checksum in fit.json differs", True)
-    assert "is at work in it" in found["in use"][0]
-    assert found["repeating the command would"][0].startswith("reuse 1 finished fits")
+    assert found["in use"][0].startswith(f"by process {os.getpid()};")
+    assert found["its command with --out would"][0].startswith("reuse 1 finished fits")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"fits": 3}'])
 def test_manifest_that_cannot_be_read(run, content):
     run.manifest.write_text(content)
     assert found(run) == {
-        "manifest.json": ("cannot be read; repeating the run makes it anew", True)
+        "manifest.json": ("unreadable; repeating the command writes it again", True)
     }
 
 
@@ -167,7 +182,8 @@ def test_disk_needed_by_hand():
         members={"a": {}, "b": {}, "c": {"augment": {"rotate": [0, 1], "variants": 5}}},
     )
     in_cache, in_run = doctor.disk_needed(config, train_rows=100, test_rows=50)
-    assert in_cache == 2 * 784 * 150 + 784 * 100 * (3 + 5)
+    # Parsed images, a copy of those of train while the bank is drawn, and eight variants.
+    assert in_cache == 784 * (100 + 50) + 784 * 100 + 784 * 100 * (3 + 5)
     weights = 4 * 3956
     assert in_run == 3 * 2 * (weights + 4 * 10 * (50 + 50)) + 8 * weights
 
@@ -200,9 +216,9 @@ def test_requirements_out_of_their_range_are_problems(monkeypatch):
         except KeyError:
             raise doctor.importlib.metadata.PackageNotFoundError(name) from None
 
-    wanted = ["here>=1,<2", "pre>=3", "absent", 'extra>=1; extra == "test"']
+    required = ["here>=1,<2", "pre>=3", "absent", 'extra>=1; extra == "test"']
     monkeypatch.setattr(doctor.importlib.metadata, "metadata", lambda name: metadata)
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: wanted)
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: required)
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
     assert [(each.name, each.problem) for each in doctor._requirements()] == [
         ("python", True),

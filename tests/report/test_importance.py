@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from found import START, failed, findings, trial, two_kinds
+from found import START, failed, search, trial, two_kinds
 
 from kaggle_digits.report import importance
 
@@ -19,29 +19,29 @@ def test_importance_finds_the_one_setting_that_matters():
         }
         accuracy = 0.99 - 0.01 * abs(math.log10(rate) + 3)
         trials.append(trial(number, settings=settings, objective=accuracy))
-    shares = importance.importance(findings(*trials))
-    assert next(iter(shares)) == "train.learning_rate"
-    assert shares["train.learning_rate"] > 0.9
-    assert shares.keys() == START.keys()
-    assert min(shares.values()) >= 0
-    assert sum(shares.values()) == pytest.approx(1)
+    fractions = importance.importance(search(*trials))
+    assert next(iter(fractions)) == "train.learning_rate"
+    assert fractions["train.learning_rate"] > 0.9
+    assert fractions.keys() == START.keys()
+    assert min(fractions.values()) >= 0
+    assert sum(fractions.values()) == pytest.approx(1)
 
 
 def test_importance_of_a_choice_counts_trials_stopped_early():
-    assert importance.importance(findings(*two_kinds(8))) == {
+    assert importance.importance(search(*two_kinds(8))) == {
         "train.optimizer": 1.0,
         "train.learning_rate": 0.0,
         "model.width": 0.0,
     }
     early = two_kinds(8, status="stopped early")
-    assert importance.importance(findings(*early))["train.optimizer"] == 1
+    assert importance.importance(search(*early))["train.optimizer"] == 1
 
 
 def test_importance_takes_a_candidate_by_its_most_folds():
-    first = two_kinds(8, folds=1, objective=0.9)  # tells nothing
-    assert importance.importance(findings(*first)) is None
+    first = two_kinds(8, folds=1, objective=0.9)  # all the same
+    assert importance.importance(search(*first)) is None
     for order in (first + two_kinds(8), two_kinds(8) + first):
-        assert importance.importance(findings(*order))["train.optimizer"] == 1
+        assert importance.importance(search(*order))["train.optimizer"] == 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_importance_takes_a_candidate_by_its_most_folds():
     ids=["none", "few", "failed", "promoted", "no figure", "same settings", "same objective"],
 )
 def test_importance_is_unknown(trials):
-    assert importance.importance(findings(*trials)) is None
+    assert importance.importance(search(*trials)) is None
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_settings_as_numbers(values, codes):
         trial(number, settings={} if value is None else {"model.width": value})
         for number, value in enumerate(values)
     ]
-    found = importance._encoded(findings(*trials), trials, "model.width")
+    found = importance._encoded(search(*trials), trials, "model.width")
     np.testing.assert_allclose(found, codes)

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from found import FRONT, START, check, failed, findings, trial, two_kinds
+from found import FRONT, START, comparison, failed, search, trial, two_kinds
 
 from kaggle_digits.report import search_page
 
@@ -60,13 +60,13 @@ def read(found, title="A search"):
     return Reader(search_page.page(found, title))
 
 
-def test_equal_findings_give_equal_pages():
-    many = findings(*two_kinds(9))
+def test_equal_records_give_equal_pages():
+    many = search(*two_kinds(9))
     assert search_page.page(many, "A search") == search_page.page(many, "A search")
 
 
 def test_page_refers_to_nothing_outside():
-    page = search_page.page(findings(*two_kinds(9)), "A search")
+    page = search_page.page(search(*two_kinds(9)), "A search")
     assert page.count("<svg") == 2
     for address in ("http:", "https:", "//", "@import", "src="):
         assert address not in page, address
@@ -132,13 +132,13 @@ def test_scores_far_apart_are_drawn_by_their_factors(monkeypatch, objective, err
     figures = []
     monkeypatch.setattr(search_page, "_svg", lambda figure: figures.append(figure) or "<svg/>")
     trials = [trial(number, each) for number, each in enumerate(errors)]
-    search_page.page(findings(*trials, objective=objective), "A search")
+    search_page.page(search(*trials, objective=objective), "A search")
     (axes,) = figures[0].axes
     assert axes.get_yscale() == scale
     assert axes.get_ylim()[1] <= 1
 
 
-def test_points_tell_what_they_are():
+def test_points_say_what_they_are():
     titles = list(read(FRONT).titles.values())
     assert titles[0] == (
         "trial 6, stopped early: 0.97000 (30 of 1,000 wrong), forecast 0.93000, 1.5 s a fit; "
@@ -182,7 +182,7 @@ def test_cells_carry_what_their_column_is_sorted_by():
         ["100.0", "100"],
     ]
     _, cells = reader.rows[7]
-    assert cells[1] == ["failed", "failedfirst-fold1 is sick"]
+    assert cells[1] == ["failed", "failedfirst-fold1 diverged"]
     assert cells[6] == ["", "\N{EN DASH}"]
 
 
@@ -190,13 +190,13 @@ def test_texts_are_escaped():
     bad = "<script>alert(1)</script> & $x$"
     settings = {bad: bad}
     page = search_page.page(
-        findings(
+        search(
             *[trial(n, settings={bad: f"{bad}{n % 2}"}, objective=n % 2) for n in range(8)],
             failed(8, bad),
             keys=(bad,),
             start=settings,
             facts={bad: bad},
-            against={bad: check(9, 9, 1, 1, 1.0)},
+            against={bad: comparison(9, 9, 1, 1, 1.0)},
         ),
         bad,
     )
@@ -211,29 +211,30 @@ def test_texts_are_escaped():
     ("made", "words"),
     [
         (
-            check(58, 31, 38, 11, 0.000142),
-            "On the untouched folds 5, 6 it predicts 31 of 2,000 rows wrongly, the start 58: the "
+            comparison(58, 31, 38, 11, 0.000142),
+            "On the holdout folds 5, 6 it predicts 31 of 2,000 rows wrongly, the start 58: the "
             "best is significantly better (p = 0.00014, McNemar's exact test; 38 rows that only "
             "the start gets wrong, 11 that only the best gets wrong).",
         ),
-        (check(31, 58, 11, 38, 0.000142), "the best is significantly worse (p = 0.00014,"),
-        (check(33, 31, 12, 10, 0.832), "no significant difference (p = 0.83,"),
+        (comparison(31, 58, 11, 38, 0.000142), "the best is significantly worse (p = 0.00014,"),
+        (comparison(33, 31, 12, 10, 0.832), "no significant difference (p = 0.83,"),
     ],
 )
 def test_page_says_how_the_best_compares(made, words):
-    text = read(findings(trial(0), check=made)).text
+    text = read(search(trial(0), check=made)).text
     assert "The best is trial 0: 0.99000 (10 of 1,000 wrong) on the folds of the search" in text
     assert words in text
-    other = read(findings(trial(0), against={"quick": made})).text
+    other = read(search(trial(0), against={"quick": made})).text
     assert words.replace("the start", "quick") in other
+    for page in (text, other):
+        assert "these trained nets on these rows, not about the configs" in page
+    assert "these trained nets" not in read(search(trial(0))).text
 
 
 def test_best_beside_the_start():
     start = START | {"train.momentum": 0.9}
     best = trial(0, settings={"train.learning_rate": 0.001, "model.width": 16})
-    found = findings(
-        best, start=start, keys=("train.learning_rate", "model.width", "train.momentum")
-    )
+    found = search(best, start=start, keys=("train.learning_rate", "model.width", "train.momentum"))
     assert list(search_page._settings(found)) == [
         ("train.learning_rate", "0.001", "0.001", False),
         ("model.width", "8", "16", True),
@@ -242,7 +243,7 @@ def test_best_beside_the_start():
 
 
 def test_log_loss_is_low_where_it_is_good():
-    reader = read(findings(trial(0, 30), trial(1, 20), objective="log_loss"))
+    reader = read(search(trial(0, 30), trial(1, 20), objective="log_loss"))
     assert "The best is trial 1: log loss 0.20000 (20 of 1,000 wrong)" in reader.text
     assert "log loss, nats (low is good)" in reader.text
 
@@ -250,17 +251,17 @@ def test_log_loss_is_low_where_it_is_good():
 @pytest.mark.parametrize(
     ("found", "trials"),
     [
-        (findings(), "none yet"),
-        (findings(failed(0), failed(1)), "2 failed"),
+        (search(), "none yet"),
+        (search(failed(0), failed(1)), "2 failed"),
     ],
     ids=["empty", "only failed"],
 )
 def test_page_without_a_whole_trial(found, trials):
     reader = read(found)
-    assert "No trial is whole yet: there is nothing to compare." in reader.text
+    assert "No trial is completed yet, so there is nothing to compare." in reader.text
     assert trials in reader.text
     assert "No trial has ended with a score yet." in reader.text
-    assert "it takes 8 trials at least" in reader.text
+    assert "this needs at least 8 trials" in reader.text
     assert len(reader.rows) == len(found.trials)
 
 

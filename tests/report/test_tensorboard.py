@@ -2,12 +2,12 @@ import sys
 from types import ModuleType
 
 import pytest
-from found import START, failed, findings, trial
+from found import START, failed, search, trial
 
 from kaggle_digits.report import tensorboard
 from kaggle_digits.results.search_records import TrialResult
 
-MIXED = findings(
+MIXED = search(
     trial(0, settings={"lr": 0.001, "flag": True, "kernel": 3}),
     trial(1, 25, 4.0, settings={"lr": 0.01, "flag": False, "kernel": [3, 5], "momentum": 0.9}),
     failed(2),
@@ -92,16 +92,16 @@ def test_tensorboard_log_follows_the_search(tmp_path, shown):
     def written():
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
-    tensorboard.write_log(findings(trial(0)), tmp_path)
+    tensorboard.write_log(search(trial(0)), tmp_path)
     before = written()
-    tensorboard.write_log(findings(trial(0)), tmp_path)
+    tensorboard.write_log(search(trial(0)), tmp_path)
     assert written() == before
-    tensorboard.write_log(findings(trial(0), trial(1, 33), failed(2)), tmp_path)
+    tensorboard.write_log(search(trial(0), trial(1, 33), failed(2)), tmp_path)
     after = written()
     assert len(after) == 4
     kept = tmp_path / "trial-0" / tensorboard.EVENT_FILE
     assert after[kept] == before[kept]
-    tensorboard.write_log(findings(trial(0, 44), trial(1, 33), failed(2)), tmp_path)
+    tensorboard.write_log(search(trial(0, 44), trial(1, 33), failed(2)), tmp_path)
     assert len(written()) == 4
     _, groups = shown(tmp_path)
     assert {name: metrics(group).get("accuracy") for name, group in groups.items()} == {
@@ -112,7 +112,7 @@ def test_tensorboard_log_follows_the_search(tmp_path, shown):
     assert [len(group.sessions) for group in groups.values()] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("found", [findings(), findings(failed(0))], ids=["empty", "only failed"])
+@pytest.mark.parametrize("found", [search(), search(failed(0))], ids=["empty", "only failed"])
 def test_tensorboard_log_without_a_whole_trial(tmp_path, shown, found):
     tensorboard.write_log(found, tmp_path)
     experiment, groups = shown(tmp_path)

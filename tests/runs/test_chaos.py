@@ -14,7 +14,7 @@ import time
 from collections import Counter
 
 import pytest
-from lives import TEST_ROWS, TINY, Job, Life, assert_same_result, where_killed
+from lives import CSV_FILES, TEST_ROWS, TINY, Job, Life, assert_same_result, where_killed
 
 from kaggle_digits.data import submission_csv
 
@@ -31,7 +31,7 @@ SETTINGS = (
 )
 PLANNED_EPOCHS = 2 * 2 * EPOCHS  # members, folds
 KILLS_A_ROUND = 10
-ALONE = 0.3  # share of the kills that hit the parent and leave its workers to themselves
+ALONE = 0.3  # fraction of the kills that hit the parent and leave its workers to themselves
 EPOCH_LINE = re.compile(r"(\w+ fold \d+, epoch \d+)/\d+: loss")
 
 
@@ -40,7 +40,7 @@ class Round:
 
     Args:
         job: the run; its folders are new.
-        undisturbed: an undisturbed life of the same run, which tells how long the stages last.
+        undisturbed: an undisturbed life of the same run, which shows how long the stages last.
         generator: draws the moments.
         hits: how often each stage was hit in this round and those before; is added to.
     """
@@ -82,7 +82,7 @@ class Round:
     def _next_aim(self, aims: tuple[str, ...]) -> str:
         """Choose the stage that was hit least of those that are still ahead."""
         over = set()
-        if any(self._job.cache.glob("arrays/inputs-*.npz")):
+        if len(self._job.parsed()) == CSV_FILES:
             over.add("cache")
         if len(self._job.variants()) == len(self._undisturbed.job.variants()):
             over.add("bank")
@@ -90,9 +90,9 @@ class Round:
 
     def _wait_for_a_moment_of(self, stage: str, life: Life) -> None:
         """Wait for a random moment of a stage, or the end of the process."""
-        job, share = self._job, self._generator.random()
+        job, fraction = self._job, self._generator.random()
         epochs = self._generator.randint(2, EPOCHS)
-        whole_before = len(job.whole_fits())
+        whole_before, parsed_before = len(job.whole_fits()), len(job.parsed())
         missing = len(self._undisturbed.job.variants()) - len(job.variants())
         variants = len(job.variants()) + self._generator.randrange(max(1, missing))
 
@@ -107,15 +107,19 @@ class Round:
                 return life.said("augmentation bank: ")
             return len(job.whole_fits()) > whole_before
 
+        def is_last_chance() -> bool:
+            # The second file is parsed milliseconds after the first.
+            return stage == "cache" and len(job.parsed()) > parsed_before
+
         life.wait_for(reached)
-        end = time.monotonic() + share * self._seconds_of(stage)
-        life.wait_for(lambda: time.monotonic() >= end)
+        end = time.monotonic() + fraction * self._seconds_of(stage)
+        life.wait_for(lambda: time.monotonic() >= end or is_last_chance())
         # A file is half written for milliseconds only; hit every other time in the cache too.
         if stage == "writing" or (stage == "cache" and self._generator.random() < 0.5):
-            life.wait_for(life.half_written)
+            life.wait_for(lambda: life.half_written() or is_last_chance())
 
     def _seconds_of(self, stage: str) -> float:
-        """Say within how many seconds after a stage's first sign the kill comes."""
+        """Return within how many seconds after a stage's first sign the kill comes."""
         data = self._undisturbed.seconds_until("run folder: ")
         bank = self._undisturbed.seconds_until("augmentation bank: ")
         training = self._undisturbed.seconds_until(", epoch ")

@@ -43,15 +43,15 @@ def test_damage_in_an_unfinished_run_is_named_and_made_again(tmp_path, undisturb
     job = copy_of(undisturbed, undisturbed.home / "cut-off", tmp_path)
     model, state = job.run / "fits" / "cnn-fold1" / "model.keras", job.state("cnn-fold2")
     folds, predictions = job.run / "folds.npz", job.run / "predictions.npz"
-    [inputs], variant = job.cache.glob("arrays/inputs-*.npz"), job.variants()[1]
-    for path in (state, folds, predictions, inputs, variant):
+    parsed, variant = job.parsed()[0], job.variants()[1]
+    for path in (state, folds, predictions, parsed, variant):
         flip_a_byte(path)
     truncate(model)
     life = job.finish()
     assert damaged(life) == {
-        f"{state}: its checksum differs; cnn fold 2 starts over",
+        f"{state}: its checksum differs; cnn fold 2 starts from the beginning",
         f"{folds}: its checksum differs; it is made again",
-        f"{inputs}: its checksum differs; it is made again",
+        f"{parsed}: its checksum differs; it is made again",
         f"{variant}: its checksum differs; it is made again",
         f"{model}: its checksum in fit.json differs; cnn fold 1 is trained again",
     }
@@ -84,7 +84,8 @@ def test_half_written_arrays_of_a_killed_process_are_cleared_away(tmp_path):
     job = Job(tmp_path, tmp_path / "cache", out=tmp_path / "run")
     killed = job.begin()
     killed.end(signal.SIGKILL)
-    remains = job.cache / "arrays" / f"{files.TEMP_PREFIX}{killed.process.pid}-inputs-0123.npz"
+    whole = job.cache / "arrays" / "v1-csv1-0123.npz"
+    remains = files.temporary_path(whole, killed.process.pid)
     remains.parent.mkdir(parents=True)
     remains.write_bytes(b"half")
     assert job.begin("--time-limit", "1s").end() == 2
@@ -159,7 +160,7 @@ class LimitedFiles:
 
 
 @pytest.mark.chaos
-def test_full_disk_ends_in_one_line_and_after_space_is_made_the_run_goes_on(
+def test_full_disk_ends_in_one_line_and_after_space_is_made_the_run_continues(
     small_disk, undisturbed
 ):
     job = Job(small_disk.folder, small_disk.folder / "cache", out=small_disk.folder / "run")
@@ -272,7 +273,7 @@ def test_processes_that_draw_and_their_parent_die_without_each_other(tmp_path):
     life.drawing()[0].kill()
     assert life.end() == 2
     assert life.complaints == [
-        "kaggle-digits: augmentation: a drawing process was killed, perhaps for want of memory; "
+        "kaggle-digits: augmentation: a drawing process was killed, perhaps for lack of memory; "
         "close other programs and repeat the command, what is drawn is kept"
     ]
     kept = job.variants()

@@ -12,8 +12,8 @@ import pytest
 from lives import DRAWING, PATIENCE, SETTINGS, TEST_ROWS, Job, Life, assert_same_result
 
 from kaggle_digits.data import submission_csv
-from kaggle_digits.runs.fitting import EXIT_SECONDS
 from kaggle_digits.storage import files
+from kaggle_digits.system.time_budget import EXIT_SECONDS
 
 
 def test_killed_run_ends_with_the_same_bytes(tmp_path, undisturbed):
@@ -26,7 +26,7 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, undisturbed):
     last = job.finish()
     # It did not merely start over.
     assert last.said("reused: 1 of 2 fits, finished earlier")
-    assert last.said("cnn fold 2 goes on after epoch")
+    assert last.said("cnn fold 2 resumes after epoch")
     assert not last.said("cnn fold 1, epoch")
     assert first_model.stat().st_mtime_ns == trained_at
     assert_same_result(job, undisturbed.result())
@@ -42,7 +42,8 @@ def test_killed_while_it_took_its_folder(tmp_path, undisturbed):
     job = Job(tmp_path, undisturbed.cache, out=tmp_path / "run")
     job.run.mkdir()
     (job.run / ".lock").touch()
-    (job.run / f"{files.TEMP_PREFIX}99999-.owner").touch()
+    (job.run / ".kaggle-digits").write_text('{"kind": "run", "format": 1}')
+    (job.run / f"{files.TEMP_PREFIX}0a1b2c3d.99999-.owner").touch()
     life = job.begin()
     reached = life.wait_for(lambda: life.said("run folder: "))
     life.end(signal.SIGKILL)
@@ -77,7 +78,7 @@ def stopped(tmp_path_factory):
             seconds=time.monotonic() - start,
             complaints=life.complaints,
             metrics=files.read_json(job.run / "metrics.json"),
-            # The folder goes on changing.
+            # The folder keeps changing.
             submission=(job.run / "submission.csv").is_file()
             and len(submission_csv.check_file(job.run / "submission.csv", TEST_ROWS)),
         )
@@ -88,7 +89,7 @@ def stopped(tmp_path_factory):
 def test_sigterm_ends_a_run_in_time_and_in_one_line(stopped, stage):
     _, seen = stopped
     assert seen[stage].complaints == [
-        "kaggle-digits: stopped by SIGTERM; repeat the command to go on"
+        "kaggle-digits: stopped by SIGTERM; repeat the command to continue"
     ]
     assert seen[stage].status == 143
     assert seen[stage].seconds < 30
@@ -102,7 +103,13 @@ def test_before_the_first_fit_is_whole_a_signal_leaves_a_provisional_submission(
     assert metrics["provisional"] is True
     assert metrics["complete"] is False
     assert metrics["provisional_fit"] == "cnn fold 1"
-    assert not [name for name in metrics if name.startswith("oof")]
+    assert not has_out_of_fold_figure(metrics)
+
+
+def has_out_of_fold_figure(metrics: dict) -> bool:
+    figures = {name: value for name, value in metrics.items() if name.startswith("oof")}
+    assert len(figures) == 4
+    return any(value is not None for value in figures.values())
 
 
 def test_from_the_first_whole_fit_on_a_signal_leaves_its_submission(stopped):
@@ -141,16 +148,16 @@ def test_ctrl_c_while_processes_draw_ends_in_one_line(tmp_path):
     assert life.wait_for(job.variants), life.complaints
     assert life.drawing()
     assert life.end(signal.SIGINT) == 130  # reaches the workers too, as from a terminal
-    assert life.complaints == ["kaggle-digits: stopped by SIGINT; repeat the command to go on"]
+    assert life.complaints == ["kaggle-digits: stopped by SIGINT; repeat the command to continue"]
 
 
 # Time limits
 
 TOO_SHORT = (
-    "are too short for a first submission; what is done is kept, repeat the command with more time"
+    "is too short for a first submission; what is done is kept, repeat the command with more time"
 )
-LEFT_OUT = re.compile(
-    r"time limit of .*: ended after .*; left out for now: (.*); repeat the command"
+NOT_DONE = re.compile(
+    r"time limit of .*: ended after .*; not done yet: (.*); repeat the command to continue"
 )
 EPOCHS_SAVED = re.compile(r" \(\d+ of \d+ epochs saved\)")
 
@@ -172,8 +179,8 @@ def live_within(job: Job, seconds: int, folds: int) -> Life:
         return life  # on an overloaded machine no more than this is promised
     whole = {fit.name for fit in job.whole_fits()}
     missing = [f"cnn fold {fold}" for fold in range(1, folds + 1) if f"cnn-fold{fold}" not in whole]
-    skipped = [EPOCHS_SAVED.sub("", names) for names in LEFT_OUT.findall(life.output)]
-    assert skipped == ([", ".join(missing)] if missing else [])
+    not_done = [EPOCHS_SAVED.sub("", names) for names in NOT_DONE.findall(life.output)]
+    assert not_done == ([", ".join(missing)] if missing else [])
     metrics = job.metrics()
     assert metrics["complete"] is (not missing)
     assert metrics["provisional"] is (not whole)
@@ -210,11 +217,11 @@ def test_time_for_less_than_a_fit(tmp_path, undisturbed):
         assert limit < PATIENCE
         live_within(job, limit, folds=2)
     assert job.metrics()["provisional_fit"] == "cnn fold 1"
-    assert not [name for name in job.metrics() if name.startswith("oof")]
+    assert not has_out_of_fold_figure(job.metrics())
     saved = files.read_checksummed(job.state("cnn-fold1"))
     life = live_within(job, limit, folds=2)
     # The time was not lost.
-    assert life.said("cnn fold 1 goes on after epoch")
+    assert life.said("cnn fold 1 resumes after epoch")
     assert files.read_checksummed(job.state("cnn-fold1")) != saved
 
 
@@ -229,6 +236,6 @@ def test_no_time_at_all(tmp_path, undisturbed):
     shutil.copytree(undisturbed.home / "cut-off", job.run)
     before = job.result(), job.state("cnn-fold2").read_bytes()
     life = job.finish("--time-limit", "1s")
-    assert LEFT_OUT.findall(life.output)[0].startswith("cnn fold 2 (")
+    assert NOT_DONE.findall(life.output)[0].startswith("cnn fold 2 (")
     assert before[0][0] == job.result()[0]
     assert before[1] == job.state("cnn-fold2").read_bytes()

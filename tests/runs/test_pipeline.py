@@ -1,27 +1,33 @@
 import csv
 import io
 import json
-import os
 import shutil
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import threading
 from types import SimpleNamespace
 
+import lives
 import numpy as np
 import pytest
 import yaml
+from lives import write_data
 from rich.console import Console
 
+import kaggle_digits
 from kaggle_digits.config import loading
-from kaggle_digits.data import digits_csv, sources, submission_csv
+from kaggle_digits.data import folds, sources, submission_csv
+from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
+from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import TimeBudget
+from kaggle_digits.system.time_budget import Signals, TimeBudget
 from kaggle_digits.training import backend
 from kaggle_digits.training import fit as fits
+from kaggle_digits.tuning.search_folder import SearchFolder
 
 # Every value that a test names stands here, so that the shipped config may change.
 TINY = (
@@ -37,8 +43,6 @@ TINY = (
     "train.threads=2",
 )
 TRAIN_ROWS, TEST_ROWS = 1400, 397  # of the demo data
-OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
-PACKAGE = Path(pipeline.__file__).parents[1]
 
 
 def command(*args, settings=TINY):
@@ -48,9 +52,7 @@ def command(*args, settings=TINY):
 
 def environment(**variables):
     """The environment of a machine whose user has no data and no cache of the program."""
-    kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
-    path = os.pathsep.join(filter(None, (str(PACKAGE), kept.get("PYTHONPATH"))))
-    return kept | {"PYTHONPATH": path} | {name: str(value) for name, value in variables.items()}
+    return lives.environment() | {name: str(value) for name, value in variables.items()}
 
 
 def run(folder, *args, settings=TINY, **variables):
@@ -90,35 +92,40 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits():
-    return digits_csv.load(sources.Source("demo data", demo=True))
+    return read_digits(sources.Source("demo data", demo=True))
 
 
 @pytest.fixture
 def copied(first, tmp_path):
-    """A copy of the first run, to go on with."""
+    """A copy of the first run, to continue."""
     shutil.copytree(first.run, tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.fixture
-def go_on(first, monkeypatch, tmp_path):
-    """Run in this process with the first run's cache; return what was said."""
-    for name in OF_THIS_MACHINE:
+def _no_data_of_this_machine(monkeypatch, tmp_path):
+    """Have this process find no data and no cache but those that it is given."""
+    for name in lives.OF_THIS_MACHINE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def go(out, settings=TINY, source=None, cache=first.cache, **wishes):
-        request = pipeline.Request(
+
+@pytest.fixture
+def go_on(first, tmp_path, _no_data_of_this_machine):
+    """Run in this process with the first run's cache; return what was said."""
+
+    def go(out, settings=TINY, source=None, cache=first.cache, budget=None, **wishes):
+        options = pipeline.RunOptions(
             **wishes,
             config=loading.load("quick", settings),
             name="quick",
             data=source,
             out=out,
-            root=tmp_path / "submissions",
             cache=cache,
+            root=tmp_path / "submissions",
         )
         console = Console(file=io.StringIO(), soft_wrap=True)
-        pipeline.run(request, Reporter(console), TimeBudget())
+        pipeline.run(options, Reporter(console), budget or TimeBudget())
         return console.file.getvalue()
 
     return go
@@ -132,7 +139,7 @@ def test_it_succeeds_in_silence(first):
     assert first.done.stderr == ""
 
 
-def test_practice_data_are_no_secret(first):
+def test_demo_data_are_no_secret(first):
     lines = [line.strip() for line in first.done.stdout.splitlines()]  # rich 13 pads a title
     for line in (lines[0], lines[-1]):
         assert "NOT for upload" in line
@@ -142,10 +149,10 @@ def test_practice_data_are_no_secret(first):
     assert "DEMO DATA, NOT FOR UPLOAD" in table
 
 
-def test_progress_is_told_in_plain_lines(first):
+def test_progress_is_reported_in_plain_lines(first):
     out = first.done.stdout
     assert "\x1b" not in out
-    assert "1,400 training rows, 397 test rows" in out
+    assert "1,400 training rows, 0 of them duplicates across folds; 397 test rows, 0 also in" in out
     assert "augmentation bank: 2 variants, 2 drawn now" in out
     for fold in (1, 2):
         for epoch in (1, 2):
@@ -188,11 +195,12 @@ def test_metrics(first):
         "images_per_second",
         "wall_seconds",
         "saving_seconds",
-        "saving_share",
         "peak_memory_bytes",
     }
+    assert metrics["format"] == 1
     assert metrics["complete"] is True
     assert metrics["demo_data"] is True
+    assert metrics["test_rows"] == TEST_ROWS
     low, high = metrics["oof_interval"]
     assert low < metrics["oof_accuracy"] < high
     low, high = metrics["expected_leaderboard"]
@@ -291,8 +299,12 @@ def test_identity_of_a_fit(first):
     facts = json.loads((first.run / "fits" / "cnn-fold1" / "fit.json").read_text())
     identity = facts["identity"]
     assert (identity["member"], identity["fold"], identity["seed"]) == ("cnn", 0, 2026)
-    assert identity["settings.train.epochs"] == 2
-    assert identity["settings.train.threads"] == 2
+    # A setting at its default is no part of it, train.threads=2 for example.
+    assert identity["settings"]["train"] == {
+        "epochs": 2,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+    }
     assert facts["checksums"] == {
         name: files.checksum(first.run / "fits" / "cnn-fold1" / name)
         for name in ("model.keras", "predictions.npz", "history.csv")
@@ -304,6 +316,7 @@ def test_identity_of_a_fit(first):
 
 def test_manifest(first, digits):
     manifest = json.loads((first.run / "manifest.json").read_text())
+    assert (manifest["kind"], manifest["format"]) == ("run", 1)
     assert manifest["complete"] is True
     assert manifest["data"] == digits.hashes
     assert manifest["test_rows"] == TEST_ROWS
@@ -350,7 +363,7 @@ def test_repeated_it_reuses_all_fits(first, copied):
     assert [path.stat().st_mtime_ns for path in models] == times
     old, new = (json.loads(files["metrics.json"]) for files in (before, after))
     assert new["wall_seconds"] > old["wall_seconds"]
-    kept = set(old) - {"wall_seconds", "saving_seconds", "saving_share"}
+    kept = set(old) - {"wall_seconds", "saving_seconds"}
     assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
     assert after["run.log"].startswith(before["run.log"])
 
@@ -394,7 +407,7 @@ def test_refusal_names_the_key(first, go_on, change, named):
 def test_other_data_are_refused(first, go_on, tmp_path):
     write_data(tmp_path / "mine")
     with pytest.raises(UserError, match=r"made with another .*data"):
-        go_on(first.run, source=str(tmp_path / "mine"))
+        go_on(first.run, source=tmp_path / "mine")
 
 
 @pytest.mark.parametrize(
@@ -422,23 +435,26 @@ def test_method_changes_the_answer(copied, go_on):
 
 def test_figures_of_settings_that_were_chosen_on_these_rows_are_optimistic(copied, go_on, digits):
     assert "OPTIMISTIC" not in go_on(copied, (*TINY, "tuned=null"))
+    last = folds.stratified(digits.train_labels, 2, 2026)[-1]
     facts = {
-        "train_data": files.digest(digits.train_images),
+        "train_data": files.digest(digits.train_images, digits.train_labels),
+        "holdout_digest": files.digest(digits.train_images[last], digits.train_labels[last]),
         "seed": 2026,
         "folds": 2,
-        "untouched": 1,
+        "holdout_folds": 1,
         "trials": 9,
     }
     said = go_on(copied, (*TINY, f"tuned={json.dumps(facts)}"))
     assert "reused: 2 of 2 fits" in said
     assert "OPTIMISTIC" in said
-    # The search has split the rows as the run does: its untouched ones are the second fit's.
+    # The search has split the rows as the run does: its holdout is what the second fit held out.
     metrics = json.loads((copied / "metrics.json").read_text())
-    assert metrics["untouched"] == metrics["members"]["cnn"]["fits"]["fold2"]
-    (line,) = (line for line in said.splitlines() if "the search left untouched" in line)
-    assert f"{metrics['untouched']['accuracy']:.5f} ({metrics['untouched']['errors']} of 7" in line
+    holdout = metrics["holdout"]
+    assert holdout == metrics["members"]["cnn"]["fits"]["fold2"]
+    (line,) = (line for line in said.splitlines() if "rows that the search never saw" in line)
+    assert f"{holdout['accuracy']:.5f} ({holdout['errors']} of 7" in line
     # What such a run leaves says where its settings are from.
-    assert loading.load(str(copied / "config.yaml")).tuned.trials == 9
+    assert loading.load(str(copied / "config.yaml")).tuned[0].trials == 9
 
 
 def test_another_member_joins_finished_ones(copied, go_on):
@@ -496,14 +512,14 @@ def test_other_package_versions_are_refused_or_allowed(copied, go_on):
 
 
 def test_another_bank_version_is_refused_or_allowed(copied, go_on, monkeypatch):
-    key = fits.bank.bank_key
-    monkeypatch.setattr(fits.bank, "bank_key", lambda *given: key(*given)[::-1])
+    key = fits.bank.Bank.key.func
+    monkeypatch.setattr(fits.bank.Bank, "key", property(lambda bank: key(bank)[::-1]))
     with pytest.raises(UserError, match=r"another version of albumentations or OpenCV .*--allow"):
         go_on(copied)
     assert "reused: 2 of 2 fits" in go_on(copied, allow_changed_versions=True)
 
 
-def test_other_hardware_is_told_only(copied, go_on):
+def test_other_hardware_is_only_a_warning(copied, go_on):
     altered_facts(copied, 1, hardware={"processor": "Abacus", "cores": 99})
     said = go_on(copied)
     assert "WARNING: cnn fold 1 was trained on other hardware (processor: Abacus there" in said
@@ -538,7 +554,7 @@ def test_saved_epochs_of_other_settings_are_refused(copied, go_on):
     shutil.rmtree(copied / "fits" / "cnn-fold1")
     with pytest.raises(UserError, match=r"cnn-fold2\.state: this fit was made with another seed"):
         go_on(copied, (*TINY, "seed=7"))
-    assert "cnn fold 2 goes on after epoch 2" in go_on(copied)
+    assert "cnn fold 2 resumes after epoch 2" in go_on(copied)
 
 
 def test_extended_on_the_command_line(first, copied):
@@ -635,7 +651,7 @@ def test_numbers_kills_and_separate_caches(first, tmp_path):
     metrics = json.loads((second / "metrics.json").read_text())
     assert (metrics["complete"], metrics["oof_rows"]) == (False, TRAIN_ROWS / 2)
 
-    # The same command goes on there.
+    # The same command continues there.
     done = run(tmp_path, KAGGLE_DIGITS_CACHE=cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert "reused: 1 of 2 fits" in done.stdout
@@ -651,18 +667,18 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     manifest = json.loads((unfinished / "manifest.json").read_text())
     files.write_json(unfinished / "manifest.json", manifest | {"complete": False})
     write_data(tmp_path / "mine")
-    mine = digits_csv.load(sources.find_source(tmp_path / "mine"))
+    mine = read_digits(sources.find_source(tmp_path / "mine"))
 
     def chosen(digits, *changes, backend_name="tensorflow"):
-        request = pipeline.Request(
+        options = pipeline.RunOptions(
             config=loading.without_tuning(loading.load("quick", (*TINY, *changes))),
             name="quick",
             data=None,
             out=None,
-            root=tmp_path / "submissions",
             cache=first.cache,
+            root=tmp_path / "submissions",
         )
-        return pipeline._choose_folder(request, digits, backend_name).folder.name
+        return pipeline._choose_folder(options, digits, backend_name).folder.name
 
     assert chosen(digits) == "quick-4"
     assert chosen(digits, "ensemble.method=vote") == "quick-5"
@@ -672,6 +688,7 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     sound = (unfinished / "manifest.json").read_bytes()
     (unfinished / "manifest.json").write_text("{")
     assert chosen(digits) == "quick-4"
+    assert chosen(digits, "ensemble.method=vote") == "quick-5"
     (unfinished / "manifest.json").write_bytes(sound)
     (unfinished / "config.yaml").write_bytes(b"\xff")
     assert chosen(digits, "ensemble.method=vote") == "quick-5"
@@ -680,21 +697,13 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
 # A config and data of one's own
 
 
-def write_data(folder):
-    """Sixty rows of the demo data as a user's own files; test.csv has 30, without labels."""
-    train, test = (content.splitlines(keepends=True) for content in sources.demo_csv())
-    folder.mkdir()
-    (folder / "train.csv").write_bytes(b"".join(train[:61]))
-    (folder / "test.csv").write_bytes(b"".join(line.partition(b",")[2] for line in test[:31]))
-
-
 def test_own_config_and_own_data(tmp_path):
     write_data(tmp_path / "mine")
     settings = {
         "folds": {"count": 2},
         "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
         "train": {"epochs": 1, "warmup_epochs": 0, "batch_size": 8},
-        "members": {"one": {}, "two": {"train": {"optimizer": "sgd"}, "model": {"head": "max"}}},
+        "members": {"one": {}, "two": {"train": {"optimizer": "sgd"}, "model": {"pooling": "max"}}},
     }
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "own.yaml").write_text(yaml.safe_dump(settings))
@@ -704,19 +713,361 @@ def test_own_config_and_own_data(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "DEMO" not in done.stdout
     assert "test accuracy" not in done.stdout
+    # Nobody takes it for the competition's data.
+    assert (
+        "WARNING: mine: train.csv has 60 rows, the competition's has 42,000; test.csv has 30 rows, "
+        "the competition's has 28,000; the submission is not fit for upload\n"
+    ) in done.stdout
+    assert "NOT FOR UPLOAD: it has 30 rows, the competition's 28,000" in done.stdout
     folder = tmp_path / "submissions" / "own-1"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["demo_data"], metrics["oof_rows"]) == (False, 60)
-    assert "test" not in metrics
+    assert metrics["test"] is None
     assert {name: len(member["fits"]) for name, member in metrics["members"].items()} == {
         "one": 2,
         "two": 2,
     }
     assert (files.read_arrays(folder / "predictions.npz")["oof_count"] == 2).all()
     submission_csv.check_file(folder / "submission.csv", 30)
+    checked = subprocess.run(
+        [sys.executable, "-m", "kaggle_digits", "check", "submissions/own-1/submission.csv"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == (
+        "submissions/own-1/submission.csv: a valid submission of 30 rows; NOT FOR UPLOAD: the "
+        "competition's has 28,000 rows\n"
+    )
+
+
+def test_test_rows_that_are_in_train_are_refused_or_allowed(tmp_path):
+    write_data(tmp_path / "mine", leaked=11)
+    arguments = ("--data", "mine", "--out", "run", "--cache", "cache")
+    done = run(tmp_path, *arguments, settings=(*TINY, "train.epochs=1", "train.warmup_epochs=0"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("kaggle-digits: mine: expected at most 10 rows of test.csv whose")
+    assert "found 11" in done.stderr
+    assert "--allow-leak" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+    done = run(
+        tmp_path,
+        *(*arguments, "--allow-leak"),
+        settings=(*TINY, "train.epochs=1", "train.warmup_epochs=0"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "30 test rows, 11 also in train" in done.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test_rows_also_in_train"] == 11
+    submission_csv.check_file(tmp_path / "run" / "submission.csv", 30)
+
+
+# A process that calls the package as a library
+
+
+@pytest.fixture
+def unfinished(copied):
+    """The first run as it was before its second fit."""
+    shutil.rmtree(copied / "fits" / "cnn-fold2")
+    return copied
+
+
+@pytest.fixture
+def call(first, unfinished, _no_data_of_this_machine):
+    """Continue it as a notebook does."""
+    backend.configure(2)
+    import keras  # noqa: F401, its threads and hooks are its own
+
+    def call(**options):
+        config = options.pop("config", loading.load("quick", TINY))
+        return kaggle_digits.run(config, out=unfinished, cache=first.cache, **options)
+
+    return call
+
+
+def process_state():
+    """What a call of the package might leave behind in its process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    return (
+        {number: signal.getsignal(number) for number in numbers},
+        signal.getitimer(signal.ITIMER_REAL),
+        sys.unraisablehook,
+    )
+
+
+def new_threads(before):
+    """The threads that were not there before and do not end by themselves."""
+    threads = set(threading.enumerate()) - before
+    for thread in threads:
+        thread.join(1)  # one that was told to end may not have got to it yet
+    return [thread for thread in threads if thread.is_alive()]
+
+
+def test_call_leaves_no_timer_and_no_handler_behind(first, call):
+    before, threads = process_state(), set(threading.enumerate())
+    found = call(time_limit="10h")
+    assert found.metrics.complete
+    assert process_state() == before
+    assert new_threads(threads) == []
+    assert results_of(found.folder) == results_of(first.run)
+
+
+def test_call_that_fails_leaves_no_timer_and_no_handler_behind(call):
+    before, threads = process_state(), set(threading.enumerate())
+    with pytest.raises(UserError, match="made with another seed"):
+        call(time_limit="10h", config=loading.load("quick", (*TINY, "seed=7")))
+    assert process_state() == before
+    assert new_threads(threads) == []
+
+
+def test_interrupted_call_can_be_continued(first, call, capsys):
+    before, threads = process_state(), set(threading.enumerate())
+
+    class Interrupt(keras_callback()):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        call(callbacks=[Interrupt])
+    assert process_state() == before
+    assert new_threads(threads) == []
+    found = call()
+    assert "cnn fold 2 resumes after epoch 1" in capsys.readouterr().out
+    assert results_of(found.folder) == results_of(first.run)
+
+
+def keras_callback():
+    backend.configure(2)
+    import keras
+
+    return keras.callbacks.Callback
+
+
+class ProcessEnded(BaseException):
+    """The process would have ended here."""
+
+
+@pytest.fixture
+def exits(monkeypatch):
+    """Collect the statuses with which the process would have ended, instead of ending it."""
+    statuses = []
+
+    def end(status):
+        statuses.append(status)
+        raise ProcessEnded
+
+    monkeypatch.setattr(pipeline.os, "_exit", end)
+    return statuses
+
+
+@pytest.fixture
+def _timers_fire_at_once(monkeypatch):
+    class Timer:
+        def __init__(self, seconds, function):
+            self._function = function
+
+        def start(self):
+            self._function()
+
+        def cancel(self):
+            pass
+
+    monkeypatch.setattr(time_budget.threading, "Timer", Timer)
+
+
+@pytest.mark.usefixtures("_timers_fire_at_once")
+def test_time_limit_that_passes_in_the_middle_of_a_step_ends_no_process_of_others(
+    unfinished, go_on, exits, monkeypatch
+):
+    budget = TimeBudget(36_000.0, Signals())
+
+    def held_up(*given):
+        budget.start -= 72_000.0
+        return train_fit(*given)
+
+    train_fit = fits.train_fit
+    monkeypatch.setattr(fits, "train_fit", held_up)
+    said = go_on(unfinished, budget=budget, how_to_continue="repeat the call")
+    assert exits == []
+    assert "time limit of 10 h 0 min: ended after " in said
+    assert "not done yet: cnn fold 2; repeat the call to continue" in said
+    metrics = json.loads((unfinished / "metrics.json").read_text())
+    assert (metrics["complete"], metrics["fits_finished"]) == (False, 1)
+    submission_csv.check_file(unfinished / "submission.csv", TEST_ROWS)
+
+
+@pytest.mark.usefixtures("_timers_fire_at_once")
+def test_time_limit_that_passes_in_the_middle_of_a_step_ends_the_command(unfinished, go_on, exits):
+    with pytest.raises(ProcessEnded):
+        go_on(unfinished, budget=TimeBudget(36_000.0, Signals(owns_process=True)))
+    assert exits == [0]
+    log = (unfinished / "run.log").read_text()
+    assert "time limit of 10 h 0 min: ended in the middle of a step" in log
+    submission_csv.check_file(unfinished / "submission.csv", TEST_ROWS)
+
+
+def test_timer_of_the_command_is_cancelled(unfinished, go_on):
+    threads = set(threading.enumerate())
+    go_on(unfinished, budget=TimeBudget(36_000.0, Signals(owns_process=True)))
+    assert new_threads(threads) == []
+
+
+# Callbacks of a user
+
+
+def test_callbacks_of_a_user_see_each_net_and_change_no_fit(first, copied, go_on, tmp_path):
+    seen = []
+
+    class Watch(keras_callback()):
+        def __init__(self):
+            super().__init__()
+            seen.append([])
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen[-1].append(epoch)
+
+    said = go_on(tmp_path / "watched", callbacks=(Watch,))
+    assert seen == [[0, 1], [0, 1]]
+    assert f"callbacks: {Watch.__qualname__}; they are no part of a fit's identity" in said
+    metrics = json.loads((tmp_path / "watched" / "metrics.json").read_text())
+    assert metrics["callbacks"] == [Watch.__qualname__]
+    assert results_of(tmp_path / "watched") == results_of(first.run)
+    # Finished fits are reused whether or not they had them.
+    assert "reused: 2 of 2 fits" in go_on(copied, callbacks=(Watch,))
+    assert len(seen) == 2
+
+
+def test_callbacks_of_the_config_are_imported(first, unfinished, go_on, tmp_path, monkeypatch):
+    (tmp_path / "watchers.py").write_text(
+        "import keras\n\n"
+        "class Watch(keras.callbacks.Callback):\n"
+        "    def on_train_end(self, logs=None):\n"
+        "        print('the net is', self.model.name)\n"
+    )
+    with pytest.raises(UserError, match=r"callbacks: watchers:Watch: cannot be imported"):
+        go_on(unfinished, (*TINY, "callbacks=[watchers:Watch]"))
+    monkeypatch.syspath_prepend(tmp_path)
+    said = go_on(unfinished, (*TINY, "callbacks=[watchers:Watch]"))
+    assert "callbacks: watchers:Watch; " in said
+    assert "reused: 1 of 2 fits" in said
+    assert results_of(unfinished) == results_of(first.run)
+
+
+# Settings of later versions
+
+
+def test_new_setting_at_its_default_refuses_no_earlier_run(copied, go_on, become_later_version):
+    become_later_version()
+    before = results_of(copied)
+    assert "reused: 2 of 2 fits" in go_on(copied)
+    assert results_of(copied) == before
+    assert yaml.safe_load((copied / "config.yaml").read_text())["train"]["gradient_clip"] == 0.0
+    with pytest.raises(UserError, match=r"another train\.gradient_clip: 0\.0 there, 1\.0 here"):
+        go_on(copied, (*TINY, "train.gradient_clip=1"))
+    assert "reused: 2 of 2 fits" in go_on(copied, (*TINY, "views=2"))
+
+
+def test_new_setting_at_its_default_keeps_the_epochs_of_an_unfinished_fit(
+    first, unfinished, go_on, become_later_version, monkeypatch
+):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fits, "finish_fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(unfinished)
+    become_later_version()
+    said = go_on(unfinished)
+    assert "reused: 1 of 2 fits" in said
+    assert "cnn fold 2 resumes after epoch 2" in said
+    assert results_of(unfinished) == results_of(first.run)
+
+
+def test_new_setting_at_its_default_finds_the_run_without_out(
+    first, digits, tmp_path, become_later_version
+):
+    unfinished = tmp_path / "submissions" / "quick-4"
+    shutil.copytree(first.run, unfinished)
+    (unfinished / ".reported").unlink()
+    become_later_version()
+
+    def chosen(*changes):
+        options = pipeline.RunOptions(
+            config=loading.without_tuning(loading.load("quick", (*TINY, *changes))),
+            name="quick",
+            data=None,
+            out=None,
+            cache=first.cache,
+            root=tmp_path / "submissions",
+        )
+        return pipeline._choose_folder(options, digits, "tensorflow").folder.name
+
+    assert chosen() == "quick-4"
+    assert chosen("views=2") == "quick-5"
+
+
+def test_key_that_an_earlier_version_did_not_write_has_its_default(copied, go_on):
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    assert config["train"].pop("label_smoothing") == 0.05
+    (copied / "config.yaml").write_text(yaml.safe_dump(config))
+    (copied / "manifest.json").write_text("{")  # so that the config has to speak for the folder
+    assert loading.load(str(copied / "config.yaml")).train.label_smoothing == 0.05
+    assert "reused: 2 of 2 fits" in go_on(copied)
 
 
 # What goes wrong
+
+
+def test_run_into_the_folder_of_a_search_is_refused(tmp_path):
+    with SearchFolder(tmp_path / "search").locked():
+        pass
+    before = files_of(tmp_path / "search")
+    done = run(tmp_path, "--out", "search", "--cache", "cache")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "kaggle-digits: --out search: expected a new or empty folder, or that of a run, found that "
+        "of a search, which might be overwritten; give another path\n"
+    )
+    assert files_of(tmp_path / "search") == before
+
+
+def test_search_into_the_folder_of_a_run_is_refused(first, copied):
+    before = files_of(copied)
+    words = [str(word) for word in ("tune", "--out", "run", "--cache", first.cache)]
+    done = subprocess.run(
+        [sys.executable, "-m", "kaggle_digits", *words],
+        cwd=copied.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "kaggle-digits: --out run: expected a new or empty folder, or that of a search, found that "
+        "of a run, which might be overwritten; give another path\n"
+    )
+    assert files_of(copied) == before
+
+
+def test_numbered_folder_of_a_search_is_left_alone(first, digits, tmp_path):
+    with SearchFolder(tmp_path / "quick-3").locked():
+        pass
+    options = pipeline.RunOptions(
+        config=loading.load("quick", TINY),
+        name="quick",
+        data=None,
+        out=None,
+        cache=first.cache,
+        root=tmp_path,
+    )
+    assert pipeline._choose_folder(options, digits, "tensorflow").folder.name == "quick-4"
 
 
 def test_out_that_is_a_file_is_refused(go_on, tmp_path):
@@ -728,16 +1079,16 @@ def test_out_that_is_a_file_is_refused(go_on, tmp_path):
 def test_fewer_rows_of_a_class_than_folds_are_refused(go_on, tmp_path):
     write_data(tmp_path / "mine")
     with pytest.raises(UserError, match=r"expected at least 9 rows of each class"):
-        go_on(tmp_path / "run", (*TINY, "folds.count=9"), source=str(tmp_path / "mine"))
+        go_on(tmp_path / "run", (*TINY, "folds.count=9"), source=tmp_path / "mine")
     assert not (tmp_path / "run").exists()
 
 
-def test_training_that_diverges_is_told(go_on, tmp_path):
-    # Numbers that are none must not pass for predictions, nor rows with them for rows not covered.
+def test_training_that_diverges_is_reported(go_on, tmp_path):
+    # NaN must not pass for predictions, nor rows of NaN for rows that are not covered.
     write_data(tmp_path / "mine")
     diverging = ("train.optimizer=sgd", "train.learning_rate=1e38")
-    with pytest.raises(UserError, match="all 2 fits were sick"):
-        go_on(tmp_path / "run", (*TINY, *diverging), source=str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="all 2 fits diverged and were skipped"):
+        go_on(tmp_path / "run", (*TINY, *diverging), source=tmp_path / "mine")
 
 
 def test_folder_with_other_files_is_refused(tmp_path):
@@ -768,7 +1119,7 @@ def test_damaged_summary_is_made_again_before_anything_else(first, copied):
     sound = (copied / "submission.csv").read_bytes()
     (copied / "submission.csv").write_bytes(sound[:100])
     done = run(copied.parent, "--out", "run", "--cache", first.cache)
-    assert "differs from its checksum in manifest.json: submission_csv.csv" in done.stdout
+    assert "differs from its checksum in manifest.json: submission.csv;" in done.stdout
     assert (copied / "submission.csv").read_bytes() == sound
 
 

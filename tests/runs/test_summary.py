@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import yaml
 
-from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
-from kaggle_digits.data.digits_csv import Digits
+from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
+from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.training import fit_spec
+from kaggle_digits.training.resume import FitStatus, RunState
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
 SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
@@ -23,38 +25,51 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (25, 28, 28), np.uint8)
 AFTER_50_SECONDS = SimpleNamespace(seconds=lambda: 50.0)
 
 
-def sure(labels, share=0.91):
-    """Probabilities: `share` for the given classes, the rest for the others alike."""
-    return np.where(np.eye(10)[labels] == 1, share, (1 - share) / 9).astype(np.float32)
+def sure(labels, top=0.91):
+    """Probabilities: `top` for the given classes, the rest for the others alike."""
+    return np.where(np.eye(10)[labels] == 1, top, (1 - top) / 9).astype(np.float32)
 
 
 class Run:
     """A run folder whose fits are written by hand; no net is trained."""
 
-    def __init__(self, path, config=CONFIG, test_labels=None, demo=False, split=SPLIT):
-        self.split = split
+    def __init__(
+        self,
+        path,
+        config=CONFIG,
+        test_labels=None,
+        demo=False,
+        split=SPLIT,
+        labels=LABELS,
+        images=IMAGES,
+        callbacks=(),
+    ):
+        self.split, self.labels = split, labels
+        train_images = images[: len(labels)]
         digits = Digits(
-            train_images=IMAGES[:20],
-            train_labels=LABELS,
-            test_images=IMAGES[20:],
+            train_images=train_images,
+            train_labels=labels,
+            test_images=images[20:],
             test_labels=test_labels,
-            key="k",
             hashes={"train.csv": "aa", "test.csv": "bb"},
             source="somewhere",
             demo=demo,
-            duplicates=2,
+            leaked_rows=2,
         )
-        inputs = fit_spec.Inputs.of(IMAGES[:20], LABELS, IMAGES[20:])
+        inputs = fit_spec.Inputs(train_images, labels, images[20:])
         self.folder = RunFolder(path)
         self.specs = fit_spec.plan(config, inputs, split, "tensorflow")
-        self.results = summary.Results(
-            self.folder, config, digits, self.specs, {}, AFTER_50_SECONDS
-        )
+        self.plan = summary.RunPlan(config, digits, inputs, split, self.specs, callbacks)
+        self.state = RunState(tuple(map(FitStatus, self.specs)))
+        self.clock = summary.Clock(self.folder, AFTER_50_SECONDS)
+
+    def begin(self):
+        summary.begin(self.folder, self.plan, self.state)
 
     def finish(self, member, fold, heldout=None, test=TEST_LABELS, seconds=2.0, images=300):
-        """Write a fit; it is right everywhere unless told otherwise."""
+        """Write a fit; it is right everywhere unless the test says otherwise."""
         (spec,) = (s for s in self.specs if (s.member, s.fold) == (member, fold))
-        heldout = sure(LABELS[self.split[fold]]) if heldout is None else heldout
+        heldout = sure(self.labels[self.split[fold]]) if heldout is None else heldout
         test = sure(test) if np.ndim(test) == 1 else test
         self.folder.write_fit(
             member,
@@ -65,19 +80,33 @@ class Run:
                 )
             },
             {
-                "identity": spec.identity(),
+                "identity": spec.identity,
+                "digest": spec.digest,
                 "train_images": images,
                 "seconds": {"train": seconds, "predict": 9.0},
             },
         )
+        self.state = self.state.with_fit(FitStatus(spec, finished=True))
 
     def finish_all(self):
         for member in ("a", "b"):
             for fold in (0, 1):
                 self.finish(member, fold)
 
+    def skip(self, spec, reason):
+        self.state = self.state.with_fit(FitStatus(spec, skipped=reason))
+
     def update(self):
-        return self.results.update()
+        return summary.update(self.folder, self.plan, self.state, self.clock)
+
+    def update_provisionally(self, spec, test, epochs):
+        """Write the submission of an unfinished fit as the pipeline does."""
+        found = summary.summarise_provisionally(self.plan, self.state, spec, test, epochs)
+        summary.write_submission(self.folder, test)
+        return summary.write_metrics(self.folder, self.plan, self.state, self.clock, found)
+
+    def earlier_provisional(self):
+        return summary.earlier_provisional(self.folder, self.state)
 
     def manifest(self):
         return json.loads(self.folder.manifest.read_text())
@@ -89,7 +118,7 @@ def run(tmp_path):
 
 
 def test_begin_says_whose_run_it_is(run):
-    run.results.begin()
+    run.begin()
     assert Config.model_validate(yaml.safe_load(run.folder.config.read_text())) == CONFIG
     saved = run.folder.read_folds()
     assert saved["folds"].tolist() == [0, 1] * 10
@@ -111,26 +140,28 @@ def test_figures_by_hand(run):
     run.finish("b", 0)
     run.finish("b", 1, odd)
     metrics = run.update()
-    assert metrics == json.loads(run.folder.metrics.read_text())
-    assert (metrics["oof_errors"], metrics["oof_rows"]) == (1, 20)
-    assert metrics["oof_accuracy"] == pytest.approx(19 / 20)
+    assert metrics == summary.read_metrics(run.folder)
+    assert record.to_json(metrics, run_metrics.FORMAT) == json.loads(run.folder.metrics.read_text())
+    assert (metrics.oof_errors, metrics.oof_rows) == (1, 20)
+    assert metrics.oof_accuracy == pytest.approx(19 / 20)
     # Wilson: (p + z^2/40 -+ z sqrt(p(1-p)/20 + (z/40)^2)) / (1 + z^2/20), z = 1.96, p = 0.95.
-    assert metrics["oof_interval"] == pytest.approx([0.76387, 0.99112], abs=1e-5)
-    low, high = metrics["expected_leaderboard"]
+    assert metrics.oof_interval == pytest.approx([0.76387, 0.99112], abs=1e-5)
+    low, high = metrics.expected_leaderboard
     assert 0 <= low < 0.95 < high <= 1
-    a, b = metrics["members"]["a"], metrics["members"]["b"]
-    assert (a["errors"], a["rows"], b["errors"], b["rows"]) == (2, 20, 1, 20)
-    assert a["accuracy"] == pytest.approx(0.9)
-    assert {name: (fit["errors"], fit["rows"]) for name, fit in a["fits"].items()} == {
+    a, b = metrics.members["a"], metrics.members["b"]
+    assert (a.errors, a.rows, b.errors, b.rows) == (2, 20, 1, 20)
+    assert a.accuracy == pytest.approx(0.9)
+    assert {name: (fit.errors, fit.rows) for name, fit in a.fits.items()} == {
         "fold1": (1, 10),
         "fold2": (1, 10),
     }
-    assert b["fits"]["fold1"]["accuracy"] == 1.0
-    assert len(b["fits"]["fold1"]["interval"]) == 2
-    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (True, 4, 4)
-    assert metrics["demo_data"] is False
-    assert metrics["test_rows_also_in_train"] == 2
-    assert "test" not in metrics
+    assert b.fits["fold1"].accuracy == 1.0
+    assert len(b.fits["fold1"].interval) == 2
+    assert (metrics.complete, metrics.fits_finished, metrics.fits_planned) == (True, 4, 4)
+    assert metrics.demo_data is False
+    assert metrics.test_rows_also_in_train == 2
+    assert metrics.test_rows == 5
+    assert metrics.test is None
 
 
 def test_predictions_by_hand(run):
@@ -160,13 +191,13 @@ def test_predictions_by_hand(run):
 
 
 def test_from_the_first_fit_on_there_is_a_submission(run):
-    run.results.begin()
+    run.begin()
     run.finish("a", 1)
     metrics = run.update()
-    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (False, 1, 4)
-    assert metrics["oof_rows"] == 10
-    assert list(metrics["members"]) == ["a"]
-    assert list(metrics["members"]["a"]["fits"]) == ["fold2"]
+    assert (metrics.complete, metrics.fits_finished, metrics.fits_planned) == (False, 1, 4)
+    assert metrics.oof_rows == 10
+    assert list(metrics.members) == ["a"]
+    assert list(metrics.members["a"].fits) == ["fold2"]
     saved = files.read_arrays(run.folder.predictions)
     assert saved["oof_count"].tolist() == [0, 1] * 10
     assert np.isnan(saved["oof"][::2]).all()
@@ -204,9 +235,9 @@ def test_labelled_test_rows_are_scored(tmp_path):
     run = Run(tmp_path / "run", test_labels=np.uint8([3, 1, 4, 1, 9]), demo=True)
     run.finish_all()
     metrics = run.update()
-    assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
-    assert metrics["test"]["accuracy"] == pytest.approx(0.8)
-    assert metrics["demo_data"] is True
+    assert (metrics.test.errors, metrics.test.rows) == (1, 5)
+    assert metrics.test.accuracy == pytest.approx(0.8)
+    assert metrics.demo_data is True
 
 
 def test_costs_are_summed_over_invocations(tmp_path):
@@ -217,23 +248,23 @@ def test_costs_are_summed_over_invocations(tmp_path):
     run.finish("b", 1, seconds=3.0, images=500)
     for _ in range(2):  # within an invocation nothing counts twice
         metrics = run.update()
-        assert metrics["wall_seconds"] == 150.0
+        assert metrics.wall_seconds == 150.0
         # This process's seconds are those of all tests before, too.
-        assert 7 < metrics["saving_seconds"] <= 7 + files.io_seconds()
-        assert metrics["saving_share"] == metrics["saving_seconds"] / 150
-        assert metrics["peak_memory_bytes"] == 10**15
-        assert metrics["images_per_second"] == 800 / 5
+        assert 7 < metrics.saving_seconds <= 7 + files.io_seconds()
+        assert metrics.saving_fraction == metrics.saving_seconds / 150
+        assert metrics.peak_memory_bytes == 10**15
+        assert metrics.images_per_second == 800 / 5
 
 
 def test_costs_without_an_invocation_before(run):
     run.finish("a", 0)
     metrics = run.update()
-    assert metrics["wall_seconds"] == 50.0
-    assert 2**20 < metrics["peak_memory_bytes"] < 2**40
+    assert metrics.wall_seconds == 50.0
+    assert 2**20 < metrics.peak_memory_bytes < 2**40
 
 
 def test_manifest_has_a_hash_of_every_artefact(run):
-    run.results.begin()
+    run.begin()
     run.finish_all()
     run.update()
     run.folder.log.write_text("grows on\n")
@@ -259,7 +290,7 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert (manifest["test_rows"], manifest["seed"]) == (5, 11)
     assert manifest["folds"] == files.digest(np.int16([0, 1] * 10))
     assert manifest["fits"]["b-fold2"] == {
-        "identity": run.specs[3].digest(),
+        "identity": run.specs[3].digest,
         "seed": run.specs[3].seed_for("fit"),
         "finished": True,
         "skipped": None,
@@ -269,23 +300,72 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert manifest["hardware"]["cores"] >= 1
 
 
+def test_rows_with_the_pixels_of_a_row_in_another_fold_are_counted(tmp_path):
+    images = IMAGES.copy()
+    images[[3, 8]] = images[2]  # fold 1 holds rows 2 and 8 out, fold 2 row 3
+    images[[10, 12]] = images[14]  # all in one fold
+    run = Run(tmp_path / "run", images=images)
+    run.finish_all()
+    assert run.update().duplicates_across_folds == 3
+
+
+def test_callbacks_that_took_part_are_named(tmp_path):
+    run = Run(tmp_path / "run", callbacks=("mine:Watch",))
+    run.finish_all()
+    assert run.update().callbacks == ("mine:Watch",)
+    assert json.loads(run.folder.metrics.read_text())["callbacks"] == ["mine:Watch"]
+
+
+def test_digest_of_a_config_is_that_of_what_its_results_depend_on():
+    digest = summary.config_digest(CONFIG)
+    for changes in (
+        {"train": {"epochs": 7}, "tuned": None},  # defaults that are written out
+        {"data": {"path": "elsewhere"}},
+        {"callbacks": ("mine:Watch",)},
+    ):
+        changed = Config.model_validate(CONFIG.model_dump() | changes)
+        assert summary.config_digest(changed) == digest
+    for changes in ({"seed": 12}, {"ensemble": {"method": "vote"}}, {"tuned": provenance()}):
+        changed = Config.model_validate(CONFIG.model_dump() | changes)
+        assert summary.config_digest(changed) != digest
+
+
+def test_new_setting_at_its_default_is_no_part_of_a_config_digest(become_later_version):
+    later_config = become_later_version()
+    later = later_config.model_validate(CONFIG.model_dump())
+    assert (later.train.gradient_clip, later.views) == (0.0, 1)
+    assert summary.config_digest(later) == summary.config_digest(CONFIG)
+    for changes in ({"train": {"gradient_clip": 1.0}}, {"views": 2}):
+        changed = later_config.model_validate(CONFIG.model_dump() | changes)
+        assert summary.config_digest(changed) != summary.config_digest(CONFIG)
+
+
 # Settings that a search has chosen
 
 
-# As a search has split the rows: those of its trials, those that they never saw.
-SEARCHED, UNTOUCHED = folds.stratified(LABELS, 2, 5)
+# As a search has split the rows: those of its trials, and its holdout.
+SEARCHED, HELD_OUT = folds.stratified(LABELS, 2, 5)
 
 
-def tuned(**changes):
-    """A config whose settings a search has chosen on the rows of `Run`."""
+def provenance(holdout_folds=1, seed=5, **changes):
+    """Facts of a search on the rows of `Run`."""
+    split = folds.stratified(LABELS, 2, seed)
+    held_out = sorted(row for rows in split[2 - holdout_folds :] for row in rows)
     values = {
-        "train_data": files.digest(IMAGES[:20]),
-        "seed": 5,
+        "train_data": files.digest(IMAGES[:20], LABELS),
+        "holdout_digest": files.digest(IMAGES[held_out], LABELS[held_out]),
+        "searched_digest": "of the other rows",
+        "seed": seed,
         "folds": 2,
-        "untouched": 1,
+        "holdout_folds": holdout_folds,
         "trials": 9,
     }
-    return Config.model_validate(CONFIG.model_dump() | {"tuned": values | changes})
+    return values | changes
+
+
+def tuned(*searches):
+    """A config whose settings searches have chosen; one on the rows of `Run` if none is given."""
+    return Config.model_validate(CONFIG.model_dump() | {"tuned": searches or (provenance(),)})
 
 
 def finish_with_mistakes(run, rows):
@@ -299,96 +379,136 @@ def finish_with_mistakes(run, rows):
 def test_figures_of_settings_that_no_search_has_chosen(run):
     run.finish_all()
     metrics = run.update()
-    assert (metrics["optimistic"], metrics["untouched"]) == (False, None)
+    assert (metrics.optimistic, metrics.holdout) == (False, None)
 
 
-def test_settings_that_were_chosen_on_other_rows_are_no_matter(tmp_path):
-    run = Run(tmp_path / "run", tuned(train_data="of other images"))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_data": "of the rows before a label was fixed"},
+        {"holdout_digest": "of rows that another shuffle held out"},
+        {"holdout_digest": None},  # of an earlier version
+        {"folds": 50, "train_data": "of more rows than these"},  # which 20 rows cannot have
+    ],
+)
+def test_there_is_no_holdout_figure_unless_the_very_rows_are_there(tmp_path, changes):
+    run = Run(tmp_path / "run", tuned(provenance(**changes)))
     run.finish_all()
     metrics = run.update()
-    assert (metrics["optimistic"], metrics["untouched"]) == (False, None)
+    assert (metrics.optimistic, metrics.holdout) == (True, None)
 
 
-def test_honest_figure_is_that_of_the_untouched_rows(tmp_path):
-    run = Run(tmp_path / "run", tuned())
-    finish_with_mistakes(run, [*SEARCHED[:3], UNTOUCHED[4]])
+def test_a_fixed_label_leaves_no_holdout_rows(tmp_path):
+    fixed = LABELS.copy()
+    fixed[0] = 1  # the labels decide the split: the last fold has searched rows now
+    run = Run(tmp_path / "run", tuned(), labels=fixed)
+    run.finish_all()
     metrics = run.update()
-    assert metrics["optimistic"] is True
-    assert (metrics["oof_errors"], metrics["oof_rows"]) == (4, 20)
-    honest = metrics["untouched"]
-    assert (honest["errors"], honest["rows"]) == (1, 10)
-    assert honest["accuracy"] == pytest.approx(0.9)
+    assert (metrics.optimistic, metrics.holdout) == (True, None)
+
+
+def test_a_dropped_row_leaves_the_others_searched(tmp_path):
+    run = Run(tmp_path / "run", tuned(), labels=LABELS[:19], split=[SPLIT[0], SPLIT[1][:-1]])
+    run.finish_all()
+    metrics = run.update()
+    assert metrics.oof_rows == 19
+    assert (metrics.optimistic, metrics.holdout) == (True, None)
+
+
+def test_holdout_rows_are_those_that_no_search_saw(tmp_path):
+    other = provenance(seed=6)
+    both = np.intersect1d(HELD_OUT, folds.stratified(LABELS, 2, 6)[-1])
+    assert 0 < len(both) < 10
+    run = Run(tmp_path / "both", tuned(provenance(), other))
+    finish_with_mistakes(run, [*SEARCHED[:3], both[0]])
+    holdout = run.update().holdout
+    assert (holdout.errors, holdout.rows) == (1, len(both))
+    # Of one of them nobody knows any more what it held out.
+    run = Run(tmp_path / "one", tuned(provenance(), other | {"holdout_digest": None}))
+    run.finish_all()
+    assert run.update().holdout is None
+
+
+def test_holdout_figure_is_that_of_the_rows_no_trial_saw(tmp_path):
+    run = Run(tmp_path / "run", tuned())
+    finish_with_mistakes(run, [*SEARCHED[:3], HELD_OUT[4]])
+    metrics = run.update()
+    assert metrics.optimistic is True
+    assert (metrics.oof_errors, metrics.oof_rows) == (4, 20)
+    holdout = metrics.holdout
+    assert (holdout.errors, holdout.rows) == (1, 10)
+    assert holdout.accuracy == pytest.approx(0.9)
     # Wilson: (p + z^2/20 -+ z sqrt(p(1-p)/10 + (z/20)^2)) / (1 + z^2/10), z = 1.96, p = 0.9.
-    assert honest["interval"] == pytest.approx([0.59585, 0.98212], abs=1e-5)
+    assert holdout.interval == pytest.approx([0.59585, 0.98212], abs=1e-5)
     # The forecast begins there. All nets agree on the 5 test rows, so that averaging brings
     # nothing, and the errors of both samples together are sqrt(1 + 10/5) of the interval's.
     low = 0.9 - (0.9 - 0.59585) * 3**0.5
-    assert metrics["expected_leaderboard"] == pytest.approx([low, 1.0], abs=1e-4)
-    assert json.loads(run.folder.metrics.read_text())["untouched"] == honest
+    assert metrics.expected_leaderboard == pytest.approx([low, 1.0], abs=1e-4)
+    assert summary.read_metrics(run.folder).holdout == holdout
 
 
-def test_untouched_rows_are_those_of_the_last_folds(tmp_path):
-    for untouched, errors, rows in ((1, 0, 10), (2, 3, 20)):
-        run = Run(tmp_path / str(untouched), tuned(untouched=untouched))
+def test_holdout_rows_are_those_of_the_last_folds(tmp_path):
+    for count, errors, rows in ((1, 0, 10), (2, 3, 20)):
+        run = Run(tmp_path / str(count), tuned(provenance(count)))
         finish_with_mistakes(run, SEARCHED[:3])
-        honest = run.update()["untouched"]
-        assert (honest["errors"], honest["rows"]) == (errors, rows)
+        holdout = run.update().holdout
+        assert (holdout.errors, holdout.rows) == (errors, rows)
 
 
-def test_without_untouched_rows_there_is_no_honest_figure(tmp_path):
-    run = Run(tmp_path / "run", tuned(untouched=0))
+def test_without_holdout_rows_there_is_no_holdout_figure(tmp_path):
+    run = Run(tmp_path / "run", tuned(provenance(0)))
     run.finish_all()
     metrics = run.update()
-    assert (metrics["optimistic"], metrics["untouched"]) == (True, None)
+    assert (metrics.optimistic, metrics.holdout) == (True, None)
 
 
-def test_honest_figure_waits_for_a_fit_that_holds_untouched_rows_out(tmp_path):
-    run = Run(tmp_path / "run", tuned(), split=[SEARCHED, UNTOUCHED])
+def test_holdout_figure_waits_for_a_fit_that_holds_its_rows_out(tmp_path):
+    run = Run(tmp_path / "run", tuned(), split=[SEARCHED, HELD_OUT])
     run.finish("a", 0)
     metrics = run.update()
-    assert (metrics["optimistic"], metrics["untouched"]) == (True, None)
-    assert metrics["oof_rows"] == 10
+    assert (metrics.optimistic, metrics.holdout) == (True, None)
+    assert metrics.oof_rows == 10
     run.finish("a", 1)
-    assert run.update()["untouched"]["rows"] == 10
+    assert run.update().holdout.rows == 10
 
 
-# Fits that are left out, and attempts
+# Skipped fits, and attempts
 
 
-def test_a_run_is_complete_without_a_fit_that_is_left_out(run):
+def test_a_run_is_complete_without_a_skipped_fit(run):
     for member, fold in (("a", 0), ("a", 1), ("b", 0)):
         run.finish(member, fold)
-    assert run.update()["complete"] is False
-    run.results.skip(run.specs[3], "the loss was nan in epoch 1")
+    assert run.update().complete is False
+    run.skip(run.specs[3], "loss is nan in epoch 1")
     metrics = run.update()
-    assert (metrics["complete"], metrics["provisional"]) == (True, False)
-    assert (metrics["fits_finished"], metrics["fits_planned"]) == (3, 4)
-    assert metrics["skipped"] == {"b fold 2": "the loss was nan in epoch 1"}
-    assert (metrics["oof_rows"], metrics["members"]["b"]["rows"]) == (20, 10)
+    assert (metrics.complete, metrics.provisional) == (True, False)
+    assert (metrics.fits_finished, metrics.fits_planned) == (3, 4)
+    assert metrics.skipped == {"b fold 2": "loss is nan in epoch 1"}
+    assert (metrics.oof_rows, metrics.members["b"].rows) == (20, 10)
     assert files.read_arrays(run.folder.predictions)["oof_count"].tolist() == [2, 1] * 10
     manifest = run.manifest()
     assert manifest["complete"] is True
     skipped = {name: fit["skipped"] for name, fit in manifest["fits"].items()}
     others = dict.fromkeys(("a-fold1", "a-fold2", "b-fold1"))
-    assert skipped == others | {"b-fold2": "the loss was nan in epoch 1"}
+    assert skipped == others | {"b-fold2": "loss is nan in epoch 1"}
 
 
-def test_rows_that_only_a_sick_fit_held_out_are_not_predicted(run):
+def test_rows_that_only_a_diverged_fit_held_out_are_not_predicted(run):
     for member in ("a", "b"):
         run.finish(member, 1)
-        run.results.skip(run.specs[0 if member == "a" else 2], "sick")
+        run.skip(run.specs[0 if member == "a" else 2], "diverged")
     metrics = run.update()
-    assert (metrics["complete"], metrics["oof_rows"]) == (True, 10)
+    assert (metrics.complete, metrics.oof_rows) == (True, 10)
     saved = files.read_arrays(run.folder.predictions)
     assert saved["oof_count"].tolist() == [0, 2] * 10
     assert np.isnan(saved["oof"][::2]).all()
 
 
-def test_all_fits_sick(run):
-    run.results.begin()
+def test_all_fits_diverged(run):
+    run.begin()
     for spec, reason in zip(run.specs, ("no use", "b", "c", "d"), strict=True):
-        run.results.skip(spec, reason)
-    message = r"run: all 4 fits were sick and left out \(the first: no use\); .* --restart"
+        run.skip(spec, reason)
+    message = r"run: all 4 fits diverged and were skipped \(the first: no use\); .* --restart"
     with pytest.raises(UserError, match=message):
         run.update()
     assert not run.folder.submission.exists()
@@ -397,30 +517,32 @@ def test_all_fits_sick(run):
 
 def test_another_attempt_takes_the_place_of_a_fit(run):
     again = run.specs[2].next_attempt()
-    run.results.replace(again)
-    run.results.begin()
+    run.state = run.state.with_fit(FitStatus(again))
+    run.begin()
     fits_of = run.manifest()["fits"]
     assert list(fits_of) == ["a-fold1", "a-fold2", "b-fold1", "b-fold2"]
-    assert fits_of["b-fold1"]["identity"] == again.digest()
+    assert fits_of["b-fold1"]["identity"] == again.digest
     assert fits_of["b-fold1"]["seed"] == again.seed_for("fit")
-    assert fits_of["b-fold2"]["identity"] == run.specs[3].digest()
+    assert fits_of["b-fold2"]["identity"] == run.specs[3].digest
 
 
 # Before the first fit is finished
 
 
 def test_provisional_submission(run):
-    run.results.begin()
-    metrics = run.results.update_provisionally(run.specs[1], sure([2, 7, 1, 8, 2]), 1.5)
-    assert metrics == json.loads(run.folder.metrics.read_text())
-    assert (metrics["provisional"], metrics["provisional_fit"]) == (True, "a fold 2")
-    assert (metrics["complete"], metrics["fits_finished"], metrics["fits_planned"]) == (False, 0, 4)
+    run.begin()
+    metrics = run.update_provisionally(run.specs[1], sure([2, 7, 1, 8, 2]), 1.5)
+    assert metrics == summary.read_metrics(run.folder)
+    assert record.to_json(metrics, run_metrics.FORMAT) == json.loads(run.folder.metrics.read_text())
+    assert (metrics.provisional, metrics.provisional_fit) == (True, "a fold 2")
+    assert (metrics.complete, metrics.fits_finished, metrics.fits_planned) == (False, 0, 4)
     # There is no out-of-fold figure, and nothing that is made of one.
-    assert not [key for key in metrics if key.startswith("oof")]
-    assert not {"members", "expected_leaderboard"} & set(metrics)
-    assert metrics["images_per_second"] is None
-    assert metrics["wall_seconds"] == 50.0
-    assert "test" not in metrics
+    for figure in ("oof_accuracy", "oof_errors", "oof_rows", "oof_interval", "oof"):
+        assert getattr(metrics, figure) is None
+    assert (metrics.members, metrics.expected_leaderboard) == ({}, None)
+    assert metrics.images_per_second is None
+    assert metrics.wall_seconds == 50.0
+    assert metrics.test is None
     assert run.folder.submission.read_text() == "ImageId,Label\n1,2\n2,7\n3,1\n4,8\n5,2\n"
     assert not run.folder.predictions.exists()
     manifest = run.manifest()
@@ -430,9 +552,9 @@ def test_provisional_submission(run):
     # The first finished fit takes its place.
     run.finish("a", 0)
     metrics = run.update()
-    assert (metrics["provisional"], metrics["fits_finished"]) == (False, 1)
-    assert "provisional_fit" not in json.loads(run.folder.metrics.read_text())
-    assert metrics["oof_rows"] == 10
+    assert (metrics.provisional, metrics.fits_finished) == (False, 1)
+    assert (metrics.provisional_fit, metrics.provisional_identity) == (None, None)
+    assert metrics.oof_rows == 10
     assert run.folder.submission.read_text().splitlines()[1:] == ["1,3", "2,1", "3,4", "4,1", "5,5"]
 
 
@@ -440,15 +562,15 @@ def test_provisional_submission(run):
 def earlier(tmp_path):
     """A folder in which an earlier process has left a provisional submission."""
     run = Run(tmp_path / "run")
-    run.results.begin()
-    run.results.update_provisionally(run.specs[1], sure(TEST_LABELS), 1.5)
+    run.begin()
+    run.update_provisionally(run.specs[1], sure(TEST_LABELS), 1.5)
     return run.folder
 
 
 def test_provisional_submission_of_an_earlier_process_is_kept(earlier):
-    content, metrics = earlier.submission.read_bytes(), json.loads(earlier.metrics.read_text())
-    run = Run(earlier.folder)
-    assert run.results.earlier_provisional() == metrics
+    content, metrics = earlier.submission.read_bytes(), summary.read_metrics(earlier)
+    assert (metrics.provisional_fit, metrics.provisional_epochs) == ("a fold 2", 1.5)
+    assert Run(earlier.folder).earlier_provisional() == metrics
     assert earlier.submission.read_bytes() == content
 
 
@@ -458,37 +580,37 @@ def test_provisional_submission_that_is_not_this_runs_is_deleted(earlier, damage
         earlier.submission.write_bytes(earlier.submission.read_bytes().replace(b"5,5", b"5,6"))
     seed = CONFIG.seed + (0 if damaged else 1)
     run = Run(earlier.folder, CONFIG.model_copy(update={"seed": seed}))
-    assert run.results.earlier_provisional() == {}
+    assert run.earlier_provisional() is None
     assert not earlier.submission.exists()
     assert not earlier.metrics.exists()
 
 
 def test_submission_of_fits_that_are_damaged_now_stays_until_there_is_a_new_one(run):
-    run.results.begin()
+    run.begin()
     run.finish("a", 0)
     run.update()
     content = run.folder.submission.read_bytes()
-    assert Run(run.folder.folder).results.earlier_provisional() == {}
+    assert Run(run.folder.folder).earlier_provisional() is None
     assert run.folder.submission.read_bytes() == content
 
 
 def test_labelled_test_rows_score_a_provisional_submission_too(tmp_path):
     run = Run(tmp_path / "run", test_labels=np.uint8([2, 7, 1, 8, 9]))
-    metrics = run.results.update_provisionally(run.specs[0], sure([2, 7, 1, 8, 2]), 1.5)
-    assert (metrics["test"]["errors"], metrics["test"]["rows"]) == (1, 5)
+    metrics = run.update_provisionally(run.specs[0], sure([2, 7, 1, 8, 2]), 1.5)
+    assert (metrics.test.errors, metrics.test.rows) == (1, 5)
 
 
 @pytest.fixture
-def _shares_count(monkeypatch):
-    """Have the check of class shares, for real submissions alone, refuse these small ones."""
-    monkeypatch.setattr(summary.submission_csv, "MIN_ROWS_FOR_CLASS_SHARES", 5)
+def _class_bounds_apply(monkeypatch):
+    """Have the check of class frequencies, for real submissions alone, refuse these small ones."""
+    monkeypatch.setattr(summary.submission_csv, "MIN_ROWS_FOR_CLASS_BOUNDS", 5)
 
 
-@pytest.mark.usefixtures("_shares_count")
+@pytest.mark.usefixtures("_class_bounds_apply")
 def test_a_net_that_has_learnt_too_little_makes_no_submission(run):
-    run.results.begin()
+    run.begin()
     with pytest.raises(UserError, match=r"submission\.csv.*each class in 5 to 20 %"):
-        run.results.update_provisionally(run.specs[0], sure([3] * 5), 1.5)
+        run.update_provisionally(run.specs[0], sure([3] * 5), 1.5)
     assert not run.folder.submission.exists()
     assert not run.folder.metrics.exists()
 
@@ -497,10 +619,10 @@ def test_a_few_weak_nets_leave_the_submission_as_it_was(run, monkeypatch):
     run.finish("a", 0)
     run.update()
     before = run.folder.submission.read_bytes()
-    monkeypatch.setattr(summary.submission_csv, "MIN_ROWS_FOR_CLASS_SHARES", 5)
+    monkeypatch.setattr(summary.submission_csv, "MIN_ROWS_FOR_CLASS_BOUNDS", 5)
     for fold in (0, 1):
         run.finish("b", fold, test=np.uint8([0] * 5))
-    assert run.update()["fits_finished"] == 3
+    assert run.update().fits_finished == 3
     assert run.folder.submission.read_bytes() == before
     # All of them together have to do better.
     run.finish("a", 1)
@@ -513,11 +635,11 @@ def test_seconds_are_noted_for_the_next_invocation(tmp_path):
     RunFolder(tmp_path / "run").write_seconds({"wall": 100.0, "saving": 7.0})
     run = Run(tmp_path / "run")
     for _ in range(2):  # within an invocation nothing counts twice
-        noted = run.results.note_seconds()
+        noted = run.clock.note()
         assert noted == run.folder.read_seconds()
         assert noted["wall"] == 150.0
         assert noted["saving"] == pytest.approx(7.0 + files.io_seconds(), abs=1.0)
-    assert Run(tmp_path / "run").results.note_seconds()["wall"] == 200.0
+    assert Run(tmp_path / "run").clock.note()["wall"] == 200.0
 
 
 def test_damaged_fit_is_refused(run):
@@ -530,9 +652,9 @@ def test_damaged_fit_is_refused(run):
         run.update()
 
 
-def test_unreadable_metrics_of_before_count_as_none(tmp_path):
+def test_unreadable_metrics_of_an_earlier_process_count_as_none(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.json").write_text("{")
     run = Run(tmp_path / "run")
     run.finish("a", 0)
-    assert run.update()["wall_seconds"] == 50.0
+    assert run.update().wall_seconds == 50.0

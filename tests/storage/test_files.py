@@ -1,13 +1,18 @@
 import errno
+import fcntl
 import hashlib
 import os
+import re
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.storage import cache as store
 from kaggle_digits.storage import files
 
 
@@ -70,7 +75,7 @@ def test_checksum_by_hand(tmp_path):
 # Whole or not at all
 
 
-def test_whole_file_appears_at_the_end_of_the_block(tmp_path):
+def test_atomic_write_appears_at_the_end_of_the_block(tmp_path):
     path = tmp_path / "new" / "folder" / "model.keras"
     with files.atomic_write(path) as beside:
         assert beside.suffix == ".keras"
@@ -80,7 +85,7 @@ def test_whole_file_appears_at_the_end_of_the_block(tmp_path):
     assert names(path.parent) == ["model.keras"]
 
 
-def test_whole_file_leaves_nothing_of_a_failed_block(tmp_path):
+def test_atomic_write_leaves_nothing_of_a_failed_block(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("before")
 
@@ -95,14 +100,14 @@ def test_whole_file_leaves_nothing_of_a_failed_block(tmp_path):
     assert names(tmp_path) == ["file.txt"]
 
 
-def test_full_disk_is_told_and_keeps_what_was_there(tmp_path, monkeypatch):
+def test_full_disk_is_reported_and_keeps_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     path.write_text("before")
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError) as caught:
         files.write_bytes(path, b"after")
     assert str(caught.value).startswith(f"{path}: cannot be written (No space left on device)")
@@ -112,7 +117,7 @@ def test_full_disk_is_told_and_keeps_what_was_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["file/x.json", "file/folder/x.json"])
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, place):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path, place):
     (tmp_path / "file").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"file.*: cannot be written \((File exists|Not a dir)"):
         files.write_json(tmp_path / place, {})
@@ -120,7 +125,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, place):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
-def test_a_read_only_folder_is_told(tmp_path):
+def test_a_read_only_folder_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(UserError, match=r"x\.json: cannot be written \(Permission denied\)"):
@@ -131,14 +136,128 @@ def test_a_read_only_folder_is_told(tmp_path):
 
 def test_content_is_on_the_disk_before_it_has_its_name_and_then_the_name_too(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
-    flushed = []
+    flushed, modes = [], []
 
     def fsync(descriptor):
         flushed.append((os.fstat(descriptor).st_ino, path.exists()))
+        modes.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     files.write_bytes(path, b"content")
     assert flushed == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+    # Some systems flush nothing through a file that is open for reading only.
+    assert modes[0] == os.O_RDWR
+
+
+# Temporary files: whose, and whether they are left behind
+
+WRITER = """
+import os, socket, sys
+from pathlib import Path
+from kaggle_digits.storage import files
+if sys.argv[2:]:  # on another host, where this process has another id
+    socket.gethostname = lambda: "elsewhere"
+    os.getpid = lambda: int(sys.argv[2])
+with files.atomic_write(Path(sys.argv[1])) as beside:
+    beside.write_text("half")
+    print(beside, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def begin(tmp_path, process_env):
+    """Start a process that writes a file; return it and the file's temporary path."""
+    started = []
+
+    def start(*words, before=()):
+        command = [*before, sys.executable, "-c", WRITER, str(tmp_path / "x.npz"), *words]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        writer = subprocess.Popen(command, env=process_env, text=True, **pipes)
+        started.append(writer)
+        return writer, Path(writer.stdout.readline().rstrip())
+
+    yield start
+    for writer in started:
+        writer.kill()
+        writer.wait()
+
+
+def test_temporary_file_is_abandoned_when_its_writer_has_ended(begin, tmp_path):
+    writer, path = begin()
+    assert path.parent == tmp_path
+    assert path == files.temporary_path(tmp_path / "x.npz", writer.pid)
+    assert path.name.startswith(files.TEMP_PREFIX)
+    assert path.name.endswith("-x.npz")
+    assert not files.is_abandoned(path)
+    writer.kill()
+    writer.wait()
+    assert files.is_abandoned(path)
+    assert path.read_text() == "half"
+
+
+def ended_process():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return gone.pid
+
+
+def days_old(path, days):
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))
+
+
+def test_temporary_file_of_another_host_is_abandoned_after_a_day(begin):
+    # No process has this id here; there it has one.
+    writer, path = begin(str(ended_process()))
+    assert writer.poll() is None
+    assert not files.is_abandoned(path)
+    days_old(path, 0.9)
+    assert not files.is_abandoned(path)
+    days_old(path, 1.1)
+    assert files.is_abandoned(path)
+
+
+def can_unshare():
+    command = ["unshare", "--pid", "--fork", "true"]
+    return shutil.which("unshare") and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no other process table can be made here")
+def test_temporary_file_of_a_container_is_not_judged_by_its_process_id(begin):
+    # The first process of a table of its own, on the same host: its id is another one's here.
+    _, path = begin(before=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    assert re.search(r"\.1-x\.npz$", path.name)
+    own = files.temporary_path(path.with_name("x.npz"), 1)
+    assert path.name != own.name
+    assert not files.is_abandoned(path)
+    days_old(path, 1.1)  # process 1 lives here forever
+    assert files.is_abandoned(path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "77-x.npz", "x.77-y.npz", "0a1b2c3d.x-y.npz", ""])
+def test_temporary_file_of_an_unknown_writer_is_abandoned_after_a_day(tmp_path, name):
+    path = tmp_path / f"{files.TEMP_PREFIX}{name}"
+    path.touch()
+    assert not files.is_abandoned(path)
+    days_old(path, 1.1)
+    assert files.is_abandoned(path)
+
+
+def test_another_users_process_is_alive(tmp_path, monkeypatch):
+    def refuse(process, number):
+        assert (process, number) == (77, 0)
+        raise PermissionError
+
+    monkeypatch.setattr(files.os, "kill", refuse)
+    assert not files.is_abandoned(files.temporary_path(tmp_path / "x.npz", 77))
+
+
+def test_older_and_newer_formats_are_told_apart(tmp_path):
+    files.check_format(tmp_path, 3, 3)
+    for found, version in ((2, "an earlier"), (None, "an earlier"), ("4", "an ea"), (4, "a newer")):
+        with pytest.raises(UserError, match=f": made by {version}"):
+            files.check_format(tmp_path, found, 3)
 
 
 def test_seconds_spent_on_safety_count_once(tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
+import io
+
 import numpy as np
 import pytest
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.storage import files
-from kaggle_digits.storage.run_folder import RunFolder, expected_rows, next_folder
+from kaggle_digits.storage import files, run_folder
+from kaggle_digits.storage.run_folder import FORMAT, RunFolder, expected_rows, next_folder
 
 
 def names(folder):
@@ -82,6 +84,7 @@ def test_fit_is_written_with_checksums_and_read_back(run):
     ]
     facts = run.read_fit("cnn", 0)
     assert facts == {
+        "format": FORMAT,
         "digest": "d",
         "checksums": {name: files.checksum(folder / name) for name in FILES},
     }
@@ -114,7 +117,7 @@ def test_a_fit_takes_the_place_of_remains_without_a_fit_json(run):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"identity": {', b"\xff\xfe"])
-def test_damaged_fit_json_is_told(run, content):
+def test_damaged_fit_json_is_reported(run, content):
     run.write_fit("cnn", 2, FILES, {})
     path = run.fit_folder("cnn", 2) / "fit.json"
     path.write_bytes(content)
@@ -125,7 +128,7 @@ def test_damaged_fit_json_is_told(run, content):
     assert caught.value.path == path
 
 
-def test_changed_fact_in_fit_json_is_told(run):
+def test_changed_fact_in_fit_json_is_reported(run):
     run.write_fit("cnn", 2, FILES, {"train_images": 1234})
     assert run.read_fit("cnn", 2)["train_images"] == 1234
     path = run.fit_folder("cnn", 2) / "fit.json"
@@ -161,7 +164,82 @@ def test_state_of_an_unfinished_fit(run):
     assert run.read_state("cnn", 1) is None
 
 
-def test_note_of_sick_attempts(run):
+ARTEFACTS = {
+    "fits/cnn-fold2/fit.json": (
+        lambda run: run.write_fit("cnn", 1, FILES, {}),
+        lambda run: run.read_fit("cnn", 1),
+    ),
+    "fits/cnn-fold2.state": (
+        lambda run: run.write_state("cnn", 1, {"a": np.arange(3)}),
+        lambda run: run.read_state("cnn", 1),
+    ),
+    "fits/cnn-fold2.failed.json": (
+        lambda run: run.write_failures("cnn", 1, [{"attempt": 1}]),
+        lambda run: run.read_failures("cnn", 1),
+    ),
+    "folds.npz": (
+        lambda run: run.write_folds({"folds": np.arange(3)}),
+        lambda run: run.read_folds(),
+    ),
+}
+
+
+def without_format(path):
+    """Rewrite an artefact as an earlier version wrote it."""
+    if path.name == "fit.json":
+        facts = files.read_json(path)
+        facts = {key: facts[key] for key in facts if key not in ("format", "checksum")}
+        files.write_json(path, facts | {"checksum": files.digest_json(facts)})
+    elif path.name.endswith(".json"):
+        files.write_checksummed(path, b'[{"attempt": 1}]')
+    else:
+        arrays = files.read_arrays(io.BytesIO(files.read_checksummed(path)))
+        del arrays["format"]
+        files.write_checksummed(path, files.npz(arrays))
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+@pytest.mark.parametrize("version", ["newer", "earlier", "unnumbered"])
+def test_artefact_of_another_version_is_refused_and_stays(run, monkeypatch, name, version):
+    write, read = ARTEFACTS[name]
+    with monkeypatch.context() as other_version:
+        number = {"newer": FORMAT + 1, "earlier": FORMAT - 1}.get(version, FORMAT)
+        other_version.setattr(run_folder, "FORMAT", number)
+        write(run)
+        assert read(run) is not None
+    path = run.folder / name
+    if version == "unnumbered":
+        without_format(path)
+    before = path.read_bytes()
+    with pytest.raises(UserError) as caught:
+        read(run)
+    assert not isinstance(caught.value, files.DamagedError)  # that would be made again
+    reason = {
+        "newer": f"a newer version of kaggle-digits (format {FORMAT + 1}, expected {FORMAT}); "
+        "update kaggle-digits, or give another --out",
+    }.get(
+        version,
+        "an earlier version of kaggle-digits; give another --out (its submission.csv and model "
+        "files can still be used)",
+    )
+    assert str(caught.value) == f"{path}: made by {reason}"
+    assert path.read_bytes() == before
+
+
+def test_names_of_fits(run):
+    assert run.fit_name("cnn_2", 9) == "cnn_2-fold10"
+    assert run.parse_fit_name("cnn_2-fold10") == ("cnn_2", 9)
+    for name in ("cnn", "cnn-fold", "cnn-fold0", "cnn-foldX", "cnn-fold1.state", "a/b-fold1", ""):
+        assert run.parse_fit_name(name) is None
+    for fit in (("cnn", 9), ("cnn", 1), ("big", 0)):
+        run.write_fit(*fit, {}, {})
+    run.write_state("cnn", 0, {})
+    (run.fits / "notes").mkdir()
+    (run.fits / "notes" / "fit.json").write_text("mine")
+    assert run.finished_fits() == [("big", 0), ("cnn", 1), ("cnn", 9)]
+
+
+def test_note_of_diverged_attempts(run):
     assert run.read_failures("cnn", 1) is None
     first, second = ({"attempt": number, "reason": "no\u00efse"} for number in (1, 2))
     run.write_failures("cnn", 1, [first])
@@ -197,20 +275,21 @@ def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
     ):
         path.write_bytes(b"of the run")
     (run.folder / "notes").mkdir()
+    files.write_json(run.folder / ".kaggle-digits", run.stamp)
     for name in ("notes/fits", "thesis.tex", "submission-old.csv", ".hidden"):
         (run.folder / name).write_bytes(b"mine")
     with run.locked():
         run.clear()
-        assert run.is_ours()  # for the process that goes on in it
+        assert run.may_be_used()  # by the process that goes on in it
         with pytest.raises(UserError, match="is at work"), run.locked():
             pass
-    left = set(names(run.folder)) - {".lock", ".owner"}
+    left = set(names(run.folder)) - {".kaggle-digits", ".lock", ".owner"}
     assert left == {"notes", "notes/fits", "thesis.tex", "submission-old.csv", ".hidden"}
     assert run.finished_fits() == []
     run.clear()  # what is gone is no matter
 
 
-def test_folds_are_kept_and_damage_is_told(run):
+def test_folds_are_kept_and_damage_is_reported(run):
     assert run.read_folds() is None
     run.write_folds({"folds": np.arange(3), "seed": np.int64(4)})
     assert run.read_folds()["folds"].tolist() == [0, 1, 2]
@@ -223,6 +302,8 @@ def test_folds_are_kept_and_damage_is_told(run):
 
 
 def test_lock_clears_away_half_written_fits_too(run):
+    with run.locked():
+        pass
     half = run.fits / f"{files.TEMP_PREFIX}77-cnn-fold1"
     half.mkdir(parents=True)
     (half / "model.keras").write_bytes(b"half")
@@ -237,21 +318,18 @@ def test_a_folder_in_which_no_run_has_begun_is_untouched(run):
     with run.locked():
         pass  # a process that was killed early leaves just this
     assert run.is_new()
+    assert not run.has_config()
     run.config.write_text("seed: 1")
     assert not run.is_new()
+    assert run.has_config()
 
 
-def test_config_is_known_by_its_file_or_by_the_manifest(run):
+def test_manifest_without_artefacts_names_no_changed_ones(run):
     files.write_bytes(run.config, b"seed: 1")
-    assert run.holds_config(b"seed: 1")
-    assert not run.holds_config(b"seed: 2")
-    files.write_json(run.manifest, {"artefacts": run.checksums()})
-    run.config.write_bytes(b"\xff")
-    assert run.holds_config(b"seed: 1")
-    assert not run.holds_config(b"seed: 2")
-    run.manifest.write_text('{"artefacts": null}')
-    assert not run.holds_config(b"seed: 1")
-    assert run.changed_artefacts() == []
+    assert run.has_config()
+    for content in ('{"artefacts": null}', "{}", "damaged"):
+        run.manifest.write_text(content)
+        assert run.changed_artefacts() == []
 
 
 def test_result_that_was_shown_is_noted(run):
@@ -268,27 +346,6 @@ def test_damaged_seconds_count_as_none(run, content):
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / ".seconds").write_text(content)
     assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
-
-
-def test_new_empty_and_run_folders_are_ours(run):
-    assert run.is_ours()
-    run.folder.mkdir(parents=True, exist_ok=True)
-    assert run.is_ours()
-    (run.folder / ".2024-notes").mkdir()
-    assert not run.is_ours()
-    (run.folder / ".2024-notes").rename(run.folder / "thesis.tex")
-    assert not run.is_ours()
-    # Other programs have such files as well.
-    run.fits.mkdir()
-    (run.fits / "trees.txt").write_text("mine")
-    run.manifest.write_text('{"name": "my extension", "fits": 1}')
-    assert not run.is_ours()
-    run.manifest.write_text('{"hashes": "", "fits": {}, "artefacts": {}}')
-    assert run.is_ours()
-    run.manifest.unlink()
-    assert not run.is_ours()
-    run.write_fit("cnn", 0, {}, {"identity": {}})
-    assert run.is_ours()
 
 
 def test_changed_artefacts_are_named(run):
@@ -332,14 +389,14 @@ def test_checksums_leave_out_what_a_killed_process_left(run):
 
 
 def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
-    assert expected_rows(run.submission) == 28_000
+    assert expected_rows(run.submission, default=28_000) == 28_000
     files.write_json(run.manifest, {"test_rows": 540})
-    assert expected_rows(run.submission) == 540
-    assert expected_rows(run.folder / "other.csv") == 540
+    assert expected_rows(run.submission, default=28_000) == 540
+    assert expected_rows(run.folder / "other.csv", default=28_000) == 540
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"test_rows": null}', '"text"'])
 def test_expected_rows_beside_another_programs_manifest(run, manifest):
     run.folder.mkdir()
     run.manifest.write_text(manifest)
-    assert expected_rows(run.submission) == 28_000
+    assert expected_rows(run.submission, default=7) == 7

@@ -1,10 +1,14 @@
+import builtins
 import re
 from io import StringIO
+from types import SimpleNamespace
 
+import IPython.display
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from kaggle_digits.system import console
 from kaggle_digits.system.console import PLAIN_WIDTH, Reporter, duration
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -151,6 +155,83 @@ def test_a_live_table_without_a_terminal_is_never_made(tmp_path):
     with reporter.live(make):
         reporter.say("a line")
     assert console.file.getvalue() == "a line\n"
+
+
+# Notebooks
+
+
+class ZMQInteractiveShell:
+    """Called like the shell of a notebook's kernel, which rich looks for."""
+
+
+class Handle:
+    """What `display` returns, with all that it has shown."""
+
+    def __init__(self, shown):
+        self.shown = [shown]
+
+    def update(self, shown, raw):
+        assert raw
+        self.shown.append(shown)
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """Have this process taken for a notebook's kernel; return its displays as they are made."""
+    displays = []
+
+    def display(shown, raw, display_id):
+        assert raw
+        assert display_id
+        displays.append(Handle(shown))
+        return displays[-1]
+
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a kernel has it
+    return displays
+
+
+def test_a_notebook_gets_plain_lines_and_tables(notebook, tmp_path, capsys):
+    reporter = Reporter()
+    reporter.log_to(tmp_path / "run.log")
+    reporter.say("[bold]epoch 1/2[/bold] " + "long " * 50)
+    reporter.show(make_table())
+    with reporter.live(make_table):
+        pass
+    out = capsys.readouterr().out
+    assert out.startswith("[bold]epoch 1/2[/bold] " + "long " * 50 + "\n")
+    assert "accuracy" in out
+    for text in (out, (tmp_path / "run.log").read_text(encoding="utf-8")):
+        assert "\x1b" not in text
+        assert "<" not in text
+    assert notebook == []  # no HTML block each
+
+
+def test_a_bar_in_a_notebook_is_drawn_in_place_and_taken_away(notebook, monkeypatch):
+    clock = SimpleNamespace(now=50.0)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with Reporter().bar(4) as show:
+        for done, clock.now in ((1, 50.4), (2, 50.5), (3, 50.9), (3, 51.0), (4, 51.1)):
+            show(done, f"a < b, step {done}")
+    [handle] = notebook
+    # Twice a second at most, and at the end.
+    assert [shown["text/plain"] for shown in handle.shown] == [
+        "0 % starting",
+        "50 % a < b, step 2",
+        "75 % a < b, step 3",
+        "100 % a < b, step 4",
+        "",
+    ]
+    assert handle.shown[1]["text/html"] == (
+        '<progress max="4" value="2.0"></progress> 50 % a &lt; b, step 2'
+    )
+
+
+def test_a_bar_in_a_notebook_goes_when_its_block_fails(notebook):
+    with pytest.raises(KeyboardInterrupt), Reporter().bar(4):
+        raise KeyboardInterrupt
+    assert notebook[0].shown[-1] == {"text/plain": ""}
 
 
 @pytest.mark.parametrize(

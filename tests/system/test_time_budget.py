@@ -2,7 +2,9 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +13,15 @@ from hypothesis import strategies as st
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.system import time_budget
-from kaggle_digits.system.time_budget import Stopped, TimeBudget, parse_duration
+from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+def handling():
+    """What decides about signals in this process, without the seconds left of a timer."""
+    handlers = [signal.getsignal(number) for number in (*BOTH, signal.SIGALRM)]
+    return [*handlers, sys.unraisablehook, signal.getitimer(signal.ITIMER_REAL)[1]]
 
 
 @pytest.fixture
@@ -23,8 +31,15 @@ def own_signals():
     hook = sys.unraisablehook
     yield
     sys.unraisablehook = hook
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(params=[True, False], ids=["command", "library"])
+def signals(request, own_signals):
+    """Signals of a process of the command's own, and of one that uses the package."""
+    return Signals(owns_process=request.param)
 
 
 @pytest.fixture
@@ -74,6 +89,11 @@ def test_what_is_no_duration_is_refused(text):
     )
 
 
+def test_refused_duration_names_whose_it_is():
+    with pytest.raises(UserError, match=r"^time_limit: expected a duration"):
+        parse_duration("soon", "time_limit")
+
+
 @given(st.lists(st.integers(0, 10**6) | st.none(), min_size=3, max_size=3).filter(any))
 def test_duration_round_trip(parts):
     text = "".join(f"{n}{unit}" for n, unit in zip(parts, "hms", strict=True) if n is not None)
@@ -94,49 +114,200 @@ def test_any_text_is_a_duration_or_refused(text):
 
 
 def test_without_a_limit_there_is_always_time(clock):
-    stop = TimeBudget()
+    budget = TimeBudget()
     clock.now = 10.0**9
-    assert stop.seconds_left() == math.inf
+    assert budget.seconds_left() == math.inf
 
 
 def test_limit_counts_from_the_start(clock):
-    stop = TimeBudget(90.0)
+    budget = TimeBudget(90.0)
     clock.now = 1030.0
-    assert (stop.seconds(), stop.seconds_left()) == (30.0, 60.0)
-    stop.limit = 45.0  # the option is read after the start, and counts from it all the same
-    assert stop.seconds_left() == 15.0
+    assert (budget.seconds(), budget.seconds_left()) == (30.0, 60.0)
+    clock.now = 1095.0
+    assert budget.seconds_left() == -5.0
+
+
+def test_limit_counts_from_a_start_before_the_option_was_read(clock):
+    clock.now = 1030.0
+    budget = TimeBudget(45.0, start=1000.0)
+    assert (budget.seconds(), budget.seconds_left()) == (30.0, 15.0)
     clock.now = 1050.0
-    assert stop.seconds_left() == -5.0
+    assert budget.seconds_left() == -5.0
 
 
-@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize(("limit", "seconds"), [(None, 5.0), (600.0, 8.0), (30_600.0, 158.0)])
+def test_end_of_a_run_is_kept_free(limit, seconds):
+    assert TimeBudget(limit).exit_seconds() == seconds
+
+
 @pytest.mark.parametrize(
     ("limit", "left"), [(None, 20.0), (1000.0, 20.0), (50.0, 20.0), (40.0, 10.0)]
 )
-def test_after_a_signal_there_is_a_grace(clock, limit, left):
-    stop = TimeBudget(limit)
-    stop.watch()
-    clock.now = 1030.0
-    with pytest.raises(Stopped):
-        signal.raise_signal(signal.SIGTERM)
-    assert stop.seconds_left() == left
+def test_after_a_signal_there_is_a_grace(clock, signals, limit, left):
+    budget = TimeBudget(limit, signals)
+    with signals.watched():
+        clock.now = 1030.0
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+    assert budget.seconds_left() == left
     clock.now = 1035.0
-    assert stop.seconds_left() == left - 5.0
+    assert budget.seconds_left() == left - 5.0
+
+
+# The end of a process whose main thread is held up
+
+
+@pytest.fixture
+def timers(monkeypatch):
+    """Timers that never ring: (seconds, function), and whether each was started and cancelled."""
+    made = []
+
+    class Timer:
+        def __init__(self, seconds, function):
+            self.seconds, self.function = seconds, function
+            self.started = self.cancelled = self.daemon = False
+            made.append(self)
+
+        def start(self):
+            self.started = True
+
+        def cancel(self):
+            self.cancelled = True
+
+    monkeypatch.setattr(time_budget.threading, "Timer", Timer)
+    return made
+
+
+def test_a_limit_is_enforced_until_the_end_of_the_block(clock, timers):
+    def leave():
+        raise AssertionError
+
+    budget = TimeBudget(90.0, Signals(owns_process=True))
+    clock.now = 1030.0
+    with budget.enforced(leave):
+        [timer] = timers
+        # A second and a half before the 60 seconds that are left are over.
+        assert (timer.seconds, timer.function) == (58.5, leave)
+        assert (timer.started, timer.daemon, timer.cancelled) == (True, True, False)
+    assert timer.cancelled
+
+
+def test_a_timer_is_cancelled_where_the_block_fails(timers):
+    with (
+        pytest.raises(ZeroDivisionError),
+        TimeBudget(90.0, Signals(owns_process=True)).enforced(lambda: None),
+    ):
+        raise ZeroDivisionError
+    assert timers[0].cancelled
+
+
+def test_a_limit_that_has_passed_is_enforced_at_once(clock, timers):
+    budget = TimeBudget(90.0, Signals(owns_process=True))
+    clock.now = 1095.0
+    with budget.enforced(lambda: None):
+        assert timers[0].seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "signals"),
+    [(90.0, Signals()), (90.0, None), (None, Signals(owns_process=True))],
+    ids=["library", "no signals", "no limit"],
+)
+def test_nobody_ends_a_library_or_a_command_without_limit(timers, limit, signals):
+    with TimeBudget(limit, signals).enforced(lambda: None):
+        pass
+    assert timers == []
+
+
+ENFORCED = """
+import os, sys, threading, time
+from kaggle_digits.system import time_budget
+
+time_budget.FORCE_SECONDS = 0.0
+signals = time_budget.Signals(owns_process=True)
+budget = time_budget.TimeBudget(float(sys.argv[1]), signals)
+with budget.enforced(lambda: os._exit(7)):
+    time.sleep(float(sys.argv[2]))
+for thread in threading.enumerate()[1:]:
+    thread.join()  # for as long as the limit, if the timer were not cancelled
+"""
+
+
+@pytest.mark.parametrize(("limit", "busy", "status"), [(0.05, 60, 7), (1000.0, 0, 0)])
+def test_a_real_process_is_ended_within_the_block_alone(process_env, limit, busy, status):
+    words = [sys.executable, "-c", ENFORCED, str(limit), str(busy)]
+    assert subprocess.run(words, env=process_env, timeout=50, check=False).returncode == status
 
 
 # Signals
 
 
-@pytest.mark.usefixtures("own_signals")
 @pytest.mark.parametrize("number", BOTH)
-def test_a_signal_stops_at_once(number):
-    stop = TimeBudget()
-    stop.watch()
-    with pytest.raises(Stopped) as caught:
-        signal.raise_signal(number)
-    assert (caught.value.number, stop.signal) == (number, number)
-    # Whichever comes second ends the process as if nobody had watched.
-    assert [signal.getsignal(other) for other in BOTH] == [signal.SIG_DFL] * 2
+def test_a_signal_stops_at_once(signals, number):
+    before = [signal.getsignal(other) for other in BOTH]
+    with signals.watched():
+        with pytest.raises(Stopped) as caught:
+            signal.raise_signal(number)
+        assert (caught.value.number, signals.received) == (number, number)
+        # Whichever comes second ends the command's process as if nobody had watched, and goes
+        # to the handler of a process that uses the package.
+        expected = [signal.SIG_DFL] * 2 if signals.owns_process else before
+        assert [signal.getsignal(other) for other in BOTH] == expected
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_second_signal_is_the_callers():
+    came, signals = [], Signals()
+    for number in BOTH:
+        signal.signal(number, lambda number, frame: came.append(number))
+
+    def work():
+        with signals.deferred():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+
+    with signals.watched(), pytest.raises(Stopped):
+        work()
+    assert (signals.received, came) == (signal.SIGINT, [signal.SIGTERM, signal.SIGINT])
+
+
+def other_hook(unraisable):
+    raise AssertionError
+
+
+def set_what_a_caller_may_have_set():
+    for number in (*BOTH, signal.SIGALRM):
+        signal.signal(number, lambda *args: None)
+    signal.setitimer(signal.ITIMER_REAL, 1000, 77)
+    sys.unraisablehook = other_hook
+
+
+def work_until_stopped():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def fail():
+    raise ZeroDivisionError
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize("caller", [lambda: None, set_what_a_caller_may_have_set])
+@pytest.mark.parametrize("owns_process", [True, False])
+@pytest.mark.parametrize(
+    ("work", "ends"), [(lambda: None, ()), (fail, ZeroDivisionError), (work_until_stopped, Stopped)]
+)
+def test_afterwards_all_is_as_it_was(caller, owns_process, work, ends):
+    caller()
+    before = handling()
+    with suppress(*(ends and (ends,))), Signals(owns_process).watched():
+        assert handling()[:2] != before[:2]
+        assert sys.unraisablehook is not before[3]
+        work()
+    if owns_process and work is work_until_stopped:
+        before[:2] = [signal.SIG_DFL] * 2
+    assert handling() == before
+    # A caller's timer has not been stopped meanwhile.
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 900) == (before[4] > 0)
 
 
 class Finalized:
@@ -146,46 +317,55 @@ class Finalized:
         signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_a_stop_that_was_ignored_is_raised_again(capsys):
-    stop = TimeBudget()
-    stop.watch()
-    things = [Finalized()]
-    things.clear()
-    with pytest.raises(Stopped) as stopped:
-        time.sleep(60)
-    assert stopped.value.number == stop.signal == signal.SIGTERM
+def test_a_stop_that_was_ignored_is_raised_again(signals, capsys):
+    with signals.watched():
+        things = [Finalized()]
+        things.clear()
+        with pytest.raises(Stopped) as stopped:
+            time.sleep(60)
+    assert stopped.value.number == signals.received == signal.SIGTERM
     assert not capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_a_stop_that_was_ignored_waits_for_the_end_of_a_deferred_block():
-    stop = TimeBudget()
-    stop.watch()
+@pytest.mark.parametrize("caller", [lambda: None, set_what_a_caller_may_have_set])
+def test_after_a_stop_that_was_ignored_the_timer_is_the_callers(signals, caller):
+    caller()
+    before = handling()
+    with signals.watched():
+        things = [Finalized()]
+        things.clear()  # and nothing waits for the stop to be raised again
+    if signals.owns_process:
+        before[:2] = [signal.SIG_DFL] * 2
+    assert handling() == before
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 900) == (before[4] > 0)
+
+
+def test_a_stop_that_was_ignored_waits_for_the_end_of_a_deferred_block(signals):
     came = []
 
     def work():
-        with stop.deferred():
+        with signals.deferred():
             things = [Finalized()]
             things.clear()
-            time.sleep(10 * time_budget.RAISED_AGAIN)
-            came.append(stop.signal)
+            time.sleep(10 * time_budget.RAISED_AGAIN_SECONDS)
+            came.append(signals.received)
 
-    with pytest.raises(Stopped):
+    with signals.watched(), pytest.raises(Stopped):
         work()
     assert came == [signal.SIGTERM]
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_other_ignored_exceptions_are_reported_as_ever(capsys):
+def test_other_ignored_exceptions_are_reported_as_ever(signals, monkeypatch):
     class Broken:
         def __del__(self):
             raise ValueError("of its own")
 
-    TimeBudget().watch()
-    things = [Broken()]
-    things.clear()
-    assert "ValueError: of its own" in capsys.readouterr().err
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: seen.append(str(ignored.exc_value)))
+    with signals.watched():
+        things = [Broken()]
+        things.clear()
+    assert seen == ["of its own"]
 
 
 def test_no_library_takes_a_stop_for_an_error_of_its_own():
@@ -193,51 +373,71 @@ def test_no_library_takes_a_stop_for_an_error_of_its_own():
     assert not issubclass(Stopped, Exception)
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_a_deferred_signal_stops_at_the_end_of_the_block(clock):
-    stop, reached = TimeBudget(), []
-    stop.watch()
+def test_a_deferred_signal_stops_at_the_end_of_the_block(clock, signals):
+    budget, reached = TimeBudget(None, signals), []
 
     def block():
-        with stop.deferred():
+        with signals.deferred():
             clock.now = 1010.0
             signal.raise_signal(signal.SIGINT)
-            reached.append((stop.signal, stop.seconds_left()))
+            reached.append((signals.received, budget.seconds_left()))
 
-    with pytest.raises(Stopped) as caught:
-        block()
-    assert caught.value.number == signal.SIGINT
-    assert reached == [(signal.SIGINT, 20.0)]
-    assert [signal.getsignal(other) for other in BOTH] == [signal.SIG_DFL] * 2
+    before = [signal.getsignal(other) for other in BOTH]
+    with signals.watched():
+        with pytest.raises(Stopped) as caught:
+            block()
+        assert caught.value.number == signal.SIGINT
+        assert reached == [(signal.SIGINT, 20.0)]
+        expected = [signal.SIG_DFL] * 2 if signals.owns_process else before
+        assert [signal.getsignal(other) for other in BOTH] == expected
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_after_a_deferred_block_a_signal_stops_at_once_again():
-    stop = TimeBudget()
-    stop.watch()
-    with stop.deferred():
-        assert stop.signal is None
-    with pytest.raises(ZeroDivisionError), stop.deferred():
-        raise ZeroDivisionError
-    with pytest.raises(Stopped):
-        signal.raise_signal(signal.SIGTERM)
+def test_after_a_deferred_block_a_signal_stops_at_once_again(signals):
+    with signals.watched():
+        with signals.deferred():
+            assert signals.received is None
+        with pytest.raises(ZeroDivisionError), signals.deferred():
+            raise ZeroDivisionError
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_in_another_thread_nothing_is_watched():
+    seen = []
+
+    def work():
+        with Signals().watched():
+            seen.append(handling())
+
+    before = handling()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert handling() == before
 
 
 DEFERRED = """
-import time
-from kaggle_digits.system.time_budget import TimeBudget, Stopped
+import signal, sys, time
+from kaggle_digits.system.time_budget import Signals, Stopped
 
-stop = TimeBudget()
-stop.watch()
-try:
-    with stop.deferred():
-        print("ready", flush=True)
-        while stop.signal is None:
-            time.sleep(0.005)
-        print("noticed", flush=True)
-except Stopped as stopped:
-    print("stopped by", stopped.number, flush=True)
-time.sleep(60)
+# A shell that starts something in the background has it ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signals = Signals(owns_process=sys.argv[1] == "command")
+with signals.watched():
+    try:
+        with signals.deferred():
+            print("ready", flush=True)
+            while signals.received is None:
+                time.sleep(0.005)
+            print("noticed", flush=True)
+    except Stopped as stopped:
+        number = stopped.number
+    try:
+        print("stopped by", number, flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
 """
 
 
@@ -249,9 +449,10 @@ time.sleep(60)
         (signal.SIGTERM, signal.SIGINT),
     ],
 )
-def test_signals_from_outside(process_env, first, second):
+@pytest.mark.parametrize("kind", ["command", "library"])
+def test_signals_from_outside(process_env, kind, first, second):
     process = subprocess.Popen(
-        [sys.executable, "-c", DEFERRED], env=process_env, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DEFERRED, kind], env=process_env, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout.readline() == "ready\n"
@@ -259,7 +460,10 @@ def test_signals_from_outside(process_env, first, second):
         assert process.stdout.readline() == "noticed\n"
         assert process.stdout.readline() == f"stopped by {int(first)}\n"
         process.send_signal(second)
-        assert process.wait(30) == -second
+        # Python's own handler of SIGINT, which the library's process has, raises an exception.
+        interrupted = kind == "library" and second == signal.SIGINT
+        assert process.stdout.readline() == ("interrupted\n" if interrupted else "")
+        assert process.wait(30) == (0 if interrupted else -second)
     finally:
         process.kill()
         process.communicate()

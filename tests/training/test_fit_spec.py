@@ -1,14 +1,15 @@
 import dataclasses
 import hashlib
 import json
+import pickle
 
 import numpy as np
 import pytest
 
 from kaggle_digits.augmentation import bank
-from kaggle_digits.config.loading import Config
+from kaggle_digits.config.schema import Config, MemberSettings, Train
 from kaggle_digits.errors import UserError
-from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage import files
 from kaggle_digits.training import fit_spec
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
@@ -19,12 +20,13 @@ SETTINGS = {
     "train": {"epochs": 4},
     "members": {"a": {}, "b": {"train": {"epochs": 6}}},
 }
-TUNED = {"train_data": "d", "seed": 1, "folds": 3, "untouched": 1, "trials": 9}
+INPUT_ARRAYS = ("train_images", "train_labels", "test_images")
+TUNED = {"train_data": "d", "seed": 1, "folds": 3, "holdout_folds": 1, "trials": 9}
 
 
 @pytest.fixture
 def inputs(tiny_images):
-    return fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:5])
+    return fit_spec.Inputs(tiny_images, LABELS, tiny_images[:5])
 
 
 @pytest.fixture
@@ -36,8 +38,19 @@ def plan(inputs):
     return plan
 
 
+def differing(one, other):
+    """Return the dotted keys at which two specifications' identities differ."""
+    flat = [
+        {key: value for key, value in fit_spec.flattened(spec.identity).items() if value != {}}
+        for spec in (one, other)
+    ]
+    missing = object()
+    keys = flat[0] | flat[1]
+    return {key for key in keys if flat[0].get(key, missing) != flat[1].get(key, missing)}
+
+
 def digests(specs):
-    return {(spec.member, spec.fold): spec.digest() for spec in specs}
+    return {(spec.member, spec.fold): spec.digest for spec in specs}
 
 
 # Inputs
@@ -45,52 +58,45 @@ def digests(specs):
 
 def test_inputs_have_keys_of_their_content(tiny_images, inputs):
     assert len(inputs.key) == len(inputs.images_key) == 32
-    same = fit_spec.Inputs.of(tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy())
+    same = fit_spec.Inputs(tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy())
     assert (same.key, same.images_key) == (inputs.key, inputs.images_key)
     # Arrays need not be contiguous.
     striped = np.repeat(tiny_images, 2, axis=0)[::2]
-    assert fit_spec.Inputs.of(striped, LABELS, tiny_images[:5]).key == inputs.key
+    assert fit_spec.Inputs(striped, LABELS, tiny_images[:5]).key == inputs.key
     pixel, labels, test = tiny_images.copy(), LABELS.copy(), tiny_images[:5].copy()
     pixel[-1, 27, 27] ^= 1
     labels[7] = 8
     test[0, 0, 0] ^= 1
     others = [
-        fit_spec.Inputs.of(pixel, LABELS, tiny_images[:5]),
-        fit_spec.Inputs.of(tiny_images, labels, tiny_images[:5]),
-        fit_spec.Inputs.of(tiny_images, LABELS, test),
+        fit_spec.Inputs(pixel, LABELS, tiny_images[:5]),
+        fit_spec.Inputs(tiny_images, labels, tiny_images[:5]),
+        fit_spec.Inputs(tiny_images, LABELS, test),
     ]
     assert len({other.key for other in others} | {inputs.key}) == 4
     # The bank depends on the training images alone.
     assert [other.images_key == inputs.images_key for other in others] == [False, True, True]
 
 
-def test_inputs_come_back_from_the_cache(tmp_path, inputs):
-    inputs.put_into(Cache(tmp_path))
-    back = fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
-    assert (back.key, back.images_key) == (inputs.key, inputs.images_key)
-    for name in fit_spec.INPUT_ARRAYS:
-        np.testing.assert_array_equal(getattr(back, name), getattr(inputs, name))
-
-
-def test_missing_or_damaged_inputs_are_told(tmp_path, inputs):
-    message = f"^{tmp_path}: has no sound data with digest {inputs.key}; .*--cache"
-    with pytest.raises(UserError, match=message):
-        fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
-    inputs.put_into(Cache(tmp_path))
-    path = Cache(tmp_path).arrays_path(f"inputs-{inputs.key}")
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=message):
-        fit_spec.Inputs.from_cache(Cache(tmp_path), inputs.key)
-
-
-def test_inputs_without_test_rows(tmp_path, tiny_images):
+def test_inputs_without_test_rows(tiny_images):
     # A search predicts for none.
-    none = fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:0])
-    one = fit_spec.Inputs.of(tiny_images, LABELS, tiny_images[:1])
+    none = fit_spec.Inputs(tiny_images, LABELS, tiny_images[:0])
+    one = fit_spec.Inputs(tiny_images, LABELS, tiny_images[:1])
     assert none.key != one.key
-    none.put_into(Cache(tmp_path))
-    back = fit_spec.Inputs.from_cache(Cache(tmp_path), none.key)
-    assert (back.key, back.test_images.shape) == (none.key, (0, 28, 28))
+    assert none.images_key == one.images_key
+
+
+def test_inputs_and_specifications_can_be_pickled(plan, inputs):
+    back = pickle.loads(pickle.dumps(inputs))
+    assert (back.key, back.images_key) == (inputs.key, inputs.images_key)
+    for name in INPUT_ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(inputs, name))
+    for fresh, used in zip(plan(), plan(), strict=True):
+        assert len(used.digest) == 32
+        for spec in (fresh, used, used.next_attempt()):
+            back = pickle.loads(pickle.dumps(spec))
+            assert back == spec
+            assert (back.identity, back.digest) == (spec.identity, spec.digest)
+            assert back.heldout.tolist() == list(spec.heldout_rows)
 
 
 # Planning
@@ -113,19 +119,34 @@ def test_without_a_number_there_is_a_variant_an_epoch(plan):
 
 
 def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
-    keys = [spec.bank_key for spec in plan()]
-    assert len(set(keys)) == 1
-    assert keys[0] == bank.bank_key(inputs.images_key, Config().augment, 3)
+    (shared,) = {spec.bank for spec in plan()}
+    assert shared == bank.Bank(inputs.images_key, Config().augment, 3)
     members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
-    assert len({spec.bank_key for spec in plan(members=members)}) == 2
+    assert len({spec.bank for spec in plan(members=members)}) == 2
+    assert len({spec.bank.key for spec in plan(members=members)}) == 2
+    # How many variants a member reads is no part of a bank.
+    members = {"a": {"augment": {"variants": 2}}, "b": {}}
+    assert {spec.bank for spec in plan(members=members)} == {shared}
 
 
-def test_specification_comes_back_from_json(plan):
-    for spec in plan():
-        text = json.dumps(spec.to_json())
-        back = fit_spec.FitSpec.from_json(json.loads(text))
-        assert back == spec
-        assert back.digest() == spec.digest()
+def test_variants_that_fits_read_by_bank(plan):
+    members = {"a": {"augment": {"variants": 2}}, "b": {}, "c": {"augment": {"rotate": [-1, 1]}}}
+    specs = plan(members=members)
+    variants = fit_spec.variants_by_bank(specs)
+    first, last = specs[0], specs[-1]
+    assert list(variants) == [first.bank, last.bank]
+    assert sorted(variants[first.bank]) == sorted(variants[last.bank]) == [0, 1, 2, 3]
+    # Those of the first fit come first, in the order of its epochs.
+    assert variants[first.bank][:2] == [first.variant_of_epoch(0), first.variant_of_epoch(1)]
+    assert variants[last.bank] == [specs[4].variant_of_epoch(epoch) for epoch in range(4)]
+    assert fit_spec.variants_by_bank([]) == {}
+
+
+def test_number_of_variants_that_a_run_draws():
+    members = {"a": {"augment": {"variants": 2}}, "b": {}, "c": {"augment": {"rotate": [-1, 1]}}}
+    config = Config.model_validate(SETTINGS | {"members": members})
+    assert fit_spec.bank_variants(config) == 4 + 4
+    assert fit_spec.bank_variants(Config.model_validate(SETTINGS)) == 6
 
 
 # Identity and seeds
@@ -146,7 +167,7 @@ def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
     before = digests(plan())
     assert digests(plan(ensemble={"method": "vote"})) == before
     assert digests(plan(data={"path": "elsewhere"})) == before
-    assert digests(plan(tune={"trials": 5}, tuned=TUNED)) == before
+    assert digests(plan(tune={"max_trials": 5}, callbacks=["mine:make"], tuned=TUNED)) == before
     # What is given in so many words is no change.
     assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.008})) == before
     assert digests(plan(train={"epochs": 4, "momentum": 0.5})) == before  # AdamW has none
@@ -170,25 +191,118 @@ def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
 )
 def test_identity_holds_what_the_fit_depends_on(plan, changes, key):
     before, after = plan()[0], plan(**changes)[0]
-    assert after.digest() != before.digest()
-    differing = {k for k, value in before.identity().items() if after.identity()[k] != value}
-    assert differing - {"bank_key"} == {key}
+    assert after.digest != before.digest
+    assert differing(before, after) - {"bank_key"} == {key}
 
 
-@pytest.mark.parametrize("array", fit_spec.INPUT_ARRAYS)
+@pytest.mark.parametrize("array", INPUT_ARRAYS)
 def test_identity_holds_every_pixel_and_label(plan, inputs, array):
-    arrays = {name: getattr(inputs, name).copy() for name in fit_spec.INPUT_ARRAYS}
+    arrays = {name: getattr(inputs, name).copy() for name in INPUT_ARRAYS}
     arrays[array].flat[0] ^= 1
-    after = plan(inputs=fit_spec.Inputs.of(**arrays))[0]
-    differing = {k for k, v in plan()[0].identity().items() if after.identity()[k] != v}
+    after = plan(inputs=fit_spec.Inputs(**arrays))[0]
     expected = {"inputs_key", "bank_key"} if array == "train_images" else {"inputs_key"}
-    assert differing == expected
+    assert differing(plan()[0], after) == expected
 
 
 def test_identity_holds_the_libraries_that_draw_the_bank(plan, monkeypatch):
     before = plan()[0]
+    assert len(before.digest) == 32
     monkeypatch.setattr("cv2.__version__", "0.0.1")
-    assert plan()[0].digest() != before.digest()
+    assert plan()[0].digest != before.digest
+    assert differing(before, plan()[0]) == {"bank_key"}
+
+
+def test_identity_by_hand(plan, inputs):
+    # A change of this would make every finished fit a stranger to its own settings.
+    members = {"a": {"model": {"stages": [{"width": 8, "depth": 1}]}, "train": {"threads": 2}}}
+    spec = plan(members=members)[1]
+    assert json.loads(json.dumps(spec.identity)) == {
+        "format": "1.1",
+        "member": "a",
+        "fold": 1,
+        "attempt": 1,
+        "seed": 3,
+        "settings": {
+            "model": {"stages": [{"width": 8}]},
+            "train": {"epochs": 4},
+            "augment": {"variants": 4},
+        },
+        "inputs_key": inputs.key,
+        "heldout_rows": files.digest(np.arange(20, 40)),
+        "bank_key": spec.bank.key,
+        "backend": "tensorflow",
+    }
+    assert spec.digest == files.digest_json(spec.identity)
+
+
+def test_identity_holds_nothing_of_a_users_callbacks(plan):
+    before = digests(plan())
+    for callbacks in (["keras.callbacks:TerminateOnNaN"], ["mine:make", "mine:make_other"]):
+        specs = plan(callbacks=callbacks)
+        assert digests(specs) == before
+        text = json.dumps([spec.identity for spec in specs])
+        assert not any(callback in text for callback in callbacks)
+
+
+# A later version has a setting more
+
+
+class LaterTrain(Train):
+    clip_norm: float = 0.0
+
+
+class LaterSettings(MemberSettings):
+    train: LaterTrain
+
+
+@pytest.fixture
+def later(plan, monkeypatch):
+    """Make the first fit as a later version would plan it."""
+
+    def later(**changes):
+        monkeypatch.setattr(fit_spec, "MemberSettings", LaterSettings)
+        spec = plan()[0]
+        train = LaterTrain.model_validate(spec.settings.train.model_dump() | changes)
+        sections = {"model": spec.settings.model, "augment": spec.settings.augment}
+        return dataclasses.replace(spec, settings=LaterSettings(train=train, **sections))
+
+    return later
+
+
+def test_a_new_setting_at_its_default_leaves_the_identity_as_it_was(plan, later, monkeypatch):
+    before, after = plan()[0], later()
+    assert after.identity == before.identity
+    assert after.digest == before.digest
+    fit_spec.check_identity(after, identity_of(before), "there")
+    monkeypatch.setattr(fit_spec, "MemberSettings", MemberSettings)
+    fit_spec.check_identity(before, identity_of(after), "there")
+
+
+def test_a_new_setting_that_is_not_at_its_default_is_another_identity(plan, later):
+    before, after, default = plan()[0], later(clip_norm=1.0), later()
+    assert after.digest != before.digest
+    assert differing(before, after) == {"settings.train.clip_norm"}
+    # It is missing in what an earlier version wrote, and where it is at its default.
+    for other in (before, default):
+        with pytest.raises(UserError, match=r"another train\.clip_norm: 0\.0 there, 1\.0 here;"):
+            fit_spec.check_identity(after, identity_of(other), "there")
+    with pytest.raises(UserError, match=r"another train\.clip_norm: 1\.0 there, 0\.0 here;"):
+        fit_spec.check_identity(default, identity_of(after), "there")
+
+
+def test_a_setting_of_a_later_version_is_named(plan, later, monkeypatch):
+    before, after = plan()[0], later(clip_norm=1.0)
+    monkeypatch.setattr(fit_spec, "MemberSettings", MemberSettings)
+    with pytest.raises(UserError, match=r"another train\.clip_norm: 1\.0 there, None here; give"):
+        fit_spec.check_identity(before, identity_of(after), "there")
+
+
+def test_a_fit_of_another_format_is_refused(plan):
+    found = identity_of(plan()[0])
+    for there, shown in (("2.1", "2.1"), (None, "None")):
+        found["format"] = there
+        with pytest.raises(UserError, match=f"another format: {shown} there, 1\\.1 here"):
+            fit_spec.check_identity(plan()[0], found, "there")
 
 
 def test_seeds_follow_from_run_seed_member_fold_and_attempt_alone(plan):
@@ -209,7 +323,7 @@ def test_seeds_follow_from_run_seed_member_fold_and_attempt_alone(plan):
     ]
     seeds = {s.seed_for("fit") for s in related} | {seed, spec.seed_for("variants")}
     assert len(seeds) == 6
-    assert dataclasses.replace(spec, attempt=2).digest() != spec.digest()
+    assert dataclasses.replace(spec, attempt=2).digest != spec.digest
 
 
 def test_seed_by_hand(plan):
@@ -249,16 +363,15 @@ def test_next_attempt(plan):
     spec = plan(train={"epochs": 4, "learning_rate": 0.006})[1]
     again = spec.next_attempt()
     assert (again.attempt, again.settings.train.learning_rate) == (2, 0.003)
-    differing = {key for key, value in spec.identity().items() if again.identity()[key] != value}
-    assert differing == {"attempt", "settings.train.learning_rate"}
-    assert again.digest() != spec.digest()
+    assert differing(spec, again) == {"attempt", "settings.train.learning_rate"}
+    assert again.digest != spec.digest
     for purpose in ("fit", "variants"):
         assert again.seed_for(purpose) != spec.seed_for(purpose)
     assert (
         again.seed_for("fit")
         == int(hashlib.blake2b(b"3/a/1/2/fit", digest_size=4).hexdigest(), 16) // 2
     )
-    assert (again.name, again.bank_key) == (spec.name, spec.bank_key)  # it reads the same bank
+    assert (again.name, again.bank) == (spec.name, spec.bank)  # it reads the same bank
     # The specification that it was made of stays as it was.
     assert (spec.attempt, spec.settings.train.learning_rate) == (1, 0.006)
     third = again.next_attempt()
@@ -269,8 +382,15 @@ def test_next_attempt(plan):
 
 
 def identity_of(spec, **changes):
-    """The identity as `fit.json` has it."""
-    return json.loads(json.dumps(spec.identity() | changes))
+    """Return the identity as `fit.json` has it, with changes by dotted key."""
+    found = json.loads(json.dumps(spec.identity))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = found
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return found
 
 
 def test_own_fit_is_accepted(plan):
@@ -284,16 +404,21 @@ def test_own_fit_is_accepted(plan):
         ({"settings.train.epochs": 9}, "another train.epochs: 9 there, 4 here"),
         ({"settings.augment.elastic.p": 0.1}, "another augment.elastic.p: 0.1 there, 0.5 here"),
         ({"settings.train.threads": None}, "another train.threads: None there, 2 here"),
+        ({"settings.train.optimizer": "lion"}, "another train.optimizer: lion there, adamw here"),
+        ({"settings.train.novel": 5}, "another train.novel: 5 there, None here"),
+        ({"settings.augment.novel": 5, "bank_key": "x"}, "another augment.novel: 5 there, None"),
+        ({"settings.model.stages": [{"width": 8}]}, "another model.stages: [{'width': 8, "),
         ({"seed": 8}, "another seed: 8 there, 3 here"),
         ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
         ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
         ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
         (
             {"bank_key": "x"},
-            "another version of albumentations or OpenCV (--allow-changed-versions goes on); give",
+            "another version of albumentations or OpenCV (--allow-changed-versions continues); "
+            "give another",
         ),
         # A change of the settings changes the bank as well: the cause is named.
-        ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0, 0]"),
+        ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0.0, 0.0]"),
     ],
 )
 def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message):

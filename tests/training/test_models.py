@@ -130,15 +130,15 @@ def test_side_of_the_last_map(stage, side):
 
 
 @pytest.mark.parametrize(
-    ("head", "reduce"),
+    ("pooling", "reduce"),
     [
         ("flatten", lambda maps: maps.reshape(3, -1)),
         ("average", lambda maps: maps.mean(axis=(1, 2))),
         ("max", lambda maps: maps.max(axis=(1, 2))),
     ],
 )
-def test_head(head, reduce):
-    config = Model(stages=(Stage(width=3, kernel=5, stride=2),), head=head)
+def test_pooling(pooling, reduce):
+    config = Model(stages=(Stage(width=3, kernel=5, stride=2),), pooling=pooling)
     model, pixels = models.build(config, seed=1), make_pixels(3)
     expected = reduce(output(model, "stage1_1_relu", pixels))
     np.testing.assert_allclose(output(model, "head", pixels), expected, rtol=1e-5)

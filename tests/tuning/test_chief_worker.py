@@ -13,7 +13,7 @@ WHOLE = {ADDRESS: "127.0.0.1", PORT: "8000", TUNER_ID: "tuner0"}
 
 
 @pytest.mark.parametrize("variables", [{}, {PORT: "8000", TUNER_ID: "tuner0"}, {"PATH": "/bin"}])
-def test_without_an_address_one_process_does_it_all(variables):
+def test_without_an_address_one_process_does_all(variables):
     assert chief_worker.from_environment(variables) is None
 
 
@@ -44,7 +44,7 @@ def test_chief_or_worker(tuner, is_chief):
 
 @pytest.mark.parametrize("name", [PORT, TUNER_ID])
 @pytest.mark.parametrize("is_there", [True, False])
-def test_variable_that_lacks_is_named(name, is_there):
+def test_missing_variable_is_named(name, is_there):
     variables = {other: value for other, value in WHOLE.items() if other != name}
     if is_there:
         variables[name] = ""
@@ -58,7 +58,7 @@ def test_address_of_nothing_is_named():
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "80.5", "http", " 80", "²"])
-def test_port_that_is_none(port):
+def test_invalid_port(port):
     with pytest.raises(UserError) as caught:
         chief_worker.from_environment(WHOLE | {PORT: port})
     assert str(caught.value) == f"{PORT}: expected a port, 1 to 65535, found {port!r}"

@@ -1,4 +1,4 @@
-"""KerasTuner's oracles as a search uses them, on an objective that costs nothing."""
+"""KerasTuner's oracles as a search uses them, on an objective that takes no time."""
 
 import errno
 import itertools
@@ -16,11 +16,11 @@ from keras_tuner.src.tuners import bayesian
 from threadpoolctl import threadpool_limits
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import TrialFailed
+from kaggle_digits.results.search_records import Objective
 from kaggle_digits.storage import files
 from kaggle_digits.system.time_budget import Stopped
 from kaggle_digits.tuning import chief_worker, oracles
-from kaggle_digits.tuning.trial import TimeLimitReached
+from kaggle_digits.tuning.trial_fits import TimeLimitReached, TrialFailed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -80,30 +80,30 @@ def quick_model(monkeypatch):
 
 def begin(kind, folder, trials=8, seed=3):
     """What a new process does: make an oracle, and go on with what is in the folder."""
-    oracle = oracles.make(kind, "accuracy", space(kind), trials, FOLDS, INITIAL, seed)
+    oracle = oracles.make(kind, Objective.ACCURACY, space(kind), trials, FOLDS, INITIAL, seed)
     oracles.load(oracle, folder)
     return oracle
 
 
 def search(oracle, objective=figure):
-    """Give an oracle all the figures it wants; return the values that it tried, in order."""
+    """Give an oracle all the figures it asks for; return the values that it tried, in order."""
     tried = []
     while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
         assert len(tried) < MANY
         tried.append(trial.hyperparameters.values)
-        tell(oracle, trial, objective(tried[-1]))
+        report(oracle, trial, objective(tried[-1]))
     assert trial.status == "STOPPED"
     return tried
 
 
-def tell(oracle, trial, value):
+def report(oracle, trial, value):
     oracle.update_trial(trial.trial_id, {"accuracy": value})
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
 
 
 def outcome(oracle):
-    """All that a search has come to, by trial."""
+    """All that a search has found, by trial."""
     return {
         number: (trial.hyperparameters.values, trial.status, trial.score)
         for number, trial in oracle.trials.items()
@@ -200,13 +200,13 @@ def test_a_seed_of_zero_is_a_seed(tmp_path):
 
 def test_start_is_tried_first_with_the_settings_in_force(tmp_path):
     begun_with = space(optimizer="sgd")
-    oracle = oracles.make("random", "accuracy", begun_with, 5, FOLDS, INITIAL, 0)
+    oracle = oracles.make("random", Objective.ACCURACY, begun_with, 5, FOLDS, INITIAL, 0)
     oracles.load(oracle, tmp_path / "oracle")
     assert search(oracle)[0] == START | {"optimizer": "sgd", "momentum": 0.5}
 
 
 def test_low_log_loss_is_what_is_searched_for(tmp_path):
-    oracle = oracles.make("random", "log_loss", space(), 6, FOLDS, INITIAL, 0)
+    oracle = oracles.make("random", Objective.LOG_LOSS, space(), 6, FOLDS, INITIAL, 0)
     oracles.load(oracle, tmp_path / "oracle")
     while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
         oracle.update_trial(trial.trial_id, {"log_loss": float(trial.trial_id)})
@@ -283,7 +283,7 @@ def test_restart_while_another_tuner_is_at_work_changes_nothing(tmp_path, quick_
         while (trial := now().create_trial("quick")).status == "RUNNING":
             assert len(tried) < MANY
             tried.append(trial.hyperparameters.values)
-            tell(now(), trial, figure(tried[-1]))
+            report(now(), trial, figure(tried[-1]))
             assert now().create_trial("slow").trial_id == slow.trial_id
         return [slow.hyperparameters.values, *tried]
 
@@ -298,7 +298,7 @@ def test_bayesian_forecasts_what_is_under_way_from_what_has_ended(tmp_path, quic
     oracle.create_trial("slow")
     for _ in range(INITIAL):
         trial = oracle.create_trial("quick")
-        tell(oracle, trial, figure(trial.hyperparameters.values))
+        report(oracle, trial, figure(trial.hyperparameters.values))
     # The stock one takes a model that has seen nothing yet, whose forecast is 0 give or take 1.
     figures = [-figure(trial.hyperparameters.values) for trial in oracle.trials.values()][1:]
     _, [under_way, *ended] = oracle._vectorize_trials()
@@ -314,7 +314,7 @@ def test_trial_stays_with_its_tuner(tmp_path, kind):
     assert oracle.create_trial("b").trial_id == "1"
     assert oracle.create_trial("a").trial_id == first.trial_id == "0"
     oracle = begin(kind, tmp_path / "oracle")
-    tell(oracle, oracle.create_trial("b"), 0.5)
+    report(oracle, oracle.create_trial("b"), 0.5)
     oracle = begin(kind, tmp_path / "oracle")
     assert list(oracle.ongoing_trials) == ["a"]
     assert (oracle.start_order, oracle.end_order) == (["0", "1"], ["1"])
@@ -324,7 +324,7 @@ def test_trial_stays_with_its_tuner(tmp_path, kind):
 def test_trial_that_is_not_in_the_state_is_drawn_again(tmp_path, kind):
     folder = tmp_path / "oracle"
     oracle = begin(kind, folder)
-    tell(oracle, oracle.create_trial("tuner0"), 0.5)
+    report(oracle, oracle.create_trial("tuner0"), 0.5)
     before = (folder / "oracle.json").read_bytes()
     lost = oracle.create_trial("tuner0")
     (folder / "oracle.json").write_bytes(before)  # as if killed between the two files
@@ -338,10 +338,10 @@ def test_trial_that_is_not_in_the_state_is_drawn_again(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_end_that_is_told_twice_counts_once(tmp_path, kind):
+def test_end_that_is_reported_twice_counts_once(tmp_path, kind):
     oracle = begin(kind, tmp_path / "oracle")
     trial = oracle.create_trial("tuner0")
-    tell(oracle, trial, 0.5)
+    report(oracle, trial, 0.5)
     oracle.end_trial(trial)
     oracle = begin(kind, tmp_path / "oracle")
     trial.status = "FAILED"
@@ -377,10 +377,10 @@ class Kill:
 def test_kill_at_any_write_loses_no_trial(tmp_path, monkeypatch, quick_model, kind):
     trials = 7
 
-    def live(folder, judged):
+    def live(folder, evaluated):
         def evaluate(trial, values):
-            judged.setdefault(trial, []).append(dict(values))
-            assert len(judged[trial]) < MANY
+            evaluated.setdefault(trial, []).append(dict(values))
+            assert len(evaluated[trial]) < MANY
             return figure(values)
 
         oracle = begin(kind, folder, trials)
@@ -390,21 +390,21 @@ def test_kill_at_any_write_loses_no_trial(tmp_path, monkeypatch, quick_model, ki
     counting = Kill(tmp_path / "whole", at=None)
     monkeypatch.setattr(files, "move", counting)
     whole = live(tmp_path / "whole", {})
-    assert counting.moves == 5 * trials  # begun: trial, state; told: trial; ended: trial, state
+    assert counting.moves == 5 * trials  # begun: trial, state; reported: trial; ended: trial, state
     step = 3 if kind == "bayesian" else 1  # all kinds write alike, and this one thinks
     for at in range(1, counting.moves + 1, step):
-        folder, judged = tmp_path / f"killed-{at}", {}
+        folder, evaluated = tmp_path / f"killed-{at}", {}
         with monkeypatch.context() as patched:
             patched.setattr(files, "move", Kill(folder, at))
             with pytest.raises(KilledError):
-                live(folder, judged)
-        found = live(folder, judged)
+                live(folder, evaluated)
+        found = live(folder, evaluated)
         assert outcome(found) == outcome(whole), at
         assert found.start_order == found.end_order == whole.end_order
-        assert list(judged) == whole.start_order
-        for number, calls in judged.items():
+        assert list(evaluated) == whole.start_order
+        for number, calls in evaluated.items():
             assert all(values == whole.trials[number].hyperparameters.values for values in calls)
-        assert sum(len(calls) - 1 for calls in judged.values()) <= 1
+        assert sum(len(calls) - 1 for calls in evaluated.values()) <= 1
 
 
 # Failures and errors
@@ -413,7 +413,7 @@ def test_kill_at_any_write_loses_no_trial(tmp_path, monkeypatch, quick_model, ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_failed_trials_never_end_a_search(tmp_path, kind):
     def evaluate(trial, values):
-        raise TrialFailed("sick")
+        raise TrialFailed("diverged")
 
     oracle = begin(kind, tmp_path / "oracle", trials=8)
     oracles.Tuner(oracle, tmp_path / "oracle", evaluate, None).search()
@@ -425,7 +425,7 @@ def test_failed_trials_never_end_a_search(tmp_path, kind):
 def test_search_goes_on_behind_failed_trials(tmp_path, quick_model, kind):
     def evaluate(trial, values):
         if int(trial) in (0, 2, 3, 4, 5, 7):
-            raise TrialFailed("sick")
+            raise TrialFailed("diverged")
         return figure(values)
 
     oracle = begin(kind, tmp_path / "oracle", trials=12)
@@ -446,12 +446,12 @@ ERRORS = (
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_what_is_not_the_trials_fault_ends_the_search(tmp_path, error):
-    judged = []
+    evaluated = []
 
     def evaluate(trial, values):
-        judged.append(trial)
-        assert len(judged) < MANY
-        if judged == ["0", "1"]:
+        evaluated.append(trial)
+        assert len(evaluated) < MANY
+        if evaluated == ["0", "1"]:
             raise error
         return figure(values)
 
@@ -463,13 +463,13 @@ def test_what_is_not_the_trials_fault_ends_the_search(tmp_path, error):
     assert (oracle.start_order, oracle.end_order) == (["0", "1"], ["0"])
     assert oracle.trials["1"].status == "RUNNING"
     oracles.Tuner(oracle, folder, evaluate, None).search()
-    assert judged == ["0", "1", "1", "2"]
+    assert evaluated == ["0", "1", "1", "2"]
     assert {trial.status for trial in oracle.trials.values()} == {"COMPLETED"}
 
 
 @pytest.mark.parametrize("write", [1, 2, 3, 4, 5])
 def test_full_disk_fails_no_trial(tmp_path, monkeypatch, write):
-    # The writes of the second trial: begun (trial, state), told (trial), ended (trial, state).
+    # The writes of the second trial: begun (trial, state), reported (trial), ended (trial, state).
     folder, moves, move = tmp_path / "oracle", itertools.count(1), files.move
 
     def full_once(source, target):
@@ -478,11 +478,11 @@ def test_full_disk_fails_no_trial(tmp_path, monkeypatch, write):
         move(source, target)
 
     monkeypatch.setattr(files, "move", full_once)
-    judged = []
+    evaluated = []
 
     def evaluate(trial, values):
-        judged.append(trial)
-        assert len(judged) < MANY
+        evaluated.append(trial)
+        assert len(evaluated) < MANY
         return figure(values)
 
     with pytest.raises(UserError, match="No space left on device"):
@@ -500,7 +500,7 @@ def test_full_disk_fails_no_trial(tmp_path, monkeypatch, write):
 
 @pytest.fixture
 def chief(monkeypatch):
-    """A cluster on a free port of this machine, which KerasTuner's variables tell of."""
+    """A cluster on a free port of this machine, which KerasTuner's variables name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -514,7 +514,7 @@ def chief(monkeypatch):
 def worker(monkeypatch, folder, chief, name, evaluate):
     """Make what a worker has; in a real search each is a process of its own."""
     monkeypatch.setenv("KERASTUNER_TUNER_ID", name)
-    unused = oracles.make("random", "accuracy", space(), 1, 1, 1, 0)
+    unused = oracles.make("random", Objective.ACCURACY, space(), 1, 1, 1, 0)
     tuner = oracles.Tuner(
         unused, folder, evaluate, chief_worker.Cluster(name, chief.host, chief.port)
     )
@@ -524,12 +524,12 @@ def worker(monkeypatch, folder, chief, name, evaluate):
 
 @pytest.mark.parametrize("kind", ["random", "hyperband", "grid"])
 def test_chief_and_two_workers_come_to_an_end(tmp_path, monkeypatch, chief, kind):
-    folder, judged = tmp_path / "oracle", []
+    folder, evaluated = tmp_path / "oracle", []
 
     def evaluate(trial, values):
-        judged.append((threading.current_thread().name, trial))
+        evaluated.append((threading.current_thread().name, trial))
         if trial == "3":
-            raise TrialFailed("sick")
+            raise TrialFailed("diverged")
         return figure(values)
 
     workers = [
@@ -545,7 +545,8 @@ def test_chief_and_two_workers_come_to_an_end(tmp_path, monkeypatch, chief, kind
     for each in workers:
         each.join(LONG)
         assert not each.is_alive()
-    assert sorted(trial for _, trial in judged) == sorted(oracle.trials) == sorted(oracle.end_order)
+    trials = sorted(trial for _, trial in evaluated)
+    assert trials == sorted(oracle.trials) == sorted(oracle.end_order)
     assert len(oracle.trials) == 12
     assert not oracle.ongoing_trials
     kept = begin(kind, folder, trials=12)
@@ -555,7 +556,7 @@ def test_chief_and_two_workers_come_to_an_end(tmp_path, monkeypatch, chief, kind
         assert score == (None if number == "3" else figure(values))
 
 
-def test_chief_ends_when_it_is_told_to_and_keeps_the_search(tmp_path, monkeypatch, chief):
+def test_chief_ends_when_asked_to_and_keeps_the_search(tmp_path, monkeypatch, chief):
     folder, calls = tmp_path / "oracle", itertools.count(1)
     oracle = begin("random", folder, trials=3)
     lost = oracle.create_trial("lost")  # this worker does not come back
@@ -583,7 +584,7 @@ def test_taken_port_is_refused(tmp_path, chief):
             oracles.serve(begin("random", tmp_path / "oracle"), chief, lambda: None)
 
 
-def test_absent_chief_is_told_of(tmp_path, monkeypatch, chief):
+def test_absent_chief_is_reported(tmp_path, monkeypatch, chief):
     monkeypatch.setattr(oracle_client, "TIMEOUT", 0.5)
     tuner = worker(monkeypatch, tmp_path / "oracle", chief, "w1", lambda trial, values: 0.5)
     with pytest.raises(UserError, match=r"does not answer \(DEADLINE_EXCEEDED\); start it again"):
@@ -595,7 +596,7 @@ def test_finished_is_a_search_without_trials_under_way_or_left(tmp_path):
     assert not oracles.is_finished(oracle)
     trial = oracle.create_trial("tuner0")
     assert not oracles.is_finished(oracle)
-    tell(oracle, trial, 0.5)
+    report(oracle, trial, 0.5)
     assert oracles.is_finished(oracle)
     grid = begin("grid", tmp_path / "grid", trials=None)
     search(grid)

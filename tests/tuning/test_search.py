@@ -11,35 +11,33 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from fake_trials import RATE, SETTINGS, FakeTraining
 from rich.console import Console
-from test_trial import RATE, SETTINGS, FakeTraining
 
-from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Tune, TuningProvenance
-from kaggle_digits.data import digits_csv, folds, sources
+from kaggle_digits.data import demo, folds, sources
+from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import search_page, tensorboard
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
-from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget
-from kaggle_digits.training import fit as fits
-from kaggle_digits.training import fit_spec
-from kaggle_digits.tuning import chief_worker, oracles, search
+from kaggle_digits.training.fit_spec import Inputs
+from kaggle_digits.tuning import chief_worker, oracles, search, search_plan
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.trial import TrialEvaluator
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 FOLDS, SEARCHED = 3, 2
-MANY = 60  # judged trials: a search of a test that has more does not end
+MANY = 60  # evaluated trials: a search of a test that has more does not end
 TUNE = {
     "oracle": "random",
-    "trials": 3,
-    "rows": 0.3,
-    "race": 0.0,
+    "max_trials": 3,
+    "row_fraction": 0.3,
+    "racing_alpha": 0.0,
     "space": {RATE: {"low": 2e-3, "high": 8e-2, "sampling": "log"}},
 }
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
@@ -58,44 +56,44 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits():
-    return digits_csv.load(sources.Source("demo data", demo=True))
+    return read_digits(sources.Source("demo data", demo=True))
 
 
 @pytest.fixture(autouse=True)
 def no_endless_search(monkeypatch):
-    evaluate, judged = TrialEvaluator.evaluate, []
+    evaluate, evaluated = TrialEvaluator.evaluate, []
 
-    def timed_io(self, trial, settings, planned):
-        judged.append(trial)
-        assert len(judged) < MANY
+    def counted(self, trial, settings, planned):
+        evaluated.append(trial)
+        assert len(evaluated) < MANY
         return evaluate(self, trial, settings, planned)
 
-    monkeypatch.setattr(TrialEvaluator, "evaluate", timed_io)
+    monkeypatch.setattr(TrialEvaluator, "evaluate", counted)
 
 
-def run_search(cache, path, of=None, stop=None, **wishes):
+def run_search(cache, path, of=None, budget=None, **wishes):
     """Search in this process; return (folder, what was said)."""
     console = Console(file=io.StringIO(), soft_wrap=True)
     wishes.setdefault("out", path / "search")
-    request = search.Request(
+    options = search_plan.TuneOptions(
         of or config(), "tiny", wishes.pop("data", None), root=path, cache=cache, **wishes
     )
     try:
-        folder = search.tune(request, Reporter(console), stop or TimeBudget())
+        folder = search.tune(options, Reporter(console), budget or TimeBudget())
     finally:
         print(console.file.getvalue())  # pytest shows it beside what failed
     return folder, console.file.getvalue()
 
 
-def findings_of(folder):
-    return json.loads(folder.findings.read_text())
+def record_of(folder):
+    return json.loads(folder.found.read_text())
 
 
 def trials_of(folder):
     """What must not depend on how a search came about."""
     return [
         {name: value for name, value in trial.items() if name not in OF_THE_CLOCK}
-        for trial in findings_of(folder)["trials"]
+        for trial in record_of(folder)["trials"]
     ]
 
 
@@ -120,11 +118,11 @@ def test_folder_holds_all_that_was_found(searched):
     assert names == {
         "best.yaml",
         "candidates",
-        "check",
-        "findings.json",
+        "holdout",
         "oracle",
         "report.html",
         "search.json",
+        "search_record.json",
         "tensorboard",
         "tune.log",
     }
@@ -138,8 +136,8 @@ def test_folder_holds_all_that_was_found(searched):
     ]
 
 
-def test_findings_are_the_trials_results(searched):
-    found = findings_of(searched.folder)
+def test_record_holds_the_trials_results(searched):
+    found = record_of(searched.folder)
     assert found["complete"] is True
     results = searched.folder.read_results()
     assert [trial["trial"] for trial in found["trials"]] == sorted(results) == ["0", "1", "2"]
@@ -151,7 +149,7 @@ def test_findings_are_the_trials_results(searched):
 
 
 def best_of(searched):
-    trials = findings_of(searched.folder)["trials"]
+    trials = record_of(searched.folder)["trials"]
     return min(trials, key=lambda trial: (trial["errors"], trial["trial"]))
 
 
@@ -159,11 +157,19 @@ def test_best_config_is_ready_for_a_run(searched, digits):
     best = best_of(searched)
     text = searched.folder.best.read_text()
     assert searched.saved.read_text() == text
+    images, labels = digits.train_images, digits.train_labels
+    held_out = np.isin(np.arange(len(labels)), folds.stratified(labels, FOLDS, 5)[-1])
     tuned = TuningProvenance(
-        train_data=files.digest(digits.train_images), seed=5, folds=FOLDS, untouched=1, trials=3
+        train_data=files.digest(images, labels),
+        holdout_digest=files.digest(images[held_out], labels[held_out]),
+        searched_digest=files.digest(images[~held_out], labels[~held_out]),
+        seed=5,
+        folds=FOLDS,
+        holdout_folds=1,
+        trials=3,
     )
     expected = loading.changed(config(), best["settings"])
-    expected = expected.model_copy(update={"tune": Tune(), "tuned": tuned})
+    expected = expected.model_copy(update={"tune": Tune(), "tuned": (tuned,)})
     assert loading.load(str(searched.folder.best)) == expected
     lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("#")]
     assert lines[0] == (
@@ -181,13 +187,13 @@ def test_best_config_is_ready_for_a_run(searched, digits):
     assert lines[5:] == (changed if best["settings"][RATE] != 0.02 else [])
 
 
-def test_no_trial_sees_an_untouched_row(searched, digits):
+def test_no_trial_sees_a_held_out_row(searched, digits):
     labels = digits.train_labels
     split = folds.stratified(labels, FOLDS, 5)
-    rows, places = search.rows_of_search(labels, split, 1, 0.3, 5)
+    rows, places = search_plan.rows_of_search(labels, split, 1, 0.3, 5)
     assert not np.isin(rows, split[-1]).any()
     images = digits.train_images
-    seen = fit_spec.Inputs.of(images[rows], labels[rows], images[:0])
+    seen = Inputs(images[rows], labels[rows], images[:0])
     facts = [
         json.loads(path.read_text())
         for path in searched.folder.candidates.glob("*/fits/*/fit.json")
@@ -195,20 +201,19 @@ def test_no_trial_sees_an_untouched_row(searched, digits):
     assert len(facts) == 3 * SEARCHED
     for each in (facts["identity"] for facts in facts):
         assert each["inputs_key"] == seen.key
-        held_out = files.digest_json(places[each["fold"]].tolist())
-        assert each["heldout_rows"] == held_out
+        assert each["heldout_rows"] == files.digest(places[each["fold"]])
 
 
-def wrong_on_untouched(searched, digits, candidate):
-    """Which rows of the untouched fold a candidate predicts wrongly, from its fit's files."""
+def wrong_on_holdout(searched, digits, candidate):
+    """Which rows of the holdout fold a candidate predicts wrongly, from its fit's files."""
     held_out = folds.stratified(digits.train_labels, FOLDS, 5)[-1]
-    digest = files.digest_json(loading.without_tuning(candidate).model_dump(mode="json"))
-    folder = searched.folder.checked(digest)
-    assert folder.finished_fits() == [f"cnn-fold{FOLDS}"]
+    digest = files.digest_json(loading.without_tuning(candidate).identity())
+    folder = searched.folder.holdout_fits(digest)
+    assert folder.finished_fits() == [("cnn", FOLDS - 1)]
     predicted = folder.read_fit_arrays("cnn", FOLDS - 1)["heldout"]
     identity = folder.read_fit("cnn", FOLDS - 1)["identity"]
-    assert identity["heldout_rows"] == files.digest_json(held_out.tolist())
-    every = fit_spec.Inputs.of(digits.train_images, digits.train_labels, digits.train_images[:0])
+    assert identity["heldout_rows"] == files.digest(held_out)
+    every = Inputs(digits.train_images, digits.train_labels, digits.train_images[:0])
     assert identity["inputs_key"] == every.key
     return predicted.argmax(axis=1) != digits.train_labels[held_out]
 
@@ -216,26 +221,26 @@ def wrong_on_untouched(searched, digits, candidate):
 def assert_compared(check, start, best):
     only_start, only_best = int((start & ~best).sum()), int((best & ~start).sum())
     assert check["folds"] == [FOLDS]
-    for name, wrong in (("start", start), ("best", best)):
+    for name, wrong in (("reference", start), ("best", best)):
         assert (check[name]["rows"], check[name]["errors"]) == (len(wrong), wrong.sum())
         assert check[name]["accuracy"] == pytest.approx(1 - wrong.mean())
         low, high = check[name]["interval"]
         assert low < check[name]["accuracy"] < high
         assert check[name]["seconds_per_fit"] > 0
-    assert (check["only_start_wrong"], check["only_best_wrong"]) == (only_start, only_best)
+    assert (check["only_reference_wrong"], check["only_best_wrong"]) == (only_start, only_best)
     count, fewer = only_start + only_best, min(only_start, only_best)
     tail = sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count
     assert check["p_value"] == pytest.approx(min(1.0, 2 * tail))
 
 
-def test_check_is_made_on_the_untouched_fold(searched, digits):
-    found, best = findings_of(searched.folder), best_of(searched)
-    wrong = wrong_on_untouched(searched, digits, loading.changed(config(), best["settings"]))
-    assert_compared(found["check"], wrong_on_untouched(searched, digits, config()), wrong)
+def test_check_is_made_on_the_holdout_fold(searched, digits):
+    found, best = record_of(searched.folder), best_of(searched)
+    wrong = wrong_on_holdout(searched, digits, loading.changed(config(), best["settings"]))
+    assert_compared(found["check"], wrong_on_holdout(searched, digits, config()), wrong)
     other = config(train=SETTINGS["train"] | {"epochs": 1})  # with the search's seed
-    theirs = wrong_on_untouched(searched, digits, other)
+    theirs = wrong_on_holdout(searched, digits, other)
     assert_compared(found["against"]["other"], theirs, wrong)
-    assert f"check of other on untouched folds: {theirs.sum()} of {len(theirs)} rows" in (
+    assert f"check of other on the holdout folds: {theirs.sum()} of {len(theirs)} rows" in (
         searched.said
     )
 
@@ -246,83 +251,37 @@ def test_run_says_that_its_figure_is_optimistic(searched, digits, cache, tmp_pat
     monkeypatch.chdir(tmp_path)
     console = Console(file=io.StringIO(), soft_wrap=True)
     tuned = loading.load(str(searched.saved), ["train.epochs=1"])
-    request = pipeline.Request(tuned, "best", None, tmp_path / "run", tmp_path, cache)
-    pipeline.run(request, Reporter(console), TimeBudget())
+    options = pipeline.RunOptions(tuned, "best", None, tmp_path / "run", cache)
+    pipeline.run(options, Reporter(console), TimeBudget())
     said = console.file.getvalue()
-    assert re.search(r"OPTIMISTIC\W+a search chose these settings by the same rows", said)
+    assert re.search(r"OPTIMISTIC\W+a search chose these settings, perhaps by some of the", said)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    untouched = folds.stratified(digits.train_labels, FOLDS, 5)[-1]
-    oof = files.read_arrays(tmp_path / "run" / "predictions.npz")["oof"][untouched]
-    wrong = int((oof.argmax(axis=1) != digits.train_labels[untouched]).sum())
+    unseen = folds.stratified(digits.train_labels, FOLDS, 5)[-1]
+    oof = files.read_arrays(tmp_path / "run" / "predictions.npz")["oof"][unseen]
+    wrong = int((oof.argmax(axis=1) != digits.train_labels[unseen]).sum())
     assert metrics["optimistic"] is True
-    assert (metrics["untouched"]["errors"], metrics["untouched"]["rows"]) == (wrong, len(untouched))
-    assert re.search(
-        rf"on rows the search left untouched.*\({wrong} of {len(untouched)} wrong", said
-    )
-
-
-# The rows of a search
-
-
-def test_rows_of_a_search_are_a_share_of_each_class_and_fold():
-    labels = np.repeat(np.arange(10), 24)  # 24 of each class: 8 in each of three folds
-    split = [np.flatnonzero(np.arange(240) % 3 == fold) for fold in range(3)]
-    rows, places = search.rows_of_search(labels, split, 1, 0.26, 5)
-    assert len(rows) == 2 * 10 * 2  # 2.08 of 8
-    assert np.array_equal(rows, np.unique(rows))
-    for heldout, fold in zip(places, split, strict=False):
-        assert np.isin(rows[heldout], fold).all()
-        assert np.bincount(labels[rows[heldout]]).tolist() == [2] * 10
-    assert np.array_equal(np.sort(np.concatenate(places)), np.arange(40))
-    again, _ = search.rows_of_search(labels, split, 1, 0.26, 5)
-    other, _ = search.rows_of_search(labels, split, 1, 0.26, 6)
-    assert np.array_equal(again, rows)
-    assert not np.array_equal(other, rows)
-
-
-def test_rows_of_a_search_are_one_of_each_class_at_least_and_all_at_most():
-    labels = np.repeat(np.arange(10), 24)
-    split = [np.flatnonzero(np.arange(240) % 3 == fold) for fold in range(3)]
-    few, _ = search.rows_of_search(labels, split, 2, 0.001, 5)
-    assert np.bincount(labels[few]).tolist() == [1] * 10
-    every, places = search.rows_of_search(labels, split, 0, 1.0, 5)
-    assert np.array_equal(every, np.arange(240))
-    assert all(np.array_equal(*two) for two in zip(places, split, strict=True))
+    assert (metrics["holdout"]["errors"], metrics["holdout"]["rows"]) == (wrong, len(unseen))
+    assert re.search(rf"on rows that the search never saw.*\({wrong} of {len(unseen)} wrong", said)
 
 
 # Searches whose nets the test knows
 
 
 class Training(FakeTraining):
-    """The nearer the rate is to 0.05, the fewer rows are wrong; it has a clock of its own."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = 0.0
-        self.wrong = {}  # fold -> how many more
+    """The nearer the rate is to 0.05, the fewer rows are wrong."""
 
     def true_of(self, spec):
         away = abs(math.log10(spec.settings.train.learning_rate / 0.05))
-        wrong = round((0.1 + 0.3 * away) * len(spec.heldout_rows)) + self.wrong.get(spec.fold, 0)
+        wrong = round((0.1 + 0.3 * away) * len(spec.heldout_rows))
         return np.where(np.arange(len(spec.heldout_rows)) < wrong, 0.1, 0.9)
-
-    def train_fit(self, spec, inputs, cache, listener, state, keep, stop):
-        def keep_and_wait(state):
-            self.now += state.history[-1]["seconds"]
-            keep(state)
-
-        return super().train_fit(spec, inputs, cache, listener, state, keep_and_wait, stop)
 
 
 @pytest.fixture
 def training(monkeypatch, tmp_path):
     fake = Training()
-    monkeypatch.setattr(fits, "train_fit", lambda *args, **kw: fake.train_fit(*args, **kw))
-    monkeypatch.setattr(fits, "finish_fit", lambda *args: fake.finish_fit(*args))
-    monkeypatch.setattr(bank, "fill", lambda *args, **options: 0)
-    monkeypatch.setattr(search_page, "write_page", lambda findings, title, path: None)
-    monkeypatch.setattr(tensorboard, "write_log", lambda findings, folder: None)
-    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    fake.install(monkeypatch)
+    monkeypatch.setattr(search_page, "write_page", lambda record, title, path: None)
+    monkeypatch.setattr(tensorboard, "write_log", lambda record, folder: None)
     for name in OF_THIS_MACHINE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -337,12 +296,12 @@ def run_one(training, cache, tmp_path):
 def test_repeated_search_trains_nothing(run_one, training):
     folder, said = run_one()
     assert len(training.begun) == 3 * SEARCHED + 2
-    before, best = findings_of(folder), folder.best.read_bytes()
+    before, best = record_of(folder), folder.best.read_bytes()
     training.begun.clear()
     folder, said = run_one()
     assert training.begun == []
     assert "reused: 3 trials, ended earlier" in said
-    after = findings_of(folder)
+    after = record_of(folder)
     assert (after["trials"], after["check"]) == (before["trials"], before["check"])
     assert after["complete"] is True
     assert folder.best.read_bytes() == best
@@ -350,7 +309,7 @@ def test_repeated_search_trains_nothing(run_one, training):
 
 @pytest.mark.parametrize("oracle", ["random", "bayesian", "hyperband", "grid"])
 def test_more_trials_go_on_with_a_complete_search(run_one, training, tmp_path, oracle):
-    tune = {"oracle": oracle, "initial": 4}
+    tune = {"oracle": oracle, "num_initial_points": 4}
     if oracle == "grid":
         tune["space"] = {RATE: {"choices": [0.01, 0.02, 0.03, 0.04, 0.05]}}
     whole, _ = run_one(tmp_path / "whole", of=config(tune), trials=5)
@@ -360,13 +319,13 @@ def test_more_trials_go_on_with_a_complete_search(run_one, training, tmp_path, o
     more, said = run_one(of=config(tune), trials=5)
     assert "reused: 3 trials" in said
     assert trials_of(more) == trials_of(whole)
-    assert len(training.begun) == len(list(more.folder.glob("c*/*/fits/*/fit.json")))  # each once
+    assert len(training.begun) == len(list(more.folder.glob("*/*/fits/*/fit.json")))  # each once
 
 
 def test_hyperband_adds_folds_to_what_is_there(run_one, training):
     tune = {"oracle": "hyperband"}
     folder, _ = run_one(of=config(tune, folds={"count": 5}), trials=7)
-    trials = findings_of(folder)["trials"]
+    trials = record_of(folder)["trials"]
     assert [trial["folds_planned"] for trial in trials] == [1, 1, 1, 1, 2, 2, 4]
     assert [trial["folds"] for trial in trials] == [1, 1, 1, 1, 2, 2, 4]
     assert len({trial["candidate"] for trial in trials}) == 4
@@ -407,13 +366,13 @@ def test_kill_anywhere_loses_nothing(run_one, training, tmp_path):
         assert steps <= 32 + 1
         assert trials_of(folder) == trials_of(whole)
         for name in ("check", "complete"):
-            assert findings_of(folder)[name] == findings_of(whole)[name]
+            assert record_of(folder)[name] == record_of(whole)[name]
         assert folder.best.read_bytes() == whole.best.read_bytes()
 
 
 def test_log_loss_is_made_low(run_one):
-    folder, _ = run_one(of=config({"objective": "log_loss", "trials": 4}))
-    trials = findings_of(folder)["trials"]
+    folder, _ = run_one(of=config({"objective": "log_loss", "max_trials": 4}))
+    trials = record_of(folder)["trials"]
     assert all(trial["objective"] == trial["log_loss"] for trial in trials)
     lowest = min(trials, key=lambda trial: trial["log_loss"])
     assert loading.load(str(folder.best)).train.learning_rate == lowest["settings"][RATE]
@@ -426,20 +385,49 @@ def test_grid_tries_all_combinations(run_one):
         "train.optimizer": {"choices": ["adamw", "sgd"]},
         "train.momentum": {"choices": [0.8, 0.9], "when": {"train.optimizer": "sgd"}},
     }
-    folder, said = run_one(of=config({"oracle": "grid", "trials": None, "space": space}))
+    folder, said = run_one(of=config({"oracle": "grid", "max_trials": None, "space": space}))
     assert "search: grid, all combinations" in said
-    settings = [trial["settings"] for trial in findings_of(folder)["trials"]]
+    settings = [trial["settings"] for trial in record_of(folder)["trials"]]
     assert len(settings) == 2 * (1 + 2)
     assert len({json.dumps(each, sort_keys=True) for each in settings}) == 6
     assert settings[0] == {RATE: 0.02, "train.optimizer": "adamw"}
     assert sum("train.momentum" in each for each in settings) == 4
 
 
-def test_nothing_untouched_means_no_check(run_one, training):
-    folder, _ = run_one(of=config({"untouched": 0}))
-    assert findings_of(folder)["check"] is None
+def test_no_holdout_fold_means_no_check(run_one, training):
+    folder, _ = run_one(of=config({"holdout_folds": 0}))
+    assert record_of(folder)["check"] is None
     assert len(training.begun) == 3 * FOLDS
-    assert loading.load(str(folder.best)).tuned.untouched == 0
+    assert loading.load(str(folder.best)).tuned[0].holdout_folds == 0
+
+
+def test_search_uses_the_configs_callbacks(run_one, training):
+    with_callbacks = config(callbacks=["builtins:list"])
+    folder, said = run_one(of=with_callbacks)
+    assert "callbacks: builtins:list; they are no part of a fit's identity" in said
+    assert training.callbacks == [[[]]] * (3 * SEARCHED + 2)  # the check's fits have them too
+    assert loading.load(str(folder.best)).callbacks == ("builtins:list",)
+    training.begun.clear()
+    again, said = run_one()
+    assert again.folder == folder.folder
+    assert "callbacks" not in said
+    assert training.begun == []
+
+
+def test_new_setting_at_its_default_refuses_no_earlier_search(
+    run_one, training, become_later_version, monkeypatch
+):
+    folder, _ = run_one()
+    whole, _ = run_one(folder.folder.parent / "whole", trials=4)
+    training.begun.clear()
+    monkeypatch.setattr(search_plan, "Config", become_later_version())
+    assert config().train.gradient_clip == 0
+    run_one(trials=4)
+    assert training.begun[:2] == [("cnn fold 1", 0), ("cnn fold 2", 0)]  # the fourth trial
+    assert {fit for fit, _ in training.begun[2:]} <= {"cnn fold 3"}  # the check of a new best
+    assert trials_of(folder) == trials_of(whole)
+    with pytest.raises(UserError, match=r"another train\.gradient_clip: 0\.0 there, 1\.0 here"):
+        run_one(of=config(train=SETTINGS["train"] | {"gradient_clip": 1.0}))
 
 
 # Bounds and failures
@@ -447,37 +435,38 @@ def test_nothing_untouched_means_no_check(run_one, training):
 
 def test_all_trials_out_of_bounds(run_one, training):
     with pytest.raises(UserError, match=r"no trial has come to its end .*--max-parameters 9") as e:
-        run_one(parameters=9)
+        run_one(max_parameters=9)
     assert "with another tune.space and --out" in str(e.value)
     assert training.begun == []
 
 
 def test_failed_trials_are_kept_apart(run_one, training, tmp_path):
     training.losses = {(1, attempt): math.nan for attempt in (1, 2)}
-    with pytest.raises(UserError, match=r"the first: cnn fold 2 is sick: the loss was nan"):
+    with pytest.raises(UserError, match=r"the first: cnn fold 2 diverged: loss is nan in"):
         run_one()
-    found = findings_of(SearchFolder(tmp_path / "search"))
+    found = record_of(SearchFolder(tmp_path / "search"))
     assert [trial["status"] for trial in found["trials"]] == ["failed"] * 3
     assert found["complete"] is True
     assert not (tmp_path / "search" / "best.yaml").exists()
 
 
 def test_seconds_bound_the_trials_and_not_the_check(run_one, training):
-    # On all rows a fit takes longer than on a share of them.
+    # On all rows a fit takes longer than on a fraction of them.
     training.at_epoch = lambda spec, epoch: training.seconds.__setitem__(
         slice(None), [30.0, 30.0] if spec.fold == SEARCHED else [1.0, 1.0]
     )
-    folder, _ = run_one(seconds_per_fit=10.0)
-    found = findings_of(folder)
+    folder, _ = run_one(max_seconds_per_fit=10.0)
+    found = record_of(folder)
     assert [trial["status"] for trial in found["trials"]] == ["completed"] * 3
-    assert found["check"]["start"]["rows"] > 0
+    assert found["check"]["reference"]["rows"] > 0
 
 
-def test_check_that_cannot_be_made_is_told_of(run_one, training):
+def test_check_that_cannot_be_made_is_reported(run_one, training):
     training.losses = {(SEARCHED, attempt): math.nan for attempt in (1, 2)}
     folder, said = run_one()
-    assert f"cnn fold {FOLDS} is sick: the loss was nan" in said
-    assert findings_of(folder)["check"] is None
+    for name in ("the best", "the start"):
+        assert f"no check of {name} on the holdout folds: cnn fold {FOLDS} diverged: " in said
+    assert record_of(folder)["check"] is None
     assert folder.best.is_file()
 
 
@@ -486,11 +475,11 @@ def test_check_that_cannot_be_made_is_told_of(run_one, training):
 
 def test_time_limit_leaves_time_for_the_check(run_one, training):
     training.seconds = [10.0, 10.0]  # 15 images/s; a check on 930 rows is thought to take longer
-    folder, said = run_one(stop=TimeBudget(170.0))  # so half of it is kept free for the check
-    assert "time limit of 2 min 50 s: ended after " in said
-    assert "repeat the command to go on" in said
-    assert training.now < 170
-    found = findings_of(folder)
+    folder, said = run_one(budget=TimeBudget(230.0))  # so half of it is kept free for the check
+    assert "time limit of 3 min 50 s: ended after " in said
+    assert "repeat the command to continue" in said
+    assert training.now < 230
+    found = record_of(folder)
     assert found["complete"] is False
     statuses = [(trial["status"], trial["folds"]) for trial in found["trials"]]
     assert statuses == [("completed", 2), ("completed", 2), ("running", 0)]
@@ -499,36 +488,36 @@ def test_time_limit_leaves_time_for_the_check(run_one, training):
 
     training.begun.clear()
     folder, _ = run_one()
-    assert findings_of(folder)["complete"] is True
-    assert training.begun[0] == ("cnn fold 1", 1)  # its first epoch was kept
+    assert record_of(folder)["complete"] is True
+    assert training.begun[0] == ("cnn fold 1", 2)  # trained, without time to predict
     whole, _ = run_one(folder.folder.parent / "whole")
     assert trials_of(folder) == trials_of(whole)
-    assert findings_of(folder)["check"] == findings_of(whole)["check"]
+    assert record_of(folder)["check"] == record_of(whole)["check"]
 
 
 def test_time_limit_before_the_first_trial_is_over(run_one, training, tmp_path):
     training.seconds = [10.0, 10.0]
-    with pytest.raises(UserError, match=r"no trial has come to its end yet; repeat the command"):
-        run_one(stop=TimeBudget(20.0))
+    with pytest.raises(UserError, match=r"no trial has come to its end yet; repeat with more time"):
+        run_one(budget=TimeBudget(20.0))
     folder = SearchFolder(tmp_path / "search")
-    assert findings_of(folder)["complete"] is False
+    assert record_of(folder)["complete"] is False
     assert not folder.best.exists()
     run_one()
-    assert findings_of(folder)["complete"] is True
+    assert record_of(folder)["complete"] is True
 
 
 def test_signal_ends_a_search_with_all_that_it_has_found(run_one, training, tmp_path):
-    stop = TimeBudget()
+    budget = TimeBudget()
 
     def interrupt(spec, epoch):
         if len(training.begun) == 4:
-            stop.signal = 2
+            budget.signals.received = 2
 
     training.at_epoch = interrupt
     with pytest.raises(Stopped):
-        run_one(stop=stop)
+        run_one(budget=budget)
     folder = SearchFolder(tmp_path / "search")
-    found = findings_of(folder)
+    found = record_of(folder)
     assert found["complete"] is False
     assert [trial["status"] for trial in found["trials"]] == ["completed", "running"]
     assert folder.best.is_file()
@@ -544,9 +533,12 @@ CHANGES = {
     ),
     "one more setting": (
         {"tune": {"space": TUNE["space"] | {"model.dropout": {"low": 0.1, "high": 0.5}}}},
-        r"another tune\.space\.model\.dropout\.low: None there, 0\.1 here",
+        r"another tune\.space\.model\.dropout\.low: not set there, 0\.1 here",
     ),
-    "the race": ({"tune": {"race": 0.1}}, r"another tune\.race: 0\.0 there, 0\.1 here"),
+    "the race": (
+        {"tune": {"racing_alpha": 0.1}},
+        r"another tune\.racing_alpha: 0\.0 there, 0\.1 here",
+    ),
     "a setting": (
         {"train": SETTINGS["train"] | {"batch_size": 64}},
         r"another train\.batch_size: 32 there, 64 here",
@@ -559,22 +551,22 @@ CHANGES = {
 def test_search_of_another_config_is_refused(run_one, tmp_path, case):
     changes, message = CHANGES[case]
     folder, _ = run_one()
-    kept = folder.findings.read_bytes()
+    kept = folder.found.read_bytes()
     with pytest.raises(UserError, match=message) as caught:
         run_one(of=config(**changes))
     assert str(folder.folder) in str(caught.value)
-    assert folder.findings.read_bytes() == kept
+    assert folder.found.read_bytes() == kept
 
 
 def test_search_of_other_data_is_refused(run_one, tmp_path):
     run_one()
-    train, test = sources.demo_csv()
+    train, test = demo.csv_files().values()
     (tmp_path / "data").mkdir()
     # One row less.
     (tmp_path / "data" / "train.csv").write_bytes(train[: train.rstrip().rindex(b"\n") + 1])
     (tmp_path / "data" / "test.csv").write_bytes(test)
     with pytest.raises(UserError, match=r"begun with another data\.train\.csv; give another"):
-        run_one(data=str(tmp_path / "data"))
+        run_one(data=tmp_path / "data")
 
 
 def test_search_of_other_package_versions_is_refused(run_one):
@@ -586,32 +578,32 @@ def test_search_of_other_package_versions_is_refused(run_one):
     with pytest.raises(UserError, match=message):
         run_one()
     run_one(allow_changed_versions=True, trials=4)
-    assert len(findings_of(folder)["trials"]) == 4
+    assert len(record_of(folder)["trials"]) == 4
 
 
 def test_number_of_trials_and_place_of_the_data_are_no_other_search(run_one, tmp_path):
-    train, test = sources.demo_csv()
+    train, test = demo.csv_files().values()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_bytes(train)
     (tmp_path / "data" / "test.csv").write_bytes(test)
     run_one()
-    folder, _ = run_one(of=config({"trials": 4}), data=str(tmp_path / "data"))
-    assert len(findings_of(folder)["trials"]) == 4
+    folder, _ = run_one(of=config({"max_trials": 4}), data=tmp_path / "data")
+    assert len(record_of(folder)["trials"]) == 4
 
 
 def test_folder_is_chosen(run_one, training, tmp_path):
     first, _ = run_one(out=None)
     assert first.folder == tmp_path / "tune-tiny-1"
     training.seconds = [10.0, 10.0]
-    second, _ = run_one(out=None, stop=TimeBudget(200.0))  # the first one is complete
+    second, _ = run_one(out=None, budget=TimeBudget(200.0))  # the first one is complete
     assert second.folder == tmp_path / "tune-tiny-2"
-    third, _ = run_one(out=None, of=config({"race": 0.1}), stop=TimeBudget(200.0))
+    third, _ = run_one(out=None, of=config({"racing_alpha": 0.1}), budget=TimeBudget(200.0))
     assert third.folder == tmp_path / "tune-tiny-3"
     (tmp_path / "tune-tiny-4").mkdir()
     (tmp_path / "tune-tiny-4" / "diary.txt").write_text("mine")
     again, _ = run_one(out=None)
     assert again.folder == second.folder
-    assert findings_of(again)["complete"] is True
+    assert record_of(again)["complete"] is True
     fresh, _ = run_one(out=None)
     assert fresh.folder == tmp_path / "tune-tiny-5"
 
@@ -649,7 +641,7 @@ def test_save_replaces_only_what_a_search_has_saved(run_one, tmp_path, training)
     before = saved.read_text()
     folder, _ = run_one(save=saved, trials=6)
     assert saved.read_text() == folder.best.read_text() != before
-    assert yaml.safe_load(before)["tuned"]["trials"] == 3
+    assert yaml.safe_load(before)["tuned"][0]["trials"] == 3
 
 
 def test_worker_without_its_chiefs_folder_is_refused(run_one, monkeypatch, tmp_path):

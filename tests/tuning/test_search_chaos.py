@@ -36,8 +36,8 @@ pytestmark = pytest.mark.chaos
 # first sign of its stage at most.
 STAGES = {"bank": 0.1, "epochs": 0.5, "writing": 0.0, "fit": 0.1, "trial": 0.1, "check": 5.0}
 ORACLES = ("random", "bayesian", "hyperband", "grid")
-ALONE = 0.3  # share of the kills that hit the parent and leave its workers to themselves
-POLITE = 0.25  # share of the kills that are a SIGTERM
+ALONE = 0.3  # fraction of the kills that hit the parent and leave its workers to themselves
+POLITE = 0.25  # fraction of the kills that are a SIGTERM
 KILLS_OF_ALL = 25  # what --kills is without a word
 
 
@@ -60,13 +60,13 @@ def test_killed_anywhere_it_ends_with_the_same_result(tmp_path, oracle, generato
     job = search(tmp_path / "killed", tmp_path / "killed" / "cache", *settings)
     for stage in aims:
         survive(job, stage, len(whole.variants()), generator)
-    # A kill may come when a fit is there and its state still is.
+    # A kill may come when a fit is there and its checkpoint still is.
     states = unfinished_fits(job, "cnn-*")
     unfinished = [path for path in states if not path.with_suffix("").is_dir()]
     finished = stamps(job)
     last = job.finish()
     assert_kept(job, finished)
-    assert last.said(" goes on after epoch ") or not unfinished
+    assert last.said(" resumes after epoch ") or not unfinished
     assert_same_search(job, search_result(whole))
 
 
@@ -95,8 +95,8 @@ def survive(job: Job, stage: str, variants: int, generator: random.Random) -> No
 
 
 def assert_polite_end(life: Life, status: int) -> None:
-    """Assert that a life which got a SIGTERM has told of it in one line."""
-    advice = ["kaggle-digits: stopped by SIGTERM; repeat the command to go on"]
+    """Assert that a life which got a SIGTERM has reported it in one line."""
+    advice = ["kaggle-digits: stopped by SIGTERM; repeat the command to continue"]
     # Where nothing is said, Python itself was only starting, or just ending.
     expected = {0: [], 143: advice, -signal.SIGTERM: []}
     assert status in expected, life.complaints
@@ -119,7 +119,7 @@ def wait_for_a_moment_of(stage: str, life: Life, variants: int, generator: rando
             return len(job.whole_fits()) >= fits
         if stage == "trial":
             return len(ended(job)) >= trials
-        return life.said("search: ") if stage == "writing" else any(job.run.glob("check/*/fits"))
+        return life.said("search: ") if stage == "writing" else any(job.run.glob("holdout/*/fits"))
 
     life.wait_for(reached)
     seconds = generator.uniform(0, 10) if stage == "writing" else 0

@@ -1,13 +1,13 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kaggle_digits.results.search_records import TrialResult
+from kaggle_digits.results import record
+from kaggle_digits.results.search_records import Objective, SearchRecord, TrialResult
 from kaggle_digits.storage import files
 from kaggle_digits.tuning.search_folder import SearchFolder
-
-IDENTITY = {"config": {}, "data": {}, "backend": "tensorflow", "packages": {}}
 
 
 @pytest.fixture
@@ -25,62 +25,26 @@ def flip_a_byte(path):
     path.write_bytes(content)
 
 
-# Whose folder
-
-
-def test_new_and_empty_folders_are_ours(search):
-    assert search.is_ours()
-    search.folder.mkdir()
-    assert search.is_ours()
-    # What a process leaves that was killed while it took the folder.
-    with search.locked():
-        pass
-    (search.folder / f"{files.TEMP_PREFIX}77-search.json").write_text("{")
-    assert search.is_ours()
-
-
-def test_folder_of_a_search_is_ours(search):
-    files.write_json(search.identity, IDENTITY)
-    (search.folder / "notes.txt").write_text("mine, beside the search's")
-    assert search.is_ours()
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("thesis.tex", "mine"),
-        (".hidden", "mine"),
-        ("manifest.json", json.dumps(IDENTITY)),  # a run's folder
-        ("search.json", "{}"),
-        ("search.json", json.dumps({"config": {}, "data": {}})),
-        ("search.json", "{"),
-        ("search.json", "[]"),
-        ("search.json", json.dumps(["config", "data", "backend"])),
-    ],
-)
-def test_other_folders_are_not_ours(search, name, content):
-    search.folder.mkdir()
-    (search.folder / name).write_text(content)
-    assert not search.is_ours()
-
-
 # Places
 
 
 def test_a_search_keeps_its_things_apart(search):
     assert search.candidate("abc").folder == search.folder / "candidates" / "abc"
-    assert search.checked("abc").folder == search.folder / "check" / "abc"
+    assert search.holdout_fits("abc").folder == search.folder / "holdout" / "abc"
     paths = [
-        *(search.identity, search.best, search.findings, search.page, search.tensorboard),
-        *(search.log, search.oracle, search.candidates, search.checks),
+        *(search.identity, search.best, search.found, search.page, search.tensorboard),
+        *(search.log, search.oracle, search.candidates, search.holdout),
     ]
     assert len(set(paths)) == 9
     assert {path.parent for path in paths} == {search.folder}
 
 
 def test_lock_clears_away_what_a_killed_search_left(search):
+    for folder in (search, search.candidate("abc")):
+        with folder.locked():
+            pass
     left = [
-        search.folder / f"{files.TEMP_PREFIX}77-findings.json",
+        search.folder / f"{files.TEMP_PREFIX}77-search_record.json",
         search.oracle / f"{files.TEMP_PREFIX}77-oracle.json",
         search.oracle / "trial_0003" / f"{files.TEMP_PREFIX}77-trial.json",
     ]
@@ -98,7 +62,7 @@ def test_lock_clears_away_what_a_killed_search_left(search):
             assert not of_worker.exists()
 
 
-# How trials stand
+# How far trials are
 
 WHOLE = TrialResult(
     trial="0003",
@@ -148,24 +112,63 @@ def test_a_later_result_takes_the_place_of_an_earlier_one(search):
     assert search.read_results() == {"0003": WHOLE}
 
 
+def test_result_of_an_earlier_version_has_the_defaults_of_new_fields(search):
+    path = search.candidates / "abc" / "trial-0004.json"
+    files.write_json(
+        path, {"format": 1, "trial": "0004", "candidate": "abc", "settings": {"train.epochs": 9}}
+    )
+    assert search.read_results(pytest.fail) == {
+        "0004": TrialResult("0004", "abc", {"train.epochs": 9})
+    }
+
+
+def test_result_of_a_later_version_is_read_without_its_new_fields(search):
+    path = search.candidates / "abc" / "trial-0003.json"
+    files.write_json(path, record.to_json(WHOLE, 1) | {"joules": 12.5})
+    assert search.read_results(pytest.fail) == {"0003": WHOLE}
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        "",
-        "{",
-        "[]",
-        '{"trial": "0004"}',
-        json.dumps(vars(WHOLE) | {"trial": "0004", "of a later version": 1}),
+        ("", "expected a JSON object, found none; delete the file"),
+        ("{", "expected a JSON object, found none; delete the file"),
+        ("[]", "expected a JSON object, found none; delete the file"),
+        (json.dumps(vars(WHOLE)), "made by an earlier version of kaggle-digits; "),
+        ('{"format": 1, "trial": "0004"}', "candidate: Field required, found {"),
+        (
+            json.dumps(record.to_json(WHOLE, 2)),
+            "made by a newer version of kaggle-digits (format 2, expected 1); update kagg",
+        ),
     ],
 )
-def test_result_that_cannot_be_read_lacks(search, content):
+def test_result_that_cannot_be_read_is_reported_once(search, content, reason):
     search.write_result(WHOLE)
-    (search.candidates / "abc" / "trial-0004.json").write_text(content)
+    path = search.candidates / "abc" / "trial-0004.json"
+    path.write_text(content)
     (search.candidates / "abc" / f"{files.TEMP_PREFIX}77-trial-0005.json").write_text(content)
-    assert search.read_results() == {"0003": WHOLE}
+    said = []
+    for _ in range(2):
+        assert search.read_results(said.append) == {"0003": WHOLE}
+    (line,) = said
+    assert line.startswith(f"WARNING: a trial is left out: {path}: {reason}")
 
 
-# What a candidate makes of each row
+# What the search has found
+
+
+def test_record_and_whether_it_is_complete(search):
+    assert not search.is_complete()
+    found = SearchRecord(Objective.ACCURACY, ("train.epochs",), {"train.epochs": 7}, (WHOLE,))
+    search.write_record(found)
+    assert not search.is_complete()
+    written = json.loads(search.found.read_text())
+    assert record.from_json(SearchRecord, written, 1, search.found) == found
+    search.write_record(replace(found, complete=True))
+    assert search.is_complete()
+
+
+# What a candidate predicts for each row
 
 ROWS = {
     "rows": np.array([1, 4, 9]),
@@ -189,10 +192,24 @@ def test_rows_come_back(search):
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, lambda path: path.write_bytes(b"")])
-def test_damaged_rows_are_told_and_none_are_there(search, damage):
+def test_damaged_rows_are_reported_and_not_read(search, damage):
     search.write_rows("abc", ROWS)
     path = search.candidates / "abc" / "rows.npz"
     damage(path)
     said = []
     assert search.read_rows("abc", said.append) is None
     assert said == [f"damaged: {path}: its checksum differs; no trial is raced against it"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [({"format": np.int64(2)}, "a newer version"), ({}, "an earlier version")]
+)
+def test_rows_of_another_format_are_reported_and_not_read(search, number, words):
+    path = search.candidates / "abc" / "rows.npz"
+    path.parent.mkdir(parents=True)
+    files.write_checksummed(path, files.npz(ROWS | number))
+    said = []
+    assert search.read_rows("abc", said.append) is None
+    (line,) = said
+    assert line.startswith(f"{path}: made by {words} of kaggle-digits")
+    assert line.endswith("; no trial is raced against it")

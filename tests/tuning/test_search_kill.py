@@ -28,9 +28,11 @@ from lives import (
 from kaggle_digits.config import loading
 from kaggle_digits.results.search_records import TrialResult
 from kaggle_digits.storage import files
+from kaggle_digits.system.console import duration
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 TRIALS, FOLDS = 3, 2  # of `search`; folds that its trials see
+STOPPED = ["kaggle-digits: stopped by SIGTERM; repeat the command to continue"]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def cut_off(tmp_path, undisturbed):
 
 
 def under_way(job: Job) -> dict[str, str]:
-    """Say who is at work on which trial."""
+    """Return who is at work on which trial."""
     # An oracle lets a trial go when it has saved that the trial is over.
     ongoing = oracle_state(job).get("ongoing_trials", {})
     return {tuner: trial for tuner, trial in ongoing.items() if trial not in ended(job)}
@@ -73,8 +75,8 @@ def results(job: Job) -> dict[str, TrialResult]:
 
 def assert_there_is_a_best(job: Job) -> None:
     """Assert that a search which is not over has left the best config so far."""
-    assert loading.load(str(job.run / "best.yaml")).tuned.trials >= len(ended(job))
-    assert files.read_json(job.run / "findings.json")["complete"] is False
+    assert loading.load(str(job.run / "best.yaml")).tuned[0].trials >= len(ended(job))
+    assert files.read_json(job.run / "search_record.json")["complete"] is False
 
 
 def short_limit(undisturbed: Life) -> int:
@@ -91,7 +93,7 @@ MOMENTS = {
     "second fit": lambda job: unfinished_fits(job, "cnn-fold2"),
     "fit ended, trial not": lambda job: len(job.whole_fits()) == FOLDS,
     "trial ended": ended,
-    "check": lambda job: any(job.run.glob("check/*/fits/cnn-fold3.state")),
+    "check": lambda job: any(job.run.glob("holdout/*/fits/cnn-fold3.state")),
 }
 
 
@@ -107,9 +109,9 @@ def test_killed_search_ends_with_the_same_result(tmp_path, undisturbed):
         finished = stamps(job)
     last = job.finish()
     assert_kept(job, finished)
-    # Unfinished ones go on too.
+    # Unfinished ones resume too.
     for life in (lives["fit ended, trial not"], last):
-        assert life.said(" goes on after epoch ")
+        assert life.said(" resumes after epoch ")
     assert last.said(f"reused: {TRIALS} trials, ended earlier")
     assert_same_search(job, search_result(undisturbed.job))
 
@@ -120,8 +122,8 @@ def test_time_limit_leaves_the_best_so_far(cut_off, undisturbed):
     assert life.end() == 0, life.complaints
     assert life.seconds < limit
     assert not life.complaints
-    assert life.said(f"time limit of {limit} s: ended after ")
-    assert life.said("; repeat the command to go on")
+    assert life.said(f"time limit of {duration(limit)}: ended after ")
+    assert life.said("; repeat the command to continue")
     assert_there_is_a_best(job)
     job.finish()
     assert_kept(job, finished)
@@ -139,7 +141,7 @@ def test_sigterm_leaves_the_best_so_far(cut_off, undisturbed):
     start = time.monotonic()
     assert life.end(signal.SIGTERM) == 143, life.complaints
     assert time.monotonic() - start < 30
-    assert life.complaints == ["kaggle-digits: stopped by SIGTERM; repeat the command to go on"]
+    assert life.complaints == STOPPED
     assert_there_is_a_best(job)
 
     job.finish()
@@ -162,7 +164,7 @@ def test_time_for_some_of_the_trials(tmp_path, undisturbed):
         limit = math.ceil(limit * (0.75 if ended(job) else 1.5))
     assert (status, life.complaints) == (0, [])
     assert 0 < len(ended(job)) < TRIALS
-    assert life.said("; repeat the command to go on")
+    assert life.said("; repeat the command to continue")
     assert_there_is_a_best(job)
     finished = stamps(job)
     job.finish()
@@ -197,7 +199,7 @@ def test_chief_and_two_workers_outlive_each_other(cut_off, undisturbed, begin):
     job, finished = cut_off, stamps(cut_off)
     chief, one, two = (begin(job, tuner) for tuner in ("chief", "tuner0", "tuner1"))
 
-    # A worker is killed, and under its own id goes on with its trial.
+    # A worker is killed, and under its own id continues its trial.
     [unfinished] = unfinished_fits(job, "cnn-fold2")
     owner = unfinished.parents[1] / ".owner"
 
@@ -227,7 +229,7 @@ def test_time_limit_ends_a_chief_whose_worker_never_returns(cut_off, undisturbed
     chief = begin(job, "chief", "--time-limit", f"{limit}s")
     assert_good_end(chief)
     assert chief.seconds < limit
-    assert chief.said(f"time limit of {limit} s: ended after ")
+    assert chief.said(f"time limit of {duration(limit)}: ended after ")
     assert_there_is_a_best(job)
     assert_kept(job, finished)
     assert under_way(job) == {"tuner0": "1"}
@@ -240,8 +242,8 @@ def test_time_limit_ends_a_chief_without_any_worker(tmp_path, undisturbed, begin
     assert chief.end() == 2
     assert chief.seconds < limit
     assert chief.complaints == [
-        f"kaggle-digits: {job.run}: no trial has come to its end yet; repeat the command with more "
-        "time, or with another tune.space and --out"
+        f"kaggle-digits: {job.run}: no trial has come to its end yet; repeat with more time, "
+        "or with another tune.space and --out"
     ]
     assert_good_end(begin(job, "chief"), begin(job, "one"))
     assert_same_search(job, search_result(undisturbed.job))
@@ -253,7 +255,7 @@ def test_worker_without_a_chief_ends_with_sigterm(tmp_path, undisturbed, begin):
     start = time.monotonic()
     assert worker.end(signal.SIGTERM) == 143
     assert time.monotonic() - start < 30
-    assert worker.complaints == ["kaggle-digits: stopped by SIGTERM; repeat the command to go on"]
+    assert worker.complaints == STOPPED
 
 
 @pytest.mark.chaos
@@ -262,7 +264,9 @@ def test_worker_without_a_chief_ends_in_time(tmp_path, undisturbed, begin):
     worker = begin(search(tmp_path, undisturbed.job.cache), "one", "--time-limit", f"{limit}s")
     assert_good_end(worker)
     assert worker.seconds < limit
-    assert worker.said(f"time limit of {limit} s: this worker ended; start it again with its ")
+    assert worker.said(
+        f"time limit of {duration(limit)}: this worker ended; start it again with its "
+    )
 
 
 def test_worker_of_another_config_is_refused_and_takes_no_trial(cut_off, begin):

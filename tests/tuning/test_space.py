@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError
 from kaggle_digits.training import backend
 from kaggle_digits.tuning import space
@@ -17,7 +18,7 @@ def config_with(declaration, **changes):
 
 
 def declared(declaration, **changes):
-    return space.declared(config_with(declaration, **changes))
+    return space.from_config(config_with(declaration, **changes))
 
 
 def refusal(declaration, **changes):
@@ -102,6 +103,7 @@ def test_a_search_needs_something_to_search():
         # Settings that all trials share
         ("folds.count: {low: 2, high: 4}", "folds.count: expected a setting that a trial may ch"),
         ("train.threads: {choices: [1, 2]}", "train.threads: expected a setting that a trial ma"),
+        ("callbacks: {choices: [[], ['a:b']]}", "callbacks: expected a setting that a trial may"),
         (
             "tune.row_fraction: {low: 0.5, high: 1.0}",
             "tune.row_fraction: expected a setting that a trial may ch",
@@ -120,7 +122,8 @@ def test_a_search_needs_something_to_search():
         ),
         (
             "model.pooling: {choices: [flatten, max], when: {model.pooling: max}}",
-            "model.pooling.when.model.pooling: expected another searched setting, found 'model.pooling'",
+            "model.pooling.when.model.pooling: expected another searched setting, "
+            "found 'model.pooling'",
         ),
         (
             "{train.epochs: {low: 4, high: 8}, model.dropout: "
@@ -156,8 +159,8 @@ def test_a_search_needs_something_to_search():
             "{model.pooling: {choices: [flatten, max]}, "
             "train.optimizer: {choices: [sgd, adamw], when: {model.pooling: max}}, train.momentum: "
             "{low: 0.5, high: 0.9, when: {train.optimizer: sgd, model.pooling: flatten}}}",
-            "train.momentum.when: contradicting conditions, model.pooling would have to be 'flatten' "
-            "and 'max' at once",
+            "train.momentum.when: contradicting conditions, model.pooling would have to be "
+            "'flatten' and 'max' at once",
         ),
         # What does not fit in a config
         (
@@ -212,11 +215,11 @@ def test_a_search_needs_something_to_search():
         ),
         (
             "augment.scale: {choices: [[0.9, 1.1], [1.1, 0.9]]}",
-            "augment.scale: does not fit with augment.scale=[1.1, 0.9]: augment: scale: the lower ",
+            "augment.scale: does not fit with augment.scale=[1.1, 0.9]: augment.scale: the lower ",
         ),
         (  # with the other settings as they are
             "train.epochs: {low: 1, high: 8}",
-            "train.epochs: does not fit with train.epochs=1: train: warmup_epochs: must be below e",
+            "train.epochs: does not fit with train.epochs=1: train.warmup_epochs: must be below e",
         ),
         (  # each alone would do
             "{train.epochs: {low: 2, high: 8}, train.warmup_epochs: {low: 0.5, high: 2.0}}",
@@ -261,7 +264,7 @@ def test_conditions_may_leave_one_common_value():
         model.dropout: {choices: [0.1, 0.5], when: {model.pooling: [flatten, average],
                                                     train.optimizer: sgd}}
     """)
-    assert list(found.settings) == ["model.pooling", "train.optimizer", "model.dropout"]
+    assert list(found.parameters) == ["model.pooling", "train.optimizer", "model.dropout"]
 
 
 def test_three_settings_that_do_not_fit_together():
@@ -280,7 +283,7 @@ def test_three_settings_that_do_not_fit_together():
 
 def test_shipped_spaces_are_accepted():
     found = {
-        path.stem: space.declared(config).settings
+        path.stem: space.from_config(config).parameters
         for path in loading.shipped_folder().glob("*.yaml")
         if (config := loading.load(path.stem)).tune.space
     }
@@ -303,7 +306,7 @@ def test_start_is_what_the_config_has():
         "augment.rotate": [-12.0, 12.0],
         "augment.variants": None,
     }
-    assert list(found.settings) == list(found.start)
+    assert list(found.parameters) == list(found.start)
 
 
 def test_settings_stand_behind_what_they_depend_on():
@@ -314,7 +317,7 @@ def test_settings_stand_behind_what_they_depend_on():
         model.pooling: {choices: [flatten, max]}
     """)
     order = ["model.dropout", "model.pooling", "train.optimizer", "train.momentum"]
-    assert list(found.settings) == list(found.start) == order
+    assert list(found.parameters) == list(found.start) == order
 
 
 def test_a_setting_within_another_one_stands_behind_it():
@@ -323,8 +326,8 @@ def test_a_setting_within_another_one_stands_behind_it():
         model.stages.0.width: {choices: [5, 6]}
         model.stages: {choices: [[{width: 3}], [{width: 4, kernel: 5}]]}
     """)
-    assert list(found.settings) == ["model.stages", "model.stages.0.width"]
-    assert found.settings["model.stages.0.width"].choices == (5, 6)
+    assert list(found.parameters) == ["model.stages", "model.stages.0.width"]
+    assert found.parameters["model.stages.0.width"].choices == (5, 6)
 
 
 def test_choices_are_written_as_in_the_config():
@@ -338,7 +341,7 @@ def test_choices_are_written_as_in_the_config():
         augment.variants: {choices: [null, 3]}
         """
     )
-    choices = {key: setting.choices for key, setting in found.settings.items()}
+    choices = {key: setting.choices for key, setting in found.parameters.items()}
     assert choices["augment.elastic.p"] == (0.0, 1.0, 0.5)
     assert {type(value) for value in choices["augment.elastic.p"]} == {float}
     assert choices["train.learning_rate"] == (0.001, 0.01)  # YAML 1.1 reads 1e-3 as text
@@ -508,7 +511,7 @@ def test_the_defaults_are_the_config_that_the_search_begins_with(keras_tuner):
         augment={"shear": [-4, 4.5]},
         members={"cnn": {"train": {"label_smoothing": 0.125}}},
     )
-    found = space.declared(config)
+    found = space.from_config(config)
     assert found.start == START
     settings = found.decode(found.hyperparameters().values)
     assert settings == START
@@ -569,14 +572,14 @@ def test_a_setting_is_drawn_if_and_only_if_its_conditions_hold(keras_tuner):
         drawn = found.decode(oracle.populate_space(str(trial))["values"])
         pooled = drawn["model.pooling"] != "flatten"
         distorted = drawn["augment.elastic.p"] == 0.5
-        wanted = {"model.pooling", "augment.elastic.p"}
-        wanted |= {"train.optimizer"} if pooled else set()
-        wanted |= {"train.momentum"} if drawn.get("train.optimizer") == "sgd" else set()
-        wanted |= {"augment.elastic.alpha"} if distorted else set()
+        expected = {"model.pooling", "augment.elastic.p"}
+        expected |= {"train.optimizer"} if pooled else set()
+        expected |= {"train.momentum"} if drawn.get("train.optimizer") == "sgd" else set()
+        expected |= {"augment.elastic.alpha"} if distorted else set()
         both = drawn["model.pooling"] == "max" and not distorted
-        wanted |= {"model.dropout"} if both else set()
-        assert drawn.keys() == wanted
-        seen.add(frozenset(wanted))
+        expected |= {"model.dropout"} if both else set()
+        assert drawn.keys() == expected
+        seen.add(frozenset(expected))
     # Flat, distorted or not; pooled, each with either optimizer; and two with dropout.
     assert len(seen) == 2 + 2 * 2 + 2
 
@@ -610,13 +613,13 @@ def test_chosen_lists_and_sections_come_back(keras_tuner):
         model.dense: {choices: [[], [64, 32]]}
         train.optimizer: {choices: [sgd, adamw]}
     """)
-    seen = {key: [] for key in found.settings}
+    seen = {key: [] for key in found.parameters}
     for each in found.hyperparameters().space:
         assert {type(value) for value in each.values} == {str}
         for value in each.values:
             decoded = found.decode({each.name: value})
             seen[each.name].append(decoded[each.name])
-            config = loading.changed(loading.Config(), decoded)
+            config = loading.changed(Config(), decoded)
             assert loading.setting(config, each.name) == decoded[each.name]
     assert seen["augment.rotate"] == [[-5.0, 5.0], [0.0, 0.0]]
     assert [[stage["width"] for stage in one] for one in seen["model.stages"]] == [[3], [4, 5]]
@@ -724,7 +727,7 @@ def spaces(draw):
 def test_whatever_is_drawn_from_a_declared_space_is_a_config(keras_tuner, declaration, seed):
     config = config_with(declaration)
     try:
-        found = space.declared(config)
+        found = space.from_config(config)
     except UserError as error:
         assume("contradicting conditions" not in str(error))
         raise

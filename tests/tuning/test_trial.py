@@ -1,49 +1,40 @@
-"""Candidates of a search, judged fold by fold."""
+"""Candidates of a search, evaluated fold by fold."""
 
 import io
 import math
 import threading
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_trials import (
+    FLOPS,
+    LESS_SURE,
+    PARAMETERS,
+    RATE,
+    RIGHT,
+    SETTINGS,
+    WRONG,
+    FakeTraining,
+)
 from rich.console import Console
 
-from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.data import digits_csv, folds, sources
+from kaggle_digits.data import folds, sources
+from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.search_records import Findings, TrialFailed
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget
-from kaggle_digits.training import backend, fit_spec
-from kaggle_digits.training import fit as fits
+from kaggle_digits.training import backend, fit, resume
+from kaggle_digits.training.fit_spec import Inputs
 from kaggle_digits.tuning.search_folder import SearchFolder
-from kaggle_digits.tuning.trial import (
-    FoldTrainer,
-    SearchBounds,
-    TimeLimitReached,
-    TrialEvaluator,
-    shortened,
-)
-
-RATE = "train.learning_rate"
-SETTINGS = {
-    "seed": 5,
-    "folds": {"count": 4},
-    "augment": {"variants": 2, "elastic": {"p": 0}},
-    # 3 * 3 * 4 weights and 4 * 4 of batch norm, then 7 * 7 * 4 * 10 + 10 in the head; the
-    # convolution has 14 * 14 places.
-    "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
-    "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.02, "warmup_epochs": 0.5},
-}
-PARAMETERS = 36 + 16 + 1970
-FLOPS = 2 * (14 * 14 * 36 + 1960)
-UNLIMITED = SearchBounds()
+from kaggle_digits.tuning.trial import TrialEvaluator, shortened
+from kaggle_digits.tuning.trial_fits import SearchProgress, TimeLimitReached, TrialFits
 
 
 def config(**changes):
@@ -55,50 +46,58 @@ def quiet_backend():
     backend.configure(2)
 
 
-class Work:
-    """A evaluate with all that it needs, as a search makes it."""
+class Progress(SearchProgress):
+    """Calls a test at each step."""
 
-    def __init__(self, path, inputs, split, of=None, limits=UNLIMITED, cache=None):
+    at_step = staticmethod(lambda name, epochs_done: None)
+
+    def progress(self, progress):
+        super().progress(progress)
+        self.at_step(progress.spec.name, progress.epochs_done)
+
+
+class Work:
+    """An evaluator with all that it needs, as a search makes it."""
+
+    def __init__(
+        self, path, inputs, split, of=None, seconds_per_fit=None, max_parameters=None, cache=None
+    ):
         self.folder = SearchFolder(path / "search")
-        self.config = of or config()
         self.inputs, self.split = inputs, split
-        self.stop = TimeBudget(1e9)
-        self.late = False
-        self.watch = lambda doing: None
-        self.told = []  # the results of all trials, each time that something changed
+        self.budget = TimeBudget(1e9)
+        self.reported = []  # the results of all trials, each time that one came
         self.console = Console(file=io.StringIO(), soft_wrap=True)
-        reporter = Reporter(self.console)
-        trainer = FoldTrainer(
+        self.progress = Progress(Reporter(self.console))
+        fits = TrialFits(
             inputs,
             split,
             Cache(cache or path / "cache"),
-            limits,
-            self.stop,
-            lambda: math.inf if self.late else 0.0,
-            reporter,
-            lambda doing: self.watch(doing),
-            allow_changed=False,
+            self.budget,
+            lambda: 0.0,
+            self.progress,
+            seconds_per_fit,
         )
-        self.evaluate = TrialEvaluator(
-            self.folder,
-            self.config,
-            trainer,
-            limits,
-            self.findings,
-            lambda: self.told.append(self.folder.read_results()),
-            reporter,
-        ).evaluate
+        self.evaluator = TrialEvaluator(self.folder, of or config(), fits, max_parameters)
 
-    def findings(self):
-        results = self.folder.read_results()
-        trials = tuple(results[trial] for trial in sorted(results, key=int))
-        return Findings(self.config.tune.objective, (RATE,), {RATE: 0.02}, trials)
+    def evaluate(self, trial, settings, folds):
+        """Evaluate a candidate to its end; return its last result."""
+        with closing(self.evaluator.evaluate(trial, settings, folds)) as results:
+            for result in results:
+                self.reported.append(self.folder.read_results())
+                assert self.reported[-1][trial] == result
+        return result
+
+    def be_late(self):
+        self.budget.limit = 0.0
 
     def said(self):
         return self.console.file.getvalue()
 
     def fits_of(self, result):
         return self.folder.candidate(result.candidate)
+
+    def epochs_kept(self, result):
+        return resume.read_checkpoint_facts(self.fits_of(result), "cnn", 0)["epochs"]
 
     def recomputed(self, result):
         """(errors, mean loss) of a trial from its fits' files."""
@@ -119,9 +118,9 @@ class Work:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """Make work on rows of the demo data, all of it with one cache."""
-    digits = digits_csv.load(sources.Source("demo data", demo=True))
+    digits = read_digits(sources.Source("demo data", demo=True))
     images, labels = digits.train_images[:400], digits.train_labels[:400]
-    inputs = fit_spec.Inputs.of(images, labels, images[:0])
+    inputs = Inputs(images, labels, images[:0])
     split = folds.stratified(labels, 4, 5)
     cache = tmp_path_factory.mktemp("cache")
     return lambda path, **more: Work(path, inputs, split, cache=cache, **more)
@@ -165,15 +164,17 @@ def test_costs_are_those_of_the_fits(promoted):
 
 def test_promoted_candidate_trains_only_the_new_fold(promoted):
     folder = promoted.work.fits_of(promoted.second)
-    assert folder.finished_fits() == ["cnn-fold1", "cnn-fold2"]
+    assert folder.finished_fits() == [("cnn", 0), ("cnn", 1)]
     assert promoted.written == [(folder.fits / "cnn-fold1" / "fit.json").stat().st_mtime_ns]
     assert promoted.work.folder.read_results() == {"0": promoted.first, "1": promoted.second}
 
 
 def test_results_are_written_after_each_fold(promoted):
     stood = [
-        [(trial, each.status, each.folds, each.folds_planned) for trial, each in told.items()][-1]
-        for told in promoted.work.told
+        [(trial, each.status, each.folds, each.folds_planned) for trial, each in results.items()][
+            -1
+        ]
+        for results in promoted.work.reported
     ]
     assert stood == [
         ("0", "running", 0, 1),
@@ -200,21 +201,23 @@ def test_rows_tell_what_became_of_each(promoted):
 def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tmp_path):
     work = real(tmp_path)
 
-    def watch(doing):
-        work.late = doing == "cnn fold 1, epoch 1.4/2"  # of 9 steps an epoch the fourth
+    def at_step(name, epochs_done):
+        if (name, epochs_done) == ("cnn fold 1", 1 + 4 / 9):
+            work.be_late()
 
-    work.watch = watch
+    work.progress.at_step = at_step
     with pytest.raises(TimeLimitReached):
         work.evaluate("0", {RATE: 0.02}, 1)
-    [unfinished] = work.told[-1].values()
+    [unfinished] = work.reported[-1].values()
     assert (unfinished.status, unfinished.folds) == ("running", 0)
     folder = work.fits_of(unfinished)
-    assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == 1
+    assert work.epochs_kept(unfinished) == 1
+    assert work.progress.detail == "cnn fold 1, epoch 1.4/2"
     assert folder.finished_fits() == []
 
     again = real(tmp_path)
     result = again.evaluate("0", {RATE: 0.02}, 1)
-    assert "cnn fold 1 goes on after epoch 1" in again.said()
+    assert "cnn fold 1 resumes after epoch 1" in again.said()
     times = ("seconds_per_fit", "seconds", "images_per_second", "peak_memory_bytes")
     assert replace(result, **{name: getattr(promoted.first, name) for name in times}) == (
         promoted.first
@@ -226,13 +229,12 @@ def test_time_limit_within_a_fit_changes_nothing_but_the_time(real, promoted, tm
 
 def test_net_that_diverges_is_a_failed_trial(real, tmp_path):
     work = real(tmp_path, of=config(train=SETTINGS["train"] | {"optimizer": "sgd"}))
-    with pytest.raises(TrialFailed, match="cnn fold 1 is sick: the loss was ") as caught:
-        work.evaluate("0", {RATE: 1e38}, 2)
-    assert caught.value.status == "failed"
-    [result] = work.folder.read_results().values()
-    assert (result.status, result.reason) == ("failed", str(caught.value))
+    result = work.evaluate("0", {RATE: 1e38}, 2)
+    assert work.folder.read_results() == {"0": result}
+    assert result.status == "failed"
+    assert result.reason.startswith("cnn fold 1 diverged: loss is ")
     assert (result.folds, result.objective, result.parameters) == (0, None, PARAMETERS)
-    assert len(work.fits_of(result).read_failures("cnn", 0)) == fits.ATTEMPTS
+    assert len(work.fits_of(result).read_failures("cnn", 0)) == fit.ATTEMPTS
 
 
 # Nets whose predictions the test knows
@@ -241,91 +243,24 @@ def test_net_that_diverges_is_a_failed_trial(real, tmp_path):
 ROWS = 200
 LABELS = np.tile(np.arange(10, dtype=np.uint8), ROWS // 10)
 SPLIT = [np.arange(first, first + 50) for first in range(0, ROWS, 50)]
-RIGHT, LESS_SURE, WRONG = 0.9, 0.6, 0.1  # probabilities of the true class
-
-
-class FakeNet:
-    def save(self, path):
-        path.write_bytes(b"a net")
-
-
-class FakeTraining:
-    """In the place of training: each epoch takes its seconds, each fit has its predictions.
-
-    The contract is that of `train.train`: an epoch is kept before anybody can stop.
-    """
-
-    def __init__(self):
-        self.true = {}  # (rate, fold) -> probabilities of the true class, (50,); else RIGHT
-        self.losses = {}  # (fold, attempt) -> loss
-        self.seconds = [1.0, 1.0]  # by epoch
-        self.begun = []  # (fit, epochs that it goes on from)
-        self.at_epoch = lambda spec, epoch: None
-
-    def true_of(self, spec):
-        found = self.true.get((spec.settings.train.learning_rate, spec.fold))
-        return [RIGHT] * len(spec.heldout_rows) if found is None else found
-
-    def train_fit(self, spec, inputs, cache, listener, state, keep, stop):
-        history = list(state.history) if state else []
-        self.begun.append((spec.name, len(history)))
-        loss = self.losses.get((spec.fold, spec.attempt), 0.5)
-        for epoch in range(len(history), spec.settings.train.epochs):
-            listener(epoch + 0.5, None)
-            self.at_epoch(spec, epoch + 0.5)
-            if stop(epoch + 0.5):
-                break
-            history.append(
-                {"epoch": epoch + 1, "loss": loss, "accuracy": 0.9, "seconds": self.seconds[epoch]}
-            )
-            if not math.isfinite(loss):
-                break
-            keep(SimpleNamespace(epochs=epoch + 1, arrays=[np.zeros(3)], history=list(history)))
-            self.at_epoch(spec, epoch + 1.0)
-            if stop(epoch + 1.0):
-                break
-        return SimpleNamespace(
-            history=history,
-            steps=5 * len(history),
-            complete=len(history) == spec.settings.train.epochs and math.isfinite(loss),
-        )
-
-    def finish_fit(self, spec, inputs, trained):
-        place = np.arange(len(spec.heldout_rows))
-        labels = inputs.train_labels[list(spec.heldout_rows)]
-        true = np.array(self.true_of(spec), np.float32)
-        heldout = np.zeros((len(place), 10), np.float32)
-        heldout[place, labels] = true
-        heldout[place, (labels + 1) % 10] = 1 - true
-        return fits.FitResult(
-            model=FakeNet(),
-            heldout=heldout,
-            test=np.zeros((0, 10), np.float32),
-            history=trained.history,
-            train_seconds=sum(entry["seconds"] for entry in trained.history),
-            predict_seconds=0.25,
-            train_images=300,
-        )
 
 
 def true_of(count, kind):
-    """A fold's probabilities: `count` rows are as told, all others right."""
+    """A fold's probabilities: `count` rows are as given, all others right."""
     return np.where(np.arange(50) < count, kind, RIGHT)
 
 
 @pytest.fixture
 def training(monkeypatch):
     fake = FakeTraining()
-    monkeypatch.setattr(fits, "train_fit", fake.train_fit)
-    monkeypatch.setattr(fits, "finish_fit", fake.finish_fit)
-    monkeypatch.setattr(bank, "fill", lambda *args, **options: 0)
+    fake.install(monkeypatch)
     return fake
 
 
 @pytest.fixture
 def make_work(tmp_path, training):
     images = np.zeros((ROWS, 28, 28), np.uint8)
-    inputs = fit_spec.Inputs.of(images, LABELS, images[:0])
+    inputs = Inputs(images, LABELS, images[:0])
     return lambda **more: Work(tmp_path, inputs, SPLIT, **more)
 
 
@@ -351,7 +286,7 @@ def test_figures_are_of_the_members_together(make_work, training):
 
 
 def raced(make_work, of, baseline, candidate, training, rival_folds=4):
-    """TrialEvaluator a baseline, then a candidate, whose probabilities differ as told by fold."""
+    """Evaluate a baseline, then a candidate, whose probabilities differ as given by fold."""
     work = make_work(of=of)
     training.true = {(0.02, fold): true for fold, true in baseline.items()}
     training.true |= {(0.01, fold): true for fold, true in candidate.items()}
@@ -377,7 +312,8 @@ def raced(make_work, of, baseline, candidate, training, rival_folds=4):
 def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done):
     baseline = {0: true_of(1, WRONG), 2: true_of(3, WRONG)}
     candidate = {0: true_of(min(50, 1 + more_mistakes), WRONG)}
-    best, result = raced(make_work, config(tune={"race": level}), baseline, candidate, training)
+    of = config(tune={"racing_alpha": level})
+    best, result = raced(make_work, of, baseline, candidate, training)
     assert (best.errors, best.rows) == (4, 200)
     assert result.folds == folds_done
     assert ("cnn fold 2", 0) in training.begun[4:] or folds_done == 1
@@ -389,7 +325,7 @@ def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done)
     assert result.reason == (
         f"after 1 of 4 folds significantly worse than trial 0 (p = {0.5**more_mistakes:.2g})"
     )
-    # What it has, and what it is told for: the best's accuracy, less the difference on fold 1.
+    # What it has, and what its oracle is given: the best's accuracy, less the difference on fold 1.
     assert (result.rows, result.errors) == (50, 1 + more_mistakes)
     assert result.accuracy == pytest.approx(1 - (1 + more_mistakes) / 50)
     assert result.objective == pytest.approx(0.98 - more_mistakes / 50)
@@ -398,7 +334,7 @@ def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done)
 @pytest.mark.parametrize(
     ("less_sure", "level", "folds_done"),
     [
-        # A share q of 50 rows has the same difference: z = q / sqrt(q (1 - q) / 49).
+        # A fraction q of 50 rows has the same difference: z = q / sqrt(q (1 - q) / 49).
         (2, 0.05, 4),  # 1.43
         (3, 0.05, 1),  # 1.77
         (3, 0.03, 4),
@@ -406,7 +342,7 @@ def test_race_on_accuracy(make_work, training, more_mistakes, level, folds_done)
     ],
 )
 def test_race_on_log_loss(make_work, training, less_sure, level, folds_done):
-    of = config(tune={"race": level, "objective": "log_loss"})
+    of = config(tune={"racing_alpha": level, "objective": "log_loss"})
     best, result = raced(make_work, of, {}, {0: true_of(less_sure, LESS_SURE)}, training)
     assert best.objective == best.log_loss == pytest.approx(-math.log(RIGHT))
     assert result.errors == 0
@@ -447,7 +383,7 @@ def test_nobody_is_raced_after_the_last_fold_of_the_best(make_work, training):
 def test_candidate_is_not_raced_against_itself(make_work, training):
     work = make_work()
     best = work.evaluate("0", {RATE: 0.02}, 4)
-    # As if it had had better luck when it was judged before.
+    # As if it had had better luck when it was evaluated before.
     work.folder.write_result(replace(best, candidate=best.candidate, accuracy=1.0))
     for fold in range(2):
         work.fits_of(best).remove_fit("cnn", fold)
@@ -467,7 +403,7 @@ def test_trials_that_are_not_whole_race_nobody(make_work, training):
         (work.fits_of(trial).folder / f"trial-{number}.json").unlink()
 
 
-def test_damaged_rows_are_told_of_and_race_nobody(make_work, training):
+def test_damaged_rows_are_reported_and_race_nobody(make_work, training):
     work = make_work()
     best = work.evaluate("0", {RATE: 0.02}, 4)
     path = work.folder.candidate(best.candidate).folder / "rows.npz"
@@ -479,7 +415,7 @@ def test_damaged_rows_are_told_of_and_race_nobody(make_work, training):
 
 
 def test_rows_that_another_worker_is_just_writing_race_nobody(make_work, training):
-    # A promoted trial of the best candidate writes its rows anew, fold by fold.
+    # A promoted trial of the best candidate writes its rows again, fold by fold.
     work = make_work()
     best = work.evaluate("0", {RATE: 0.02}, 4)
     rows = work.folder.read_rows(best.candidate, pytest.fail)
@@ -494,15 +430,13 @@ def test_rows_that_another_worker_is_just_writing_race_nobody(make_work, trainin
 
 
 def test_too_many_parameters(make_work, training):
-    work = make_work(limits=SearchBounds(parameters=PARAMETERS - 1))
-    with pytest.raises(TrialFailed) as caught:
-        work.evaluate("0", {RATE: 0.02}, 4)
-    assert caught.value.status == "out of bounds"
-    [result] = work.folder.read_results().values()
+    work = make_work(max_parameters=PARAMETERS - 1)
+    result = work.evaluate("0", {RATE: 0.02}, 4)
+    assert work.folder.read_results() == {"0": result}
     assert (result.status, result.folds, result.objective) == ("out of bounds", 0, None)
     assert result.reason == ("its nets have 2,022 parameters, more than --max-parameters 2,021")
     assert training.begun == []
-    allowed = make_work(limits=SearchBounds(parameters=PARAMETERS))
+    allowed = make_work(max_parameters=PARAMETERS)
     assert allowed.evaluate("0", {RATE: 0.02}, 1).status == "completed"
 
 
@@ -521,30 +455,28 @@ FOUR_EPOCHS = config(train=SETTINGS["train"] | {"epochs": 4})
 )
 def test_too_slow(make_work, training, seconds, limit, forecast):
     training.seconds = seconds
-    work = make_work(of=FOUR_EPOCHS, limits=SearchBounds(seconds_per_fit=limit))
+    work = make_work(of=FOUR_EPOCHS, seconds_per_fit=limit)
     if forecast is None:
         assert work.evaluate("0", {RATE: 0.02}, 1).status == "completed"
         return
-    with pytest.raises(TrialFailed) as caught:
-        work.evaluate("0", {RATE: 0.02}, 4)
+    result = work.evaluate("0", {RATE: 0.02}, 4)
     epochs, whole = forecast
-    assert caught.value.status == "out of bounds"
-    [result] = work.folder.read_results().values()
+    assert work.folder.read_results() == {"0": result}
     assert (result.status, result.folds) == ("out of bounds", 0)
     assert result.reason == (
         f"a fit would train {whole} s, more than --max-seconds-per-fit {limit:g}"
     )
-    folder = work.fits_of(result)
-    assert folder.finished_fits() == []
-    assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == epochs
+    assert work.fits_of(result).finished_fits() == []
+    assert work.epochs_kept(result) == epochs
 
 
 def test_too_slow_in_its_only_epoch(make_work, training):
     training.seconds = [10.0]
     short = config(train=SETTINGS["train"] | {"epochs": 1})
-    work = make_work(of=short, limits=SearchBounds(seconds_per_fit=9.0))
-    with pytest.raises(TrialFailed, match="a fit would train 10 s"):
-        work.evaluate("0", {RATE: 0.02}, 4)
+    work = make_work(of=short, seconds_per_fit=9.0)
+    result = work.evaluate("0", {RATE: 0.02}, 4)
+    assert (result.status, result.folds) == ("out of bounds", 0)
+    assert result.reason.startswith("a fit would train 10 s")
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
@@ -552,24 +484,22 @@ def test_what_was_too_slow_is_so_again(make_work, training, epochs):
     # Cut off before its end was known, or proposed twice.
     training.seconds = [10.0] * epochs
     of = config(train=SETTINGS["train"] | {"epochs": epochs})
-    work = make_work(of=of, limits=SearchBounds(seconds_per_fit=9.0))
+    work = make_work(of=of, seconds_per_fit=9.0)
     for trial in ("0", "1"):
-        with pytest.raises(TrialFailed) as caught:
-            work.evaluate(trial, {RATE: 0.02}, 1)
-        assert caught.value.status == "out of bounds"
-        folder = work.folder.candidate(files.digest_json({RATE: 0.02}))
-        assert fits.read_state_facts(folder, "cnn", 0)["epochs"] == min(epochs, 2)
+        result = work.evaluate(trial, {RATE: 0.02}, 1)
+        assert result.status == "out of bounds"
+        assert work.epochs_kept(result) == min(epochs, 2)
+    assert training.begun == [("cnn fold 1", 0)]
     assert [each.status for each in work.folder.read_results().values()] == ["out of bounds"] * 2
 
 
 def test_late_fold_out_of_bounds_keeps_the_figures_before(make_work, training):
-    work = make_work(limits=SearchBounds(seconds_per_fit=9.0))
+    work = make_work(seconds_per_fit=9.0)
     training.at_epoch = lambda spec, epoch: (
         training.seconds.__setitem__(slice(None), [5.0, 5.0]) if spec.fold == 2 else None
     )
-    with pytest.raises(TrialFailed):
-        work.evaluate("0", {RATE: 0.02}, 4)
-    [result] = work.folder.read_results().values()
+    result = work.evaluate("0", {RATE: 0.02}, 4)
+    assert work.folder.read_results() == {"0": result}
     assert (result.status, result.folds, result.rows) == ("out of bounds", 2, 100)
     assert result.reason.startswith("a fit would train 10 s")
 
@@ -577,7 +507,7 @@ def test_late_fold_out_of_bounds_keeps_the_figures_before(make_work, training):
 # What can go wrong
 
 
-def test_sick_fit_is_trained_once_more(make_work, training):
+def test_diverged_fit_is_retried(make_work, training):
     training.losses = {(1, 1): math.nan}
     work = make_work()
     result = work.evaluate("0", {RATE: 0.02}, 2)
@@ -585,32 +515,56 @@ def test_sick_fit_is_trained_once_more(make_work, training):
     assert training.begun == [("cnn fold 1", 0), ("cnn fold 2", 0), ("cnn fold 2", 0)]
     facts = work.fits_of(result).read_fit("cnn", 1)
     assert facts["identity"]["attempt"] == 2
-    assert facts["identity"]["settings.train.learning_rate"] == 0.01
-    assert "cnn fold 2 is sick: the loss was nan in epoch 1; it is trained once more" in work.said()
+    assert facts["identity"]["settings"]["train"]["learning_rate"] == 0.01
+    assert (
+        "cnn fold 2 diverged (loss is nan in epoch 1); retrying with a new seed and learning rate "
+        "0.01 (attempt 2 of 2)"
+    ) in work.said()
 
 
-def test_fit_that_is_sick_again_fails_its_trial_for_good(make_work, training):
+def test_fit_that_diverges_again_fails_its_trial_for_good(make_work, training):
     training.losses = {(1, 1): math.nan, (1, 2): math.inf}
     work = make_work()
-    with pytest.raises(TrialFailed, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
-        work.evaluate("0", {RATE: 0.02}, 4)
-    [result] = work.folder.read_results().values()
+    result = work.evaluate("0", {RATE: 0.02}, 4)
+    assert work.folder.read_results() == {"0": result}
     assert (result.status, result.folds, result.rows) == ("failed", 1, 50)
-    assert result.reason == "cnn fold 2 is sick: the loss was inf in epoch 1"
-    # Whoever tries the same settings again is told so without training.
+    assert result.reason == "cnn fold 2 diverged: loss is inf in epoch 1"
+    # Whoever tries the same settings again hears of it without training.
     training.begun.clear()
-    with pytest.raises(TrialFailed, match=r"^cnn fold 2 is sick: the loss was inf in epoch 1$"):
-        work.evaluate("1", {RATE: 0.02}, 4)
+    other = work.evaluate("1", {RATE: 0.02}, 4)
+    assert (other.status, other.reason) == ("failed", result.reason)
     assert training.begun == []
 
 
-def test_predictions_that_are_not_numbers_fail_a_trial(make_work, training):
-    training.true = {(0.02, 0): [math.nan] * 50}
+def reasons(work, result):
+    """What is noted of the first fold's attempts: (attempt, reason) each."""
+    attempts = work.fits_of(result).read_failures("cnn", 0)
+    return [(each["attempt"], each["reason"]) for each in attempts]
+
+
+NOT_FINITE = "its predictions are not finite"
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_fit_whose_predictions_are_not_finite_is_retried(make_work, training, wrong):
+    training.true = {(0.02, 0): [wrong] * 50}  # the second attempt has half the rate
     work = make_work()
-    with pytest.raises(TrialFailed, match="its predictions are not numbers"):
-        work.evaluate("0", {RATE: 0.02}, 4)
-    [result] = work.folder.read_results().values()
-    assert result.status == "failed"
+    result = work.evaluate("0", {RATE: 0.02}, 1)
+    assert (result.status, result.errors) == ("completed", 0)
+    assert training.begun == [("cnn fold 1", 0)] * 2
+    assert work.fits_of(result).read_fit("cnn", 0)["identity"]["attempt"] == 2
+    assert reasons(work, result) == [(1, NOT_FINITE)]
+    assert f"cnn fold 1 diverged ({NOT_FINITE}); retrying with a new seed" in work.said()
+
+
+def test_predictions_that_are_never_finite_fail_a_trial(make_work, training):
+    training.true = {(rate, 0): [math.nan] * 50 for rate in (0.02, 0.01)}
+    work = make_work()
+    result = work.evaluate("0", {RATE: 0.02}, 4)
+    assert (result.status, result.folds) == ("failed", 0)
+    assert result.reason == f"cnn fold 1 diverged: {NOT_FINITE}"
+    assert training.begun == [("cnn fold 1", 0)] * 2
+    assert reasons(work, result) == [(1, NOT_FINITE), (2, NOT_FINITE)]
 
 
 @pytest.mark.parametrize(
@@ -623,11 +577,12 @@ def test_too_large_for_the_memory_fails_a_trial(make_work, training, error):
 
     training.at_epoch = no_room
     work = make_work()
-    with pytest.raises(TrialFailed, match=r"memory does not suffice .*batch_size=32") as caught:
-        work.evaluate("0", {RATE: 0.02}, 4)
-    assert caught.value.status == "failed"
-    assert work.evaluate("1", {RATE: 0.01}, 4).status == "completed"
-    assert [each.status for each in work.folder.read_results().values()].count("failed") == 1
+    failed = work.evaluate("0", {RATE: 0.02}, 4)
+    assert failed.status == "failed"
+    assert "cnn fold 1: not enough memory for train.batch_size=32; " in failed.reason
+    other = work.evaluate("1", {RATE: 0.01}, 4)
+    assert other.status == "completed"
+    assert work.folder.read_results() == {"0": failed, "1": other}
 
 
 @pytest.mark.parametrize("error", [UserError("the disk is full"), ValueError("a bug")])
@@ -653,11 +608,10 @@ def test_settings_that_do_not_fit_together_fail_a_trial(make_work):
     stages = [{"width": 4}] * 5
     work = make_work(of=config(model={"stages": stages}))
     pooled = {f"model.stages.{place}.pool": "first" for place in range(5)}
-    with pytest.raises(TrialFailed, match="nothing is left of the image") as caught:
-        work.evaluate("0", pooled, 4)
-    assert caught.value.status == "failed"
-    [result] = work.folder.read_results().values()
+    result = work.evaluate("0", pooled, 4)
+    assert work.folder.read_results() == {"0": result}
     assert (result.status, result.settings) == ("failed", pooled)
+    assert "nothing is left of the image" in result.reason
 
 
 def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, training):
@@ -665,7 +619,7 @@ def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, train
 
     def interrupt(spec, epoch):
         if epoch == 1.5:
-            work.stop.signal = 15
+            work.budget.signals.received = 15
 
     training.at_epoch = interrupt
     with pytest.raises(Stopped) as caught:
@@ -673,19 +627,19 @@ def test_signal_within_a_fit_stops_after_its_last_epoch_is_kept(make_work, train
     assert caught.value.number == 15
     [result] = work.folder.read_results().values()
     assert result.status == "running"
-    assert fits.read_state_facts(work.fits_of(result), "cnn", 0)["epochs"] == 1
+    assert work.epochs_kept(result) == 1
 
 
 def test_no_fit_begins_without_time_for_it(make_work, training):
     work = make_work()
-    work.late = True
+    work.be_late()
     with pytest.raises(TimeLimitReached):
         work.evaluate("0", {RATE: 0.02}, 4)
     assert [each.status for each in work.folder.read_results().values()] == ["running"]
     assert training.begun == []
 
 
-def test_candidate_that_another_worker_judges_is_waited_for(make_work, training):
+def test_candidate_that_another_worker_evaluates_is_waited_for(make_work, training):
     work = make_work()
     digest = files.digest_json({RATE: 0.02})
     begun, done = threading.Event(), threading.Event()
@@ -733,10 +687,10 @@ def test_shortened_schedules_have_an_epoch_at_least():
 
 
 def test_trials_have_shortened_schedules(make_work, training):
-    work = make_work(of=FOUR_EPOCHS.model_copy(update={"tune": config(tune={"epochs": 0.5}).tune}))
+    tune = config(tune={"epoch_fraction": 0.5}).tune
+    work = make_work(of=FOUR_EPOCHS.model_copy(update={"tune": tune}))
     training.seconds = [1.0, 2.0]
     result = work.evaluate("0", {RATE: 0.02}, 1)
     assert result.seconds_per_fit == 3.0
-    identity = work.fits_of(result).read_fit("cnn", 0)["identity"]
-    assert identity["settings.train.epochs"] == 2
-    assert identity["settings.train.warmup_epochs"] == 0.25
+    train = work.fits_of(result).read_fit("cnn", 0)["identity"]["settings"]["train"]
+    assert (train["epochs"], train["warmup_epochs"]) == (2, 0.25)

@@ -1,0 +1,183 @@
+"""The functions that `import kaggle_digits as kd` offers to notebooks and scripts.
+
+They do what the commands do. A process that calls them is never ended by them, and no timer or
+signal handler of theirs remains when they return.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
+from kaggle_digits.errors import UserError, explained
+from kaggle_digits.runs import pipeline
+from kaggle_digits.runs.run import Run
+from kaggle_digits.storage.cache import cache_folder
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
+from kaggle_digits.tuning import search
+from kaggle_digits.tuning.search_plan import TuneOptions
+from kaggle_digits.tuning.search_result import SearchResult
+
+if TYPE_CHECKING:
+    import keras
+
+CONTINUE = "repeat the call"
+
+
+def run(
+    config: str | Path | Config = "quick",
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    time_limit: str | float | None = None,
+    cache: str | Path | None = None,
+    restart: bool = False,
+    allow_changed_versions: bool = False,
+    allow_leak: bool = False,
+    callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = (),
+) -> Run:
+    """Train the ensemble and write a checked submission; repeated, it reuses what is finished.
+
+    To stop it, interrupt the kernel (Ctrl-C): whole epochs are kept, and the same call continues.
+
+    Args:
+        config: a shipped config's name, the path of a YAML file, or a config.
+        data: folder or zip with train.csv and test.csv; None: search for it as the command does.
+        out: the run folder; None: the newest unfinished one of the same config and data under
+            submissions/, else a new one there.
+        overrides: dotted key -> value: `{"train.epochs": 5}`.
+        time_limit: end within this time with a valid submission: "30m", or seconds.
+        cache: the cache folder; None: KAGGLE_DIGITS_CACHE, else the user's.
+        restart: delete what the run folder holds and start from the beginning.
+        allow_changed_versions: continue in a run folder that other package versions have begun.
+        allow_leak: accept test rows that are also in the training data.
+        callbacks: factories of Keras callbacks, called once for each net; they are no part of a
+            fit's identity, so that finished fits are reused whether or not they had them.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: anything that the caller can fix, in one line; nothing finished is lost.
+        KeyboardInterrupt: it was interrupted.
+    """
+    options = pipeline.RunOptions(
+        *loading.resolve(config, overrides or {}),
+        data=_path(data),
+        out=_path(out),
+        cache=cache_folder(cache),
+        restart=restart,
+        allow_changed_versions=allow_changed_versions,
+        allow_leak=allow_leak,
+        callbacks=tuple(callbacks),
+        how_to_continue=f"{CONTINUE} without restart" if restart else CONTINUE,
+    )
+    with _budget(time_limit) as budget:
+        return Run(pipeline.run(options, Reporter(), budget).folder)
+
+
+def tune(
+    config: str | Path | Config = "quick",
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    time_limit: str | float | None = None,
+    cache: str | Path | None = None,
+    allow_changed_versions: bool = False,
+) -> SearchResult:
+    """Search the settings in the config's `tune.space`; repeated, it continues.
+
+    Args:
+        config: see `run`.
+        data: see `run`.
+        out: the search's folder; None: the newest unfinished one of the same config and data under
+            submissions/, else a new one there.
+        overrides: see `run`. `{"tune.space": {...}}` adds to what the config searches;
+            `{"tune.space": None, "tune": {"space": {...}}}` takes its place.
+        trials: trials in all; None: `tune.max_trials`, else 20, of a grid all.
+        time_limit: end within this time with the best config so far: "30m", or seconds.
+        cache: see `run`.
+        allow_changed_versions: see `run`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: anything that the caller can fix, in one line; nothing finished is lost.
+        KeyboardInterrupt: it was interrupted.
+    """
+    options = TuneOptions(
+        *loading.resolve(config, overrides or {}),
+        data=_path(data),
+        out=_path(out),
+        cache=cache_folder(cache),
+        trials=trials,
+        allow_changed_versions=allow_changed_versions,
+        how_to_continue=CONTINUE,
+    )
+    with _budget(time_limit) as budget:
+        return SearchResult(search.tune(options, Reporter(), budget).folder)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open the folder of a run, finished or not.
+
+    Args:
+        folder: the run's folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: there is no run in it.
+    """
+    return Run(folder)
+
+
+def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a config.
+
+    Args:
+        config: a shipped config's name, or the path of a YAML file.
+        overrides: dotted key -> value: `{"train.epochs": 5}`.
+
+    Returns:
+        The config, all settings resolved.
+
+    Raises:
+        UserError: the file is missing, or a key or value does not fit; names it.
+    """
+    return loading.resolve(config, overrides or {})[0]
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+@contextmanager
+def _budget(time_limit: str | float | None) -> Iterator[TimeBudget]:
+    """Give a call its time; an interrupt first finishes what is needed to continue."""
+    if isinstance(time_limit, str):
+        time_limit = parse_duration(time_limit, "time_limit")
+    if time_limit is not None and not 0 < time_limit < math.inf:
+        raise UserError(f"time_limit: expected seconds above 0, found {time_limit}")
+    signals = Signals()
+    try:
+        with signals.watched():
+            yield TimeBudget(time_limit, signals)
+    except Stopped as stopped:
+        with suppress(KeyboardInterrupt):  # it is raised below, without the history of this one
+            signal.raise_signal(stopped.number)  # the process's own handler decides
+        raise KeyboardInterrupt from None
+    except OSError as error:
+        raise explained(error) from error

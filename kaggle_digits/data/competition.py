@@ -1,0 +1,9 @@
+"""What the competition fixes: how many rows its files have, and what their columns are called.
+
+The source is https://www.kaggle.com/competitions/digit-recognizer/data: train.csv with a label and
+784 pixels a row, test.csv without the label, and a submission with one row for each of test.csv.
+"""
+
+TRAIN_ROWS = 42_000  # together they are MNIST's 70,000
+TEST_ROWS = 28_000
+PIXEL_COLUMNS = tuple(f"pixel{index}" for index in range(784))

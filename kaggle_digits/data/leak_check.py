@@ -1,0 +1,67 @@
+"""The leak check: test rows that are also in train, and training rows that are in two folds.
+
+`digits` counts the leaked test rows of every data set; a run refuses to make a submission of many
+of them, because full MNIST holds the very images that the competition asks for.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from kaggle_digits.errors import UserError
+
+# The competition's own files have 0; a few rows leave room for blank or otherwise trivial images.
+MOST_LEAKED_ROWS = 10
+
+
+def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
+    """Count the test rows whose pixels are also in train.
+
+    Args:
+        train_images: (n, 28, 28) uint8.
+        test_images: (m, 28, 28) uint8.
+
+    Returns:
+        0..m, equal test rows counted each.
+    """
+    train = {image.tobytes() for image in train_images}
+    return sum(image.tobytes() in train for image in test_images)
+
+
+def count_rows_across_folds(images: np.ndarray, folds: np.ndarray) -> int:
+    """Count the held-out rows whose pixels are also among the rows that their fold trains on.
+
+    Args:
+        images: (n, 28, 28) uint8, the training rows.
+        folds: (n,) integers, the fold that holds each row out, or -1 where none does, as
+            `folds.assignment` returns them.
+
+    Returns:
+        0..n, the rows whose out-of-fold prediction comes from nets that saw the same image.
+    """
+    rows = [image.tobytes() for image in images]
+    folds_of = defaultdict(set)
+    for row, fold in zip(rows, folds, strict=True):
+        folds_of[row].add(fold)
+    return sum(fold >= 0 and len(folds_of[row]) > 1 for row, fold in zip(rows, folds, strict=True))
+
+
+def refuse_leak(found: int, source: str, *, allowed: bool) -> None:
+    """Refuse to make a submission of data whose test rows are also in train.
+
+    Args:
+        found: leaked test rows, see `count_leaked_rows`.
+        source: where the files come from, for the error message.
+        allowed: whether --allow-leak was given.
+
+    Raises:
+        UserError: more than `MOST_LEAKED_ROWS` are leaked, and that is not allowed.
+    """
+    if found > MOST_LEAKED_ROWS and not allowed:
+        raise UserError(
+            f"{source}: expected at most {MOST_LEAKED_ROWS} rows of test.csv whose pixels "
+            f"are also in train.csv (the competition's files have none), found {found:,}; such a "
+            "submission measures memory, not reading: full MNIST holds the test images and must "
+            "not be trained on; take the competition's train.csv, or add --allow-leak if you know "
+            "what you do"
+        )

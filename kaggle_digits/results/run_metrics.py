@@ -1,0 +1,104 @@
+"""What a run has found: the record that `metrics.json` is the dump of.
+
+Every key, its unit and its meaning: README.md in this folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kaggle_digits.scoring.ensemble import Score
+
+FORMAT = 1  # of metrics.json; raise it when a key changes its meaning
+
+
+@dataclass(frozen=True)
+class MemberScore:
+    """The out-of-fold score of one member, and of each of its finished fits.
+
+    Attributes:
+        errors: wrong rows.
+        rows: rows predicted.
+        accuracy: 0..1.
+        interval: its 95 % interval.
+        fits: score by fold, `fold1` and so on.
+    """
+
+    errors: int
+    rows: int
+    accuracy: float
+    interval: tuple[float, float]
+    fits: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """The figures of a run so far; those that are not known yet are None.
+
+    Attributes:
+        complete: every planned fit is finished or skipped.
+        provisional: no fit is finished, the submission is of an unfinished one.
+        fits_finished: number of finished fits.
+        fits_planned: number of planned fits.
+        skipped: why fits were given up, by their names.
+        oof_accuracy: out-of-fold accuracy, 0..1.
+        oof_errors: wrong rows among those predicted out of fold.
+        oof_rows: rows predicted out of fold.
+        oof_interval: 95 % interval of the accuracy.
+        optimistic: a search chose the settings, perhaps by rows that the accuracy counts.
+        holdout: the score on rows that the search never saw, if there are such.
+        expected_leaderboard: 95 % band of the score on the test rows.
+        members: score by member.
+        test: the score on test.csv, where it has labels.
+        provisional_fit: name of the unfinished fit that made the submission.
+        provisional_identity: its digest.
+        provisional_epochs: epochs behind it, as a fraction.
+        test_rows: rows of the submission.
+        demo_data: trained on the demo data; the submission is not for upload.
+        test_rows_also_in_train: test rows whose pixels are also in train.csv.
+        duplicates_across_folds: training rows with the pixels of a row in another fold.
+        callbacks: names of a user's own Keras callbacks that took part.
+        images_per_second: training speed.
+        wall_seconds: wall time of all invocations.
+        saving_seconds: of it for saving, hashing and syncing.
+        peak_memory_bytes: largest memory of the main process.
+    """
+
+    complete: bool
+    provisional: bool
+    fits_finished: int
+    fits_planned: int
+    skipped: dict[str, str] = field(default_factory=dict)
+    oof_accuracy: float | None = None
+    oof_errors: int | None = None
+    oof_rows: int | None = None
+    oof_interval: tuple[float, float] | None = None
+    optimistic: bool = False
+    holdout: Score | None = None
+    expected_leaderboard: tuple[float, float] | None = None
+    members: dict[str, MemberScore] = field(default_factory=dict)
+    test: Score | None = None
+    provisional_fit: str | None = None
+    provisional_identity: str | None = None
+    provisional_epochs: float = 0.0
+    test_rows: int = 0
+    demo_data: bool = False
+    test_rows_also_in_train: int = 0
+    duplicates_across_folds: int = 0
+    callbacks: tuple[str, ...] = ()
+    images_per_second: float | None = None
+    wall_seconds: float = 0.0
+    saving_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    @property
+    def oof(self) -> Score | None:
+        """The out-of-fold score."""
+        if self.oof_accuracy is None:
+            return None
+        return Score(self.oof_errors, self.oof_rows, self.oof_accuracy, self.oof_interval)
+
+    @property
+    def saving_fraction(self) -> float:
+        """Fraction of the wall time that saving, hashing and syncing took."""
+        return self.saving_seconds / self.wall_seconds if self.wall_seconds else 0.0

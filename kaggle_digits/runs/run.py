@@ -1,0 +1,197 @@
+"""A run folder as a value for notebooks: its figures, predictions, curves and nets."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
+from kaggle_digits.data.submission_csv import check_file
+from kaggle_digits.errors import UserError
+from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.runs import summary
+from kaggle_digits.scoring import ensemble
+from kaggle_digits.storage import files
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.training import backend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLASSES = [str(digit) for digit in range(ensemble.CLASSES)]
+
+
+class Run:
+    """What a run has left in its folder so far; read when it is first asked for.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        UserError: there is no run in it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = RunFolder(Path(folder))
+        if not self._folder.manifest.is_file():
+            raise UserError(f"{folder}: expected the folder of a run, found no manifest.json in it")
+        self._folder.check_usable()
+
+    def __repr__(self) -> str:
+        if not self._folder.predictions.is_file():
+            return f"Run({str(self.folder)!r}, no fit finished)"
+        found = self.metrics
+        return (
+            f"Run({str(self.folder)!r}, out-of-fold accuracy {found.oof_accuracy:.5f}, "
+            f"{found.fits_finished} of {found.fits_planned} fits)"
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._folder.folder
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved config."""
+        return loading.load(str(self._folder.config))
+
+    @cached_property
+    def metrics(self) -> RunMetrics:
+        """The figures, see `kaggle_digits/results/README.md`."""
+        if not self._folder.metrics.is_file():
+            raise self._nothing_finished()
+        return summary.read_metrics(self._folder)
+
+    @cached_property
+    def submission(self) -> pd.DataFrame:
+        """The submission: `ImageId` from 1, `Label`."""
+        import pandas as pd
+
+        labels = check_file(self._folder.submission, rows=None)
+        return pd.DataFrame({"ImageId": np.arange(1, len(labels) + 1), "Label": labels})
+
+    @cached_property
+    def oof(self) -> pd.DataFrame:
+        """A row for each training row: `label`, `fold` (from 1), `predicted`, a column per class.
+
+        Out-of-fold probabilities; NaN and `predicted` -1 where no fit has held the row out yet.
+        """
+        arrays = self._arrays
+        table = self._probabilities(arrays["oof"])
+        table.insert(0, "label", arrays["labels"])
+        table.insert(1, "fold", arrays["folds"] + 1)
+        return table
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """A row for each test row, by `ImageId`: `predicted` and a probability per class."""
+        table = self._probabilities(self._arrays["test"])
+        table.index = np.arange(1, len(table) + 1)
+        return table.rename_axis("ImageId")
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """A row for each finished fit: `member`, `fold`, `errors`, `rows`, `accuracy`, `interval`.
+
+        The interval is the 95 % one of the accuracy on the rows that the fit's fold holds out.
+        """
+        import pandas as pd
+
+        rows = [
+            {"member": name, "fold": int(fold.removeprefix("fold")), **vars(score)}
+            for name, member in self.metrics.members.items()
+            for fold, score in member.fits.items()
+        ]
+        columns = ["member", "fold", "errors", "rows", "accuracy", "interval"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row for each epoch of each finished fit: `member`, `fold`, `epoch`, `loss` and others.
+
+        Further columns: `accuracy`, `learning_rate`, `seconds`, `images_per_second`. Loss and
+        accuracy are those of the training, on augmented images.
+        """
+        import pandas as pd
+
+        tables = []
+        for member, fold in self._folder.finished_fits():
+            table = pd.read_csv(self._folder.history_path(member, fold))
+            table.insert(0, "member", member)
+            table.insert(1, "fold", fold + 1)
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Predict images with the ensemble of all finished nets.
+
+        Args:
+            images: (n, 28, 28) or (n, 784) or one (28, 28), uint8 or whole numbers of 0..255, white
+                on black as in the competition.
+
+        Returns:
+            (n, 10) float32 probabilities.
+
+        Raises:
+            UserError: the images have another shape or other values, or no fit is finished.
+        """
+        images = _checked_images(images)
+        fits = self._folder.finished_fits()
+        if not fits:
+            raise self._nothing_finished()
+        backend.configure(self.config.train.threads)
+        import keras
+
+        from kaggle_digits.training.train import predict
+
+        nothing = np.zeros(0, np.int64), np.zeros((0, 10), np.float32)
+        found = [
+            ensemble.FitPredictions(
+                member,
+                fold,
+                *nothing,
+                predict(keras.models.load_model(self._folder.model_path(member, fold)), images),
+            )
+            for member, fold in fits
+        ]
+        method = self.config.ensemble.method
+        return ensemble.test_probabilities(found, method).astype(np.float32)
+
+    @cached_property
+    def _arrays(self) -> files.Arrays:
+        if not self._folder.predictions.is_file():
+            raise self._nothing_finished()
+        return files.read_arrays(self._folder.predictions)
+
+    def _nothing_finished(self) -> UserError:
+        return UserError(f"{self.folder}: no fit is finished yet; continue the run first")
+
+    def _probabilities(self, probabilities: np.ndarray) -> pd.DataFrame:
+        import pandas as pd
+
+        table = pd.DataFrame(probabilities, columns=CLASSES)
+        known = ~np.isnan(probabilities[:, 0])
+        table.insert(0, "predicted", np.where(known, probabilities.argmax(axis=1), -1))
+        return table
+
+
+def _checked_images(images: np.ndarray) -> np.ndarray:
+    """Return (n, 28, 28) uint8."""
+    images = np.asarray(images)
+    if images.shape[-2:] != (28, 28) and (images.ndim > 2 or images.shape[-1:] != (784,)):
+        raise UserError(
+            f"predict: expected images of 28 x 28 or 784 pixels, found shape {images.shape}"
+        )
+    if images.size and not (
+        np.issubdtype(images.dtype, np.number)
+        and images.min() >= 0
+        and images.max() <= 255
+        and (images == np.rint(images)).all()
+    ):
+        raise UserError("predict: expected whole numbers of 0 to 255, found others; scale them")
+    return images.reshape(-1, 28, 28).astype(np.uint8)

@@ -1,0 +1,160 @@
+"""What happens while a net trains, as Keras callbacks with one job each.
+
+`train` makes them in this order: a checkpoint is kept before anyone hears of an epoch or stops it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that training resumes from after a whole epoch.
+
+    Attributes:
+        epochs: epochs done.
+        arrays: every variable of the net (Dropout's seeds among them), then of the optimizer (its
+            step count, moments and averages), in Keras's order. A saved model would not do: it
+            loses the seeds.
+        history: one dict for each epoch done.
+    """
+
+    epochs: int
+    arrays: list[np.ndarray]
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who hears of a training and has a say in it; nothing here changes what a net learns.
+
+    Attributes:
+        on_progress: is called with the epochs done, as a fraction, after each step, and after each
+            epoch with its entry of the history too.
+        on_checkpoint: is called with the checkpoint after each epoch.
+        must_stop: is asked after each step, with the epochs done, whether training ends there.
+        callbacks: factories of a user's own callbacks; each makes a new one for every net.
+    """
+
+    on_progress: Callable[[float, dict[str, float] | None], None] = lambda done, entry: None
+    on_checkpoint: Callable[[Checkpoint], None] | None = None
+    must_stop: Callable[[float], bool] = lambda done: False
+    callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = ()
+
+
+def variables(model: keras.Model) -> list[keras.Variable]:
+    """List what a checkpoint holds: the net's variables, then the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+class History(keras.callbacks.Callback):
+    """Keeps an entry for each whole epoch and ends a training whose loss is not finite.
+
+    Args:
+        entries: those of the epochs done.
+        steps: batches in an epoch.
+        images: images in an epoch.
+
+    Attributes:
+        epochs_done: as a fraction.
+        is_kept: whether the epoch that has just ended is whole and its loss finite.
+    """
+
+    def __init__(self, entries: Sequence[dict[str, float]], steps: int, images: int) -> None:
+        super().__init__()
+        self.entries, self.steps = list(entries), steps
+        self.epochs_done, self.is_kept = float(len(self.entries)), False
+        self._images = images
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Start the clock."""
+        self._epoch, self._start = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Count the step."""
+        self._steps_done = batch + 1
+        self.epochs_done = self._epoch + self._steps_done / self.steps
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Append the epoch's entry; one that was cut off has none, it is done again as a whole."""
+        self.is_kept = False
+        if self._steps_done < self.steps:
+            return
+        seconds = time.monotonic() - self._start
+        entry = {
+            "epoch": epoch + 1,
+            "loss": float(logs["loss"]),
+            "accuracy": float(logs["accuracy"]),
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "seconds": seconds,
+            "images_per_second": self._images / seconds,
+        }
+        self.entries.append(entry)
+        self.is_kept = math.isfinite(entry["loss"])
+        if not self.is_kept:
+            self.model.stop_training = True  # nothing good comes after it
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Makes a checkpoint after each epoch and passes it on."""
+
+    def __init__(self, history: History, on_checkpoint: Callable[[Checkpoint], None]) -> None:
+        super().__init__()
+        self._history, self._on_checkpoint = history, on_checkpoint
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Copy all variables."""
+        if self._history.is_kept:
+            arrays = [keras.ops.convert_to_numpy(value) for value in variables(self.model)]
+            self._on_checkpoint(Checkpoint(epoch + 1, arrays, list(self._history.entries)))
+
+
+class ReportProgress(keras.callbacks.Callback):
+    """Says how far training is, after each step and each epoch."""
+
+    def __init__(self, history: History, on_progress: Callable) -> None:
+        super().__init__()
+        self._history, self._on_progress = history, on_progress
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Report the step."""
+        self._on_progress(self._history.epochs_done, None)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Report the epoch."""
+        if self._history.is_kept:
+            self._on_progress(epoch + 1.0, self._history.entries[-1])
+
+
+class StopInTime(keras.callbacks.Callback):
+    """Ends training where it is asked to.
+
+    Attributes:
+        has_stopped: whether it did.
+    """
+
+    def __init__(self, history: History, must_stop: Callable[[float], bool]) -> None:
+        super().__init__()
+        self._history, self._must_stop = history, must_stop
+        self.has_stopped = False
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Ask after a step within an epoch."""
+        if batch + 1 < self._history.steps:
+            self._ask(self._history.epochs_done)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Ask after a whole epoch."""
+        if self._history.is_kept:
+            self._ask(epoch + 1.0)
+
+    def _ask(self, epochs_done: float) -> None:
+        if self._must_stop(epochs_done):
+            self.has_stopped = self.model.stop_training = True

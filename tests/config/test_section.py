@@ -1,0 +1,176 @@
+import json
+
+import pytest
+
+from kaggle_digits.config.schema import (
+    Augment,
+    Config,
+    Elastic,
+    Ensemble,
+    Folds,
+    MemberSettings,
+    Model,
+    SearchParameter,
+    Stage,
+    Train,
+    Tune,
+)
+from kaggle_digits.config.section import SETTINGS_FORMAT, merged, validated
+from kaggle_digits.errors import UserError
+
+SETTINGS = MemberSettings(
+    model=Model(stages=[{"width": 8, "pool": "first"}, {"width": 9}], dense=(7,)),
+    train=Train(epochs=9, momentum=0.5),
+    augment=Augment(variants=3, elastic=Elastic(p=0, alpha=7), rotate=(-12, 12)),
+)
+
+
+class LaterTrain(Train):
+    clip: float = 0.0
+
+
+class LaterStage(Stage):
+    groups: int = 1
+
+
+class LaterModel(Model):
+    stages: tuple[LaterStage, ...] = (LaterStage(width=3),)
+    activation: str = "relu"
+
+
+class LaterSettings(MemberSettings):
+    model: LaterModel
+    train: LaterTrain
+
+
+# Identities
+
+
+def test_identity_has_what_is_not_at_its_default():
+    assert SETTINGS.identity() == {
+        "model": {"stages": [{"width": 8, "pool": "first"}, {"width": 9}], "dense": [7]},
+        "train": {"epochs": 9},  # AdamW has no momentum
+        "augment": {"variants": 3, "elastic": {"p": 0.0}},  # which never happens
+    }
+    assert Train().identity() == Config().identity() == {}
+
+
+def test_identity_gives_the_section_back():
+    identity = json.loads(json.dumps(SETTINGS.identity()))
+    assert MemberSettings.from_identity(identity) == SETTINGS.canonical()
+    assert SETTINGS.canonical() != SETTINGS
+
+
+def test_a_later_setting_at_its_default_changes_no_identity():
+    later = LaterSettings.model_validate(SETTINGS.model_dump())
+    assert later.identity() == SETTINGS.identity()
+    assert LaterSettings.from_identity(SETTINGS.identity()) == later.canonical()
+    clipped = later.model_copy(update={"train": LaterTrain(epochs=9, clip=1.0)})
+    assert clipped.identity()["train"] == {"epochs": 9, "clip": 1.0}
+    # Key by key both have a value.
+    values = LaterSettings.from_identity(SETTINGS.identity()).model_dump(mode="json")
+    assert (values["train"]["clip"], values["model"]["stages"][0]["groups"]) == (0.0, 1)
+
+
+def test_identity_of_a_later_version_is_refused_with_its_key():
+    later = LaterTrain(epochs=9, clip=1.0).identity()
+    with pytest.raises(UserError, match=r"^fits/a: train\.clip: unknown key, expected one of epo"):
+        MemberSettings.from_identity({"model": {}, "train": later, "augment": {}}, "fits/a: ")
+
+
+# The defaults that identities of each format leave out. Never change them: a default that changes
+# takes a new SETTINGS_FORMAT and a new entry; a new setting needs neither.
+ELASTIC = {"p": 0.5, "alpha": 30.0, "sigma": 5.0}
+GRID = {"p": 0.0, "steps": 4, "limit": 0.3}
+STAGE = {"depth": 1, "kernel": 3, "pool": "none", "padding": "same", "stride": 1}
+DEFAULTS = {
+    1: {
+        Augment: {
+            "variants": None,
+            "rotate": [-12.0, 12.0],
+            "scale": [0.9, 1.1],
+            "translate": [-0.1, 0.1],
+            "shear": [-8.0, 8.0],
+            "affine_probability": 1.0,
+            "elastic": ELASTIC,
+            "grid": GRID,
+        },
+        Model: {
+            "stages": [
+                STAGE | {"width": 24, "pool": "first"},
+                STAGE | {"width": 48, "depth": 2, "pool": "last"},
+                STAGE | {"width": 96, "depth": 2, "pool": "last"},
+            ],
+            "pooling": "flatten",
+            "dense": [],
+            "dropout": 0.3,
+        },
+        Train: {
+            "epochs": 7,
+            "batch_size": 128,
+            "optimizer": "adamw",
+            "learning_rate": 0.008,
+            "momentum": 0.9,
+            "weight_decay": 0.05,
+            "warmup_epochs": 1.0,
+            "label_smoothing": 0.05,
+            "ema_epochs": 0.5,
+            "threads": 2,
+        },
+        Folds: {"count": 3},
+        Ensemble: {"method": "arithmetic"},
+        Tune: {
+            "oracle": "bayesian",
+            "objective": "accuracy",
+            "max_trials": None,
+            "holdout_folds": 1,
+            "row_fraction": 1.0,
+            "epoch_fraction": 1.0,
+            "racing_alpha": 0.05,
+            "num_initial_points": None,
+            "space": {},
+        },
+        SearchParameter: {
+            "low": None,
+            "high": None,
+            "step": None,
+            "sampling": "linear",
+            "choices": None,
+            "when": {},
+        },
+    }
+}
+
+
+@pytest.mark.parametrize("section", DEFAULTS[SETTINGS_FORMAT])
+def test_defaults_are_those_of_the_format(section):
+    expected = DEFAULTS[SETTINGS_FORMAT][section]
+    found = section().model_dump(mode="json")
+    assert {key: found.get(key) for key in expected} == expected
+
+
+# Merging and validating
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}}, {"a": 1, "b": {"c": 4, "d": 3}}),
+        ({"a": {"b": 1}}, {"a": None}, {}),
+        ({"a": 1}, {"a": None}, {"a": None}),
+        ({"a": [{"w": 1}, {"w": 2}]}, {"a": {"1": {"w": 5}}}, {"a": [{"w": 1}, {"w": 5}]}),
+        ({"a": (1, 2)}, {"a": {"0": 7}}, {"a": [7, 2]}),
+        ({"a": [1]}, {"a": {"1": 7}}, {"a": {"1": 7}}),  # no such place
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+    ],
+)
+def test_changes_over_a_base(base, changes, expected):
+    before = json.dumps(base)
+    assert merged(base, changes) == expected
+    assert json.dumps(base) == before
+
+
+def test_a_problem_has_its_whole_key():
+    values = {"model": {}, "train": {"epochs": "x"}, "augment": {}}
+    with pytest.raises(UserError, match=r"^members\.a\.train\.epochs: .*, found 'x' \(kaggle-"):
+        validated(MemberSettings, values, "members.a.")

@@ -1,0 +1,89 @@
+import os
+
+import numpy as np
+import pytest
+
+from kaggle_digits.data import leak_check, sources
+from kaggle_digits.data.digits import read_digits
+from kaggle_digits.errors import UserError
+
+
+def images(*names):
+    """One image for each letter: equal letters, equal images, which differ by a single pixel."""
+    made = np.zeros((len(names), 28, 28), np.uint8)
+    made[:, 27, 27] = [ord(name) for name in names]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "leaked"),
+    [("abc", "xyz", 0), ("abc", "xcz", 1), ("abc", "ccb", 3), ("aab", "a", 1), ("", "ab", 0)],
+)
+def test_leaked_rows_by_hand(train, test, leaked):
+    assert leak_check.count_leaked_rows(images(*train), images(*test)) == leaked
+
+
+def test_an_image_of_the_same_pixels_in_another_order_is_no_leak():
+    train = np.zeros((1, 28, 28), np.uint8)
+    train[0, 3, 5] = 9
+    assert leak_check.count_leaked_rows(train, train.transpose(0, 2, 1)) == 0
+
+
+def test_rows_that_are_no_contiguous_array_are_compared_by_their_pixels():
+    both = images(*"abab")
+    assert leak_check.count_leaked_rows(both[::2], both[1::2]) == 0
+    assert leak_check.count_leaked_rows(both[:, ::-1][:2], both[:, ::-1][2:]) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "folds", "found"),
+    [
+        ("abcd", [0, 0, 1, 1], 0),
+        ("aabb", [0, 0, 1, 1], 0),  # within a fold they are held out together
+        ("abab", [0, 0, 1, 1], 4),
+        ("aaab", [0, 0, 1, 1], 3),
+        ("aaa", [0, 1, 2], 3),
+        ("aab", [0, -1, 1], 1),  # no fold holds out the second row, so that all train on it
+        ("aab", [-1, -1, 0], 0),
+    ],
+)
+def test_rows_across_folds_by_hand(rows, folds, found):
+    folds = np.array(folds, np.int16)
+    assert leak_check.count_rows_across_folds(images(*rows), folds) == found
+
+
+@pytest.mark.parametrize(("found", "allowed"), [(0, False), (10, False), (11, True)])
+def test_a_handful_or_what_is_allowed_passes(found, allowed):
+    leak_check.refuse_leak(found, "somewhere", allowed=allowed)
+
+
+def test_more_than_a_handful_is_refused_in_one_line():
+    with pytest.raises(UserError) as caught:
+        leak_check.refuse_leak(27_950, "mine.zip", allowed=False)
+    message = str(caught.value)
+    assert message.startswith("mine.zip: expected at most 10 rows of test.csv whose pixels are ")
+    for part in ("found 27,950", "memory, not reading", "full MNIST", "--allow-leak"):
+        assert part in message
+    assert "\n" not in message
+    with pytest.raises(UserError, match="found 11;"):
+        leak_check.refuse_leak(11, "mine.zip", allowed=False)
+
+
+def test_the_demo_data_have_no_leak():
+    demo = read_digits(sources.Source("demo data", demo=True))
+    assert demo.leaked_rows == 0
+    rows = np.arange(len(demo.train_images))
+    assert leak_check.count_rows_across_folds(demo.train_images, rows) == 0
+
+
+@pytest.mark.skipif(
+    not os.environ.get("KAGGLE_DIGITS_DATA"), reason="needs the competition's files"
+)
+def test_the_competitions_files_have_no_leak():
+    digits = read_digits(sources.find_source(None))
+    assert digits.leaked_rows == 0
+    # Each row a fold of its own: no image is in train twice.
+    rows = np.arange(len(digits.train_images))
+    assert leak_check.count_rows_across_folds(digits.train_images, rows) == 0
+    both = np.concatenate([digits.train_images, digits.test_images[:11]])
+    assert leak_check.count_leaked_rows(both, digits.test_images) == 11
