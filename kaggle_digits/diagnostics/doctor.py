@@ -22,7 +22,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.scoring.ensemble import CLASSES
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
-from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.training import backend, fit_spec, resume
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -152,7 +152,7 @@ def _places(config: Config, name: str, path: Path | None, cache: Path) -> Iterat
     sizes = [file.stat().st_size for file in cache.rglob("*") if file.is_file()]
     yield Finding("cache", f"{cache}: {sum(sizes) / MIB:,.0f} MiB in {len(sizes)} files")
     needed = disk_needed(config, *ROWS["demo" if source.demo else "competition"])
-    for place, size in zip((cache, Path("submissions")), needed, strict=True):
+    for place, size in zip((cache, SUBMISSIONS), needed, strict=True):
         absolute = place.absolute()
         existing = next(path for path in (absolute, *absolute.parents) if path.exists())
         free = shutil.disk_usage(existing).free

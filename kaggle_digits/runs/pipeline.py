@@ -24,7 +24,7 @@ from kaggle_digits.runs.progress import RunProgress
 from kaggle_digits.runs.summary import Clock, RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.storage.run_folder import RunFolder, next_folder
+from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
 from kaggle_digits.system.console import Reporter, duration
 from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
 from kaggle_digits.training import backend, engine, fit, fit_spec, resume, user_callbacks
@@ -35,7 +35,6 @@ from kaggle_digits.training.resume import FitStatus, RunState
 if TYPE_CHECKING:
     import keras
 
-SUBMISSIONS = Path("submissions")
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
 
 

@@ -285,3 +285,24 @@ def read_checksummed(path: Path) -> bytes:
     if bytes.fromhex(digest(content)) != stored[-CHECKSUM_BYTES:]:
         raise DamagedError(path, "its checksum differs")
     return content
+
+
+def write_versioned_arrays(path: Path, arrays: Arrays, format: int) -> None:
+    """Write arrays with their format number and a checksum, whole or not at all."""
+    write_checksummed(path, npz(arrays | {"format": np.array(format)}))
+
+
+def read_versioned_arrays(path: Path, format: int) -> Arrays | None:
+    """Read arrays that `write_versioned_arrays` wrote, None where there are none.
+
+    Raises:
+        DamagedError: content and checksum differ.
+        UserError: another version of this program wrote them.
+    """
+    try:
+        arrays = read_arrays(io.BytesIO(read_checksummed(path)))
+    except FileNotFoundError:
+        return None
+    found = arrays.pop("format", None)
+    check_format(path, None if found is None else int(found), format)
+    return arrays

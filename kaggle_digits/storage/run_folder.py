@@ -6,20 +6,18 @@ What other modules compute comes here as bytes or arrays.
 from __future__ import annotations
 
 import glob
-import io
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
 
 # Of a run folder and of each artefact in it; raised when files that are read later change.
 FORMAT = 1
+SUBMISSIONS = Path("submissions")  # where runs and searches make their folders
 # Files of a finished fit.
 MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
 
@@ -202,7 +200,7 @@ class RunFolder(LockedFolder):
 
     def write_state(self, member: str, fold: int, arrays: files.Arrays) -> None:
         """Write what an unfinished fit resumes from."""
-        _write_arrays(self.state_path(member, fold), arrays)
+        files.write_versioned_arrays(self.state_path(member, fold), arrays, FORMAT)
 
     def read_state(self, member: str, fold: int) -> files.Arrays | None:
         """Read what an unfinished fit resumes from, None if there is nothing.
@@ -211,7 +209,7 @@ class RunFolder(LockedFolder):
             files.DamagedError: the file is not as it was written.
             UserError: another version of this program wrote it.
         """
-        return _read_arrays(self.state_path(member, fold))
+        return files.read_versioned_arrays(self.state_path(member, fold), FORMAT)
 
     def remove_state(self, member: str, fold: int) -> None:
         """Delete what a fit resumed from, if anything."""
@@ -239,7 +237,7 @@ class RunFolder(LockedFolder):
 
     def write_folds(self, arrays: files.Arrays) -> None:
         """Write the split."""
-        _write_arrays(self.folds, arrays)
+        files.write_versioned_arrays(self.folds, arrays, FORMAT)
 
     def read_folds(self) -> files.Arrays | None:
         """Read the split, None if there is none.
@@ -248,7 +246,7 @@ class RunFolder(LockedFolder):
             files.DamagedError: the file is not as it was written.
             UserError: another version of this program wrote it.
         """
-        return _read_arrays(self.folds)
+        return files.read_versioned_arrays(self.folds, FORMAT)
 
     def changed_artefacts(self) -> list[str]:
         """Name the summary files that are missing or differ from the manifest.
@@ -277,20 +275,6 @@ class RunFolder(LockedFolder):
             if path not in (self.manifest, self.log)
             and not any(part.startswith(".") for part in name.parts)
         }
-
-
-def _write_arrays(path: Path, arrays: files.Arrays) -> None:
-    files.write_checksummed(path, files.npz(arrays | {"format": np.array(FORMAT)}))
-
-
-def _read_arrays(path: Path) -> files.Arrays | None:
-    try:
-        arrays = files.read_arrays(io.BytesIO(files.read_checksummed(path)))
-    except FileNotFoundError:
-        return None
-    found = arrays.pop("format", None)
-    files.check_format(path, None if found is None else int(found), FORMAT)
-    return arrays
 
 
 def _dict(value: object) -> dict:

@@ -137,7 +137,11 @@ class Search:
         try:
             with self._reporter.live(self._table):
                 # What is kept free of a time limit is the check's.
-                for stage in (self._give_trials, self._export, self._make_checks):
+                for stage in (
+                    self._give_trials,
+                    lambda: self._export(self.record()),
+                    self._make_checks,
+                ):
                     try:
                         stage()
                     except TimeLimitReached:
@@ -313,11 +317,10 @@ class Search:
         for trial in self._seen.trials:
             if trial not in before and (trial.folds or trial.reason):
                 self._reporter.say(tables.line(self._seen, trial))
-        self._export()
+        self._export(self._seen)
 
-    def _export(self) -> None:
+    def _export(self, record: SearchRecord) -> None:
         """Write the best config."""
-        record = self.record()
         best = record.best()
         if not best:
             return

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record
@@ -98,18 +95,12 @@ class SearchFolder(LockedFolder):
 
     def write_rows(self, digest: str, arrays: files.Arrays) -> None:
         """Write what a candidate predicts for each row."""
-        content = files.npz(arrays | {"format": np.int64(FORMAT)})
-        files.write_checksummed(self._rows_path(digest), content)
+        files.write_versioned_arrays(self._rows_path(digest), arrays, FORMAT)
 
     def read_rows(self, digest: str, say: Callable[[str], None]) -> files.Arrays | None:
         """Read what a candidate predicts for each row, None where that is not known (any more)."""
-        path = self._rows_path(digest)
         try:
-            arrays = files.read_arrays(io.BytesIO(files.read_checksummed(path)))
-            files.check_format(path, int(arrays.pop("format", 0)), FORMAT)
-            return arrays
-        except FileNotFoundError:
-            return None
+            return files.read_versioned_arrays(self._rows_path(digest), FORMAT)
         except files.DamagedError as damage:
             reason = f"damaged: {damage.path}: {damage.reason}"
         except UserError as error:

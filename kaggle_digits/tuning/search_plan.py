@@ -16,7 +16,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results.search_records import Objective
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.storage.run_folder import next_folder
+from kaggle_digits.storage.run_folder import SUBMISSIONS, next_folder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import TimeBudget
@@ -56,7 +56,7 @@ class TuneOptions:
     data: Path | None
     out: Path | None
     cache: Path
-    root: Path = Path("submissions")
+    root: Path = SUBMISSIONS
     trials: int | None = None
     save: Path | None = None
     max_seconds_per_fit: float | None = None
