@@ -48,7 +48,7 @@ def kd(_own_signals, monkeypatch, capsys, tmp_path):
 
 def run_python(*args, **variables):
     path = os.pathsep.join(
-        filter(None, (str(Path(cli.__file__).parents[1]), os.environ.get("PYTHONPATH")))
+        filter(None, (str(Path(cli.__file__).parents[2]), os.environ.get("PYTHONPATH")))
     )
     return subprocess.run(
         [sys.executable, *map(str, args)],
@@ -295,7 +295,7 @@ def test_options_of_run(options_of):
 def test_time_limit(asked_for, monkeypatch, text, seconds):
     clock = SimpleNamespace(now=500.0)
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(cli, "STARTED", 470.0)  # imports take time too
+    monkeypatch.setattr(cli.options, "STARTED", 470.0)  # imports take time too
     budget = asked_for("--time-limit", text)[1]
     clock.now = 560.0
     assert (budget.limit, budget.seconds_left()) == (seconds, seconds - 90)

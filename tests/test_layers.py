@@ -26,6 +26,8 @@ HEAVY |= {"cv2", "scipy", "keras_tuner", "grpc", "tensorboard", "jinja2"}
 
 # Tested through others: it only calls main; constants alone; what `benchmark` compares with.
 THIN = {"__main__.py", "data/competition.py", "diagnostics/baselines.py"}
+# The commands are tested by tests/test_cli.py and by what they call.
+THIN |= {name for name in SOURCES if name.startswith("cli/") and "__init__" not in name}
 # Only these are about nets or KerasTuner throughout, and import what they are about at the top.
 ABOUT = {
     "training/callbacks.py": {"keras"},
@@ -79,8 +81,11 @@ def test_package_imports_nothing_at_the_top():
 
 
 def test_command_line_imports_next_to_nothing_at_the_top():
-    own, _ = imports("cli.py", top_level_only=True)
-    assert {name.partition("/")[0] for name in own} <= {"errors", "system"}
+    for name in SOURCES:
+        if name.startswith("cli/"):
+            own, _ = imports(name, top_level_only=True)
+            rooms = {each.removesuffix(".py").partition("/")[0] for each in own}
+            assert rooms <= {"cli", "errors", "system"}
 
 
 def test_imports_are_seen(tmp_path, monkeypatch):

@@ -1,0 +1,30 @@
+"""`kaggle-digits check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The submission to check.")],
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows expected. Without it: as the run's manifest, else 28000."),
+    ] = None,
+) -> None:
+    """Check a submission as Kaggle would, and for labels that cannot be right."""
+    from kaggle_digits.data import submission_csv
+    from kaggle_digits.data.competition import TEST_ROWS
+    from kaggle_digits.storage.run_folder import expected_rows, is_demo
+
+    expected = rows or expected_rows(file, default=TEST_ROWS)
+    labels = submission_csv.check_file(file, expected)
+    unfit = ""
+    if is_demo(file):
+        unfit = "; NOT FOR UPLOAD: it is of DEMO DATA"
+    elif len(labels) != TEST_ROWS:
+        unfit = f"; NOT FOR UPLOAD: the competition's has {TEST_ROWS:,} rows"
+    typer.echo(f"{file}: a valid submission of {len(labels):,} rows{unfit}")

@@ -1,0 +1,89 @@
+"""`kaggle-digits tune`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kaggle_digits.cli.options import (
+    CacheOption,
+    ConfigOption,
+    DataOption,
+    SetOption,
+    VersionsOption,
+    budget_of,
+    path_of,
+)
+
+
+def tune(
+    context: typer.Context,
+    config: ConfigOption = "quick",
+    data: DataOption = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trials in total. Without it: tune.max_trials, else 20; all of a grid.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            callback=path_of,
+            help="Search folder. Without it: the newest unfinished one of the same config and data "
+            "under submissions/, else a new one there.",
+        ),
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(callback=path_of, help="Also write the best config here: configs/NAME.yaml."),
+    ] = None,
+    max_seconds_per_fit: Annotated[
+        float | None,
+        typer.Option(min=0, help="End trials whose fits would train longer than this."),
+    ] = None,
+    max_parameters: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse trials whose nets have more parameters than this."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also compare the best config with this one, on the holdout folds: a shipped name "
+            "or a path; repeatable."
+        ),
+    ] = None,
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="End within this time, with the best config so far: 8h30m, 45m, 90s. Repeat the "
+            "command to continue.",
+        ),
+    ] = None,
+    allow_changed_versions: VersionsOption = False,
+) -> None:
+    """Search the settings in the config's tune section; repeat the command to continue."""
+    from kaggle_digits.config import loading
+    from kaggle_digits.storage.cache import cache_folder
+    from kaggle_digits.system.console import Reporter
+    from kaggle_digits.tuning import search, search_plan
+
+    reporter = Reporter()
+    options = search_plan.TuneOptions(
+        *loading.resolve(config, set_ or (), reporter.say),
+        data=data,
+        out=out,
+        cache=cache_folder(cache),
+        trials=trials,
+        save=save,
+        max_seconds_per_fit=max_seconds_per_fit,
+        max_parameters=max_parameters,
+        against={name: loading.load(name, say=reporter.say) for name in against or ()},
+        allow_changed_versions=allow_changed_versions,
+    )
+    search.tune(options, reporter, budget_of(context, time_limit))
