@@ -19,7 +19,7 @@ from kaggle_digits.errors import UserError, explained
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage.cache import cache_folder
-from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.console import ProgressMode, Reporter
 from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
 from kaggle_digits.tuning import search
 from kaggle_digits.tuning.search_plan import TuneOptions
@@ -39,6 +39,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     time_limit: str | float | None = None,
     cache: str | Path | None = None,
+    progress: ProgressMode = "auto",
     restart: bool = False,
     allow_changed_versions: bool = False,
     allow_leak: bool = False,
@@ -56,6 +57,8 @@ def run(
         overrides: dotted key -> value: `{"train.epochs": 5}`.
         time_limit: end within this time with a valid submission: "30m", or seconds.
         cache: the cache folder; None: KAGGLE_DIGITS_CACHE, else the user's.
+        progress: rich: a moving bar and colours on a terminal; plain: lines; none: messages and the
+            result only; auto: in a notebook a bar drawn in place and lines.
         restart: delete what the run folder holds and start from the beginning.
         allow_changed_versions: continue in a run folder that other package versions have begun.
         allow_leak: accept test rows that are also in the training data.
@@ -81,7 +84,7 @@ def run(
         how_to_continue=f"{CONTINUE} without restart" if restart else CONTINUE,
     )
     with _budget(time_limit) as budget:
-        return Run(pipeline.run(options, Reporter(), budget).folder)
+        return Run(pipeline.run(options, Reporter(progress=progress), budget).folder)
 
 
 def tune(
@@ -93,6 +96,7 @@ def tune(
     trials: int | None = None,
     time_limit: str | float | None = None,
     cache: str | Path | None = None,
+    progress: ProgressMode = "auto",
     allow_changed_versions: bool = False,
 ) -> SearchResult:
     """Search the settings in the config's `tune.space`; repeated, it continues.
@@ -102,11 +106,13 @@ def tune(
         data: see `run`.
         out: the search's folder; None: the newest unfinished one of the same config and data under
             submissions/, else a new one there.
-        overrides: see `run`. `{"tune.space": {...}}` adds to what the config searches;
-            `{"tune.space": None, "tune": {"space": {...}}}` takes its place.
+        overrides: see `run`. `{"tune.space": {...}}` takes the place of what the config searches;
+            `{"tune.space.train.epochs": {"low": 3, "high": 9}}` adds or changes one setting, None
+            takes it away.
         trials: trials in all; None: `tune.max_trials`, else 20, of a grid all.
         time_limit: end within this time with the best config so far: "30m", or seconds.
         cache: see `run`.
+        progress: see `run`.
         allow_changed_versions: see `run`.
 
     Returns:
@@ -126,7 +132,7 @@ def tune(
         how_to_continue=CONTINUE,
     )
     with _budget(time_limit) as budget:
-        return SearchResult(search.tune(options, Reporter(), budget).folder)
+        return SearchResult(search.tune(options, Reporter(progress=progress), budget).folder)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -152,7 +158,7 @@ def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | Non
         overrides: dotted key -> value: `{"train.epochs": 5}`.
 
     Returns:
-        The config, all settings resolved.
+        The config with all its settings; `train.threads` may be `auto`.
 
     Raises:
         UserError: the file is missing, or a key or value does not fit; names it.

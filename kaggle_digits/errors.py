@@ -1,5 +1,21 @@
 """The one exception for what a user can fix; every module may raise it."""
 
+from __future__ import annotations
+
+import errno
+
+# Where nothing may be written.
+READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
+# What to do where the operating system refuses something; else it says all there is to say.
+ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "give a file",
+    errno.ENOTDIR: "a file is in the place of a folder; give another path",
+    errno.EEXIST: "give another path",
+    errno.ENOSPC: "make space and repeat the command",
+    **dict.fromkeys(READ_ONLY, "change its permissions, or give another path"),
+}
+
 
 class UserError(Exception):
     """A problem that the user caused and can fix.
@@ -7,10 +23,18 @@ class UserError(Exception):
     The command line prints its message as exactly one line on standard error and exits with
     status 2; a notebook shows the same line in place of a traceback. The message names the file,
     row, column or key, what was expected, what was found and what to do.
+
+    Args:
+        message: the line.
+        hint: where to read more, in brackets at its end.
+
+    Attributes:
+        problem: the line without the hint.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.problem = " ".join(str(message).split())
+        super().__init__(f"{self.problem} ({hint})" if hint else self.problem)
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows."""
@@ -20,4 +44,5 @@ class UserError(Exception):
 def explained(error: OSError) -> UserError:
     """Return what the operating system refused as one line for people."""
     where = f"{error.filename}: " if error.filename else ""
-    return UserError(f"{where}{error.strerror or error}; fix that and repeat the command")
+    advice = ADVICE.get(error.errno, "fix that and repeat the command")
+    return UserError(f"{where}{error.strerror or error}; {advice}")

@@ -10,7 +10,7 @@ from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.time_budget import Signals, TimeBudget
-from kaggle_digits.training import engine, fit, fit_spec, resume
+from kaggle_digits.training import engine, fit, fit_spec, resume, time_left
 
 ROWS, TEST_ROWS, STEPS, EPOCHS = 100, 20, 5, 4  # of each fit: 50 rows in 5 steps
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 10)
@@ -19,7 +19,7 @@ SPLIT = [np.arange(0, 50), np.arange(50, 100)]
 CONFIG = Config(
     seed=11,
     folds={"count": 2},
-    train={"epochs": EPOCHS, "batch_size": 10, "learning_rate": 0.008},
+    train={"epochs": EPOCHS, "batch_size": 10, "learning_rate": 0.008, "threads": 2},
     members={"a": {}},
 )
 RESERVE = 4.0  # seconds that are kept free for the end
@@ -74,7 +74,7 @@ class FakeTraining:
     def install(self, monkeypatch):
         """Put clock and training in the place of the real ones."""
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        for module in (engine, time_budget):
+        for module in (engine, time_budget, time_left):
             monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(engine, "FORWARD_SPEEDUP", 2.0)
         monkeypatch.setattr(time_budget, "GRACE_SECONDS", 20.0)

@@ -3,7 +3,9 @@
 from kaggle_digits.results.search_records import (
     HoldoutComparison,
     HoldoutScore,
+    LearningCurve,
     Objective,
+    Resolution,
     SearchRecord,
     TrialResult,
 )
@@ -75,3 +77,19 @@ def two_kinds(count, **others):
         )
         for number in range(count)
     ]
+
+
+# With everything that a page can show.
+WHOLE = search(
+    *two_kinds(9),
+    failed(9),
+    check=comparison(58, 31, 38, 11, 0.000142),
+    facts={"oracle": "random"},
+    log_keys=("train.learning_rate",),
+    resolution=Resolution("2", 1_000, 0.01),
+    curves={
+        "cnn-fold1": LearningCurve((0.5, 0.25), (0.75, 0.875)),
+        "cnn-fold2": LearningCurve((0.625, 0.375), (0.5, 0.75)),
+    },
+    machine={"processor": "Some CPU, 2 cores", "versions": "python 3.11.7, keras 3.13.1"},
+)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -153,6 +154,18 @@ class Job:
         return life
 
 
+def check_in_time(seconds: float, limit: float) -> None:
+    """Warn if a process ended later than promised; with KAGGLE_DIGITS_TEST_TIMES=strict, fail.
+
+    A machine that is too slow or too busy is no defect of the code.
+    """
+    if seconds < limit:
+        return
+    late = f"ended after {seconds:.1f} s, promised were {limit} s"
+    assert os.environ.get("KAGGLE_DIGITS_TEST_TIMES") != "strict", late
+    warnings.warn(late, stacklevel=2)
+
+
 class Life:
     """One process of a job, from its start to its end, with the workers that it starts.
 
@@ -294,7 +307,7 @@ def where_killed(life: Life) -> str:
         return "ensemble"
     if life.said(", epoch ") or life.said(" resumes after epoch "):
         return "epochs"
-    if life.said("DEMO DATA") and len(job.parsed()) < CSV_FILES:
+    if life.said("reading ") and len(job.parsed()) < CSV_FILES:
         return "cache"
     if life.said("run folder: ") and not life.said("augmentation bank: "):
         return "bank"

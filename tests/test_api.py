@@ -295,7 +295,7 @@ def test_what_a_caller_can_fix_is_one_line(place, call, given, message):
 def test_search(place):
     space = {"train.learning_rate": {"low": 0.003, "high": 0.1, "sampling": "log"}}
     tune = {"oracle": "random", "max_trials": 2, "space": space}
-    config = kd.load_config("quick", TINY | {"folds.count": 3, "tune.space": None, "tune": tune})
+    config = kd.load_config("quick", TINY | {"folds.count": 3, "tune": tune})
     found = kd.tune(config, out=place / "search")
     assert found.record.complete
     assert found.trials["status"].isin(["completed", "stopped early"]).all()
@@ -369,5 +369,7 @@ def test_a_full_disk_or_missing_rights_are_a_user_error(place, monkeypatch):
         raise PermissionError(13, "Permission denied", "there.csv")
 
     monkeypatch.setattr(pipeline, "run", fail)
-    with pytest.raises(kd.UserError, match=r"there\.csv: Permission denied; fix that"):
+    with pytest.raises(
+        kd.UserError, match=r"there\.csv: Permission denied; change its permissions"
+    ):
         kd.run("quick")

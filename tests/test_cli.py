@@ -3,6 +3,7 @@ import importlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from kaggle_digits import cli
 from kaggle_digits.config import loading
-from kaggle_digits.data import submission_csv
+from kaggle_digits.data import demo, sources, submission_csv
 from kaggle_digits.system import time_budget
 
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
@@ -160,7 +161,7 @@ def test_wrong_usage_is_one_line(kd, args, named):
         (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
         (["--data", "missing"], "--data missing"),
         (["--out", "file"], "--out file: expected a folder"),
-        (["--time-limit", "soon"], "--time-limit: expected a duration such as 8h30m or 45m, found"),
+        (["--time-limit", "soon"], "--time-limit: expected a duration such as 8h30m, 45m or 90s, "),
         (["--time-limit", "0s"], "--time-limit: expected a duration"),
         (["--time-limit", ""], "--time-limit: expected a duration"),
         (["--set", "augment.elastic.sigma=0.5"], "augment.elastic.sigma"),
@@ -221,12 +222,12 @@ def test_inputs_are_checked_before_a_backend_is_imported(tmp_path, args):
     for part in ("train", "test"):
         (tmp_path / "half" / f"{part}.csv").write_text("label,pixel0\n1,0\n")
     done = run_python("-c", f"import os; os.chdir({str(tmp_path)!r})\n{LIGHT}", *args)
-    assert done.stdout == "2 []\n"
+    assert done.stdout.splitlines()[-1] == "2 []"
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("number", "name", "status"), [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143)]
+    ("number", "name", "status"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
 )
 def test_a_signal_is_one_line(kd, monkeypatch, number, name, status):
     monkeypatch.setattr(submission_csv, "check_file", lambda *args: signal.raise_signal(number))
@@ -451,3 +452,156 @@ def test_check_of_labels_that_cannot_be_right(kd, tmp_path):
 
 def test_check_of_a_missing_file(kd):
     assert "nowhere.csv" in refusal(kd("check", "nowhere.csv"))
+
+
+# Help and progress
+
+
+@pytest.mark.parametrize("command", ["", "run", "extend", "tune", "doctor", "check", "bench"])
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_help_is_short_to_ask_for_and_never_cut_off(kd, monkeypatch, command, width):
+    monkeypatch.setenv("COLUMNS", width)
+    status, out, err = kd(*command.split(), "-h")
+    assert (status, err) == (0, "")
+    assert "..." not in out.replace("[ARGS]...", "")
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= int(width)
+    assert out == kd(*command.split(), "--help")[1]
+
+
+@pytest.mark.parametrize("command", ["run", "tune", "bench", "doctor"])
+def test_help_names_every_shipped_config(kd, command):
+    out = " ".join(kd(command, "-h")[1].split())
+    for name in loading.shipped_names():
+        assert re.search(rf"A shipped config \([^)]*\b{name}\b", out)
+
+
+@pytest.mark.parametrize(
+    ("args", "advice"),
+    [
+        (["run", "--epochs", "3"], "No such option: --epochs (kaggle-digits run --help lists"),
+        (["extend", "dir", "--foo"], "No such option: --foo (kaggle-digits extend --help lists"),
+        (["config", "show", "--foo"], "No such option: --foo (kaggle-digits config show --help"),
+        (["tune", "--trials", "0"], "'--trials': expected at least 1 (kaggle-digits tune --help"),
+        (["tune", "--trials", "x"], "'--trials': expected a whole number (kaggle-digits tune"),
+        (["tune", "--max-seconds-per-fit", "x"], "expected a number (kaggle-digits tune --help"),
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'? (kaggle-digits --help lists"),
+    ],
+)
+def test_usage_errors_point_to_the_help_of_their_command(kd, args, advice):
+    assert advice in refusal(kd(*args))
+
+
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_kinds_of_progress(kd, monkeypatch, command):
+    from kaggle_digits.system import console
+
+    made = []
+    monkeypatch.setattr(console, "Reporter", lambda **given: made.append(given) or Silent())
+    kd(command, "--data", "absent", "--cache", "c", "--progress", "plain", "-q")
+    kd(command, "--data", "absent", "--cache", "c")
+    assert made == [
+        {"progress": "plain", "quiet": True},
+        {"progress": "auto", "quiet": False},
+    ]
+
+
+class Silent:
+    def say(self, text):
+        """Nobody hears it."""
+
+
+def test_unknown_kind_of_progress_is_refused(kd):
+    line = refusal(kd("run", "--progress", "fancy"))
+    assert "progress: expected one of auto, rich, plain, none, found 'fancy'" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("kaggle-digits be", {"bench"}),
+        ("kaggle-digits run --config st", {"standard"}),
+        ("kaggle-digits tune --progress ", {"auto", "rich", "plain", "none"}),
+        ("kaggle-digits run --time", {"--time-limit"}),
+    ],
+)
+def test_shell_completion(words, expected):
+    done = run_python(
+        "-m",
+        "kaggle_digits",
+        _KAGGLE_DIGITS_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
+    )
+    assert set(done.stdout.split()) == expected
+
+
+# The data of a run that is extended
+
+
+@pytest.fixture
+def data_of_extended(kd, monkeypatch, tmp_path):
+    """Extend a run that had its data from a place; return the place taken, or the refusal."""
+    from kaggle_digits.config.schema import Config
+    from kaggle_digits.runs import pipeline
+    from kaggle_digits.storage import files
+    from kaggle_digits.storage.run_folder import RunFolder
+
+    taken = []
+    monkeypatch.setattr(pipeline, "run", lambda options, *others: taken.append(options.data))
+
+    def extend(source, *args, demo=False):
+        folder = RunFolder(tmp_path / "run")
+        folder.folder.mkdir()
+        folder.config.write_text(loading.dump(Config()))
+        manifest = {**folder.stamp, "data_source": str(source), "demo_data": demo}
+        files.write_json(folder.manifest, manifest)
+        found = kd("extend", "run", "--seeds", "2", "--cache", "c", *args)
+        return taken[0] if taken else found
+
+    return extend
+
+
+def write_data(folder):
+    folder.mkdir()
+    for name in ("train.csv", "test.csv"):
+        (folder / name).touch()
+    return folder
+
+
+def test_extend_takes_the_data_that_the_run_names(data_of_extended, tmp_path):
+    place = write_data(tmp_path / "mine")
+    assert data_of_extended(place) == place
+
+
+def test_extend_takes_the_data_it_is_given(data_of_extended, tmp_path):
+    place = write_data(tmp_path / "mine")
+    assert data_of_extended(place, "--data", "other") == Path("other")
+
+
+def test_extend_searches_for_data_that_is_gone(data_of_extended, tmp_path):
+    write_data(tmp_path / "data")
+    assert data_of_extended(tmp_path / "gone") is None
+
+
+def test_extend_does_not_go_on_with_demo_data(data_of_extended, tmp_path):
+    line = refusal(data_of_extended(tmp_path / "gone"))
+    place = tmp_path / "gone"
+    assert f"run: its data was {place}, found nothing there; give its place with --data" in line
+
+
+def test_extend_goes_on_with_demo_data_where_the_run_had_it(data_of_extended, tmp_path):
+    write_data(tmp_path / "data")  # the real files have come since
+    assert str(data_of_extended(demo.NAME, demo=True)) == demo.NAME
+    assert sources.find_source(Path(demo.NAME)).demo
+
+
+def test_extend_takes_the_data_of_its_own_settings(data_of_extended, tmp_path):
+    place = write_data(tmp_path / "mine")
+    assert data_of_extended(place, "--set", "data.path=other") is None
+
+
+def test_extend_knows_a_home_folder(data_of_extended, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = write_data(tmp_path / "mine")
+    assert data_of_extended("~/mine") == place

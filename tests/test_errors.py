@@ -1,3 +1,8 @@
+import errno
+import os
+
+import pytest
+
 from kaggle_digits.errors import UserError, explained
 
 
@@ -18,5 +23,21 @@ def test_a_notebook_shows_the_line_alone():
 
 def test_what_the_system_refused_is_explained():
     error = explained(PermissionError(13, "Permission denied", "there.csv"))
-    assert str(error) == "there.csv: Permission denied; fix that and repeat the command"
+    advice = "change its permissions, or give another path"
+    assert str(error) == f"there.csv: Permission denied; {advice}"
     assert str(explained(OSError("no\nroom"))) == "no room; fix that and repeat the command"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EISDIR, "a.csv: Is a directory; give a file"),
+        (errno.ENOENT, "a.csv: No such file or directory; check the path"),
+        (errno.ENOTDIR, "a.csv: Not a directory; a file is in the place of a folder; give another"),
+        (errno.EROFS, "a.csv: Read-only file system; change its permissions, or give another path"),
+        (errno.ENOSPC, "a.csv: No space left on device; make space and repeat the command"),
+        (errno.EMFILE, "a.csv: Too many open files; fix that and repeat the command"),
+    ],
+)
+def test_it_says_what_to_do(number, words):
+    assert str(explained(OSError(number, os.strerror(number), "a.csv"))).startswith(words)

@@ -94,7 +94,8 @@ def test_a_run_is_read(kept, tmp_path):
     ]
     epochs = run.history[["member", "fold", "epoch"]].to_numpy().tolist()
     assert epochs == [["cnn", fold, epoch] for fold in (1, 2) for epoch in (1, 2)]
-    assert run.config == kd.load_config(make.CONFIGS["run"])
+    # The version that made it had another default.
+    assert run.config == kd.load_config(make.CONFIGS["run"], {"train.threads": 2})
     digits = read_digits(sources.find_source(tmp_path / "data"))
     assert (run.oof["label"] == digits.train_labels).all()
     # The nets are read too, by whichever Keras is here.
@@ -168,7 +169,8 @@ def test_the_command_reuses_every_trial_of_a_search(kept, command):
     # Two folds each, and the holdout fold of the best and of the start.
     assert len(before) == 6
     assert models(folder) == before
-    assert found(folder / "search_record.json") == record
+    # What later versions add, the ones before did not know.
+    assert record.items() <= found(folder / "search_record.json").items()
     assert (folder / "best.yaml").read_bytes() == best
 
 

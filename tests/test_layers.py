@@ -26,8 +26,9 @@ HEAVY |= {"cv2", "scipy", "keras_tuner", "grpc", "tensorboard", "jinja2"}
 
 # Tested through others: it only calls main; constants alone; what `benchmark` compares with.
 THIN = {"__main__.py", "data/competition.py", "diagnostics/baselines.py"}
-# The commands are tested by tests/test_cli.py and by what they call.
+# The other commands are tested by tests/test_cli.py and by what they call.
 THIN |= {name for name in SOURCES if name.startswith("cli/") and "__init__" not in name}
+THIN -= {"cli/config.py"}
 # Only these are about nets or KerasTuner throughout, and import what they are about at the top.
 ABOUT = {
     "training/callbacks.py": {"keras"},
@@ -169,7 +170,7 @@ def write_data(folder, labels=tuple(range(10)) * 2, cell="0"):
 
 def write_older_run(folder, good):
     """Write a finished fit that an older Keras made with the settings and data of a case below."""
-    config = loading.load("quick", ["folds.count=2"])
+    config = loading.load("quick", ["folds.count=2", "train.threads=2"])
     digits = read_digits(sources.find_source(good))
     inputs = fit_spec.Inputs(digits.train_images, digits.train_labels, digits.test_images)
     split = folds.stratified(digits.train_labels, 2, config.seed)

@@ -1,5 +1,6 @@
 """A notebook of ten cells that uses the Python API on demo data, executed by nbclient."""
 
+import sys
 from ast import literal_eval
 from collections import Counter
 
@@ -34,10 +35,15 @@ OF_THE_DISPLAY = ("display_data", "update_display_data")
 
 
 class Client(NotebookClient):
-    """Counts the messages on displays; what a saved notebook holds does not show their number."""
+    """Counts the messages of output; what a saved notebook holds does not show their number."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.seen, self.drawn = Counter(), []
 
     def process_message(self, msg, cell, cell_index):
         kind = msg["msg_type"]
+        self.seen[cell_index, kind] += kind == "stream"
         if kind in OF_THE_DISPLAY and "display_id" in msg["content"].get("transient", {}):
             self.seen[cell_index, kind] += 1
             self.drawn.append((cell_index, msg["content"]["data"]))
@@ -51,7 +57,6 @@ class Executed:
         cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
         cells[-1].metadata["tags"] = ["raises-exception"]
         client = Client(nbformat.v4.new_notebook(cells=cells), timeout=600, kernel_name="python3")
-        client.seen, client.drawn = Counter(), []
         client.execute(cwd=str(folder))
         self.outputs = dict(zip(CELLS, (cell.outputs for cell in cells), strict=True))
         self.seen, self.drawn = client.seen, client.drawn
@@ -68,14 +73,20 @@ class Executed:
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory):
-    """Execute the notebook, in a process that knows nothing of this machine's data and cache."""
+def notebook_folder(tmp_path_factory):
+    """A folder for notebooks whose kernels know nothing of this machine's data and cache."""
     folder = tmp_path_factory.mktemp("notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KAGGLE_DIGITS_CACHE", str(folder / "cache"))
         for name in ("KAGGLE_DIGITS_DATA", "KAGGLE_KERNEL_RUN_TYPE"):
             patch.delenv(name, raising=False)
-        yield Executed(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def notebook(notebook_folder):
+    """Execute the notebook."""
+    return Executed(notebook_folder)
 
 
 def test_only_the_refused_cell_fails_and_says_why_in_one_line(notebook):
@@ -97,7 +108,7 @@ def test_progress_is_plain_lines(notebook):
     for fold in (1, 2):
         for epoch in (1, 2, 3, 4):
             assert lines.count(f"cnn fold {fold}, epoch {epoch}/4: loss ") == 1
-    assert "│ out-of-fold accuracy " in lines
+    assert "\n  out-of-fold accuracy  0." in lines
     assert "\x1b" not in lines
     assert "<" not in lines
     errors = [out for out in notebook.outputs["run"] if out.get("name") == "stderr"]
@@ -106,14 +117,14 @@ def test_progress_is_plain_lines(notebook):
 
 def test_bars_are_drawn_in_place(notebook):
     place = list(CELLS).index("run")
-    # One display for the bank and one for all fits, however many steps they took; each is emptied
-    # when its stage ends, so that a saved notebook holds no bar.
-    assert notebook.seen[place, "display_data"] == 2
-    assert notebook.displays("run") == [{"text/plain": ""}] * 2
+    # One display for the backend's start, one for the bank and one for all fits, however many steps
+    # they took; each is emptied when its stage ends, so that a saved notebook holds no bar.
+    assert notebook.seen[place, "display_data"] == 3
+    assert notebook.displays("run") == [{"text/plain": ""}] * 3
     assert notebook.seen[place, "update_display_data"] > 2
     drawn = [data for cell, data in notebook.drawn if cell == place]
     shown = [data["text/html"] for data in drawn if "text/html" in data]
-    assert len(shown) == len(drawn) - 2
+    assert len(shown) == len(drawn) - 3
     assert all(html.startswith('<progress max="') for html in shown)
     assert any("cnn fold 1, epoch " in html for html in shown)
     assert {cell for cell, _ in notebook.drawn} == {place}
@@ -132,3 +143,36 @@ def test_cells_show_results(notebook):
     assert notebook.result("predict")["text/plain"] == "(5, 10)"
     assert "<p>397 rows " in notebook.result("submission")["text/html"]
     assert notebook.result("load again")["text/plain"] == "True"
+
+
+# `!kaggle-digits run`, which gets a terminal of its own there
+
+SHELL = (
+    "!{python} -m kaggle_digits run --out shell --set train.epochs=4 --set folds.count=2 "
+    "--set augment.elastic.p=0 "
+    "--set 'model.stages=[{{width: 8, kernel: 5, stride: 2, pool: last}}]'"
+)
+
+
+@pytest.fixture(scope="module")
+def shell(notebook_folder):
+    """Execute a notebook with that one line; return (its outputs, messages of output)."""
+    source = SHELL.format(python=sys.executable)
+    [cell] = cells = [nbformat.v4.new_code_cell(source)]
+    client = Client(nbformat.v4.new_notebook(cells=cells), timeout=600, kernel_name="python3")
+    client.execute(cwd=str(notebook_folder))
+    return cell.outputs, client
+
+
+def test_a_command_in_a_notebook_writes_few_plain_lines(shell):
+    outputs, client = shell
+    assert {output.output_type for output in outputs} == {"stream"}
+    text = "".join(output.text for output in outputs)
+    assert "\x1b" not in text
+    assert "\n  out-of-fold accuracy  0." in text.replace("\r\n", "\n")
+    lines = text.splitlines()
+    # 2 fits of 4 epochs; `test_progress` counts the lines of longer runs, never more than some 100.
+    assert sum(", epoch " in line for line in lines) == 8
+    assert len(lines) < 45
+    assert client.seen[0, "stream"] <= len(lines)
+    assert sum(len(output.text) for output in outputs) < 4000

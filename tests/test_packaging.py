@@ -63,6 +63,16 @@ def test_installed_with_target_it_finds_its_configs(built, tmp_path, process_env
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    copy = subprocess.run(
+        [sys.executable, "-m", "kaggle_digits", "config", "copy", "standard", "my.yaml"],
+        env=process_env | {"PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (copy.returncode, copy.stderr) == (0, "")
+    assert (tmp_path / "my.yaml").read_bytes() == (ROOT / "configs" / "standard.yaml").read_bytes()
     place, *names, seed = done.stdout.split()
     assert Path(place).is_relative_to(site)
     assert {"quick", "standard", "best"} <= set(names)

@@ -27,6 +27,7 @@ from kaggle_digits.config.schema import Augment
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
+from kaggle_digits.system import environment
 
 # A new process takes seconds to import OpenCV and albumentations; for fewer images than this, the
 # process that is running already is faster.
@@ -103,7 +104,7 @@ def fill(
 
 def processes_worth(images: int) -> int:
     """Return how many processes at most are worth their start to draw a number of images."""
-    return min(os.cpu_count() or 1, images // IMAGES_WORTH_A_PROCESS)
+    return min(environment.usable_cores(), images // IMAGES_WORTH_A_PROCESS)
 
 
 def _draw_in_turn(

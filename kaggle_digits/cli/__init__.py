@@ -5,26 +5,35 @@ Heavy imports wait until a command needs them, so that help and refusals come at
 
 from __future__ import annotations
 
-import signal
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
-from kaggle_digits.cli import bench, check, doctor, extend, run, tune
+from kaggle_digits.cli import bench, check, config, doctor, extend, run, tune
 from kaggle_digits.cli.options import how_to_continue
 from kaggle_digits.errors import UserError, explained
-from kaggle_digits.system.time_budget import Signals, Stopped
+from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
+
+# What Typer says of a value -> what people read.
+PLAIN_WORDS = {
+    r"Input should be greater than or equal to (\d+)": r"expected at least \1",
+    r"Input should be a valid integer.*": "expected a whole number",
+    r"Input should be a valid number.*": "expected a number",
+}
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 app = typer.Typer(
     rich_markup_mode=None,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=HELP_OPTIONS,
     help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
 )
 for _command in (run.run, extend.extend, tune.tune, doctor.doctor, check.check, bench.bench):
-    app.command()(_command)
+    app.command(short_help=_command.__doc__)(_command)  # else it would be cut off
+app.add_typer(config.app, name="config", short_help=config.app.info.help)
 
 
 def _print_version(asked: bool) -> None:
@@ -60,8 +69,8 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except Stopped as stopped:
-        number = signal.Signals(stopped.number)
-        _fail(f"stopped by {number.name}; {how_to_continue()} to continue", 128 + number)
+        number = stopped.number
+        _fail(f"stopped by {SIGNALS[number]}; {how_to_continue()} to continue", 128 + number)
     except OSError as error:
         _fail(str(explained(error)))
     except Exception as error:
@@ -70,10 +79,20 @@ def main() -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        _fail(f"{message()} (kaggle-digits --help lists the commands and their options)")
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context else "kaggle-digits"
+        text = message()
+        for words, plain in PLAIN_WORDS.items():
+            text = re.sub(words, plain, text)
+        _fail(f"{text} ({asked} --help lists what there is)")
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int = 2) -> None:
-    print(f"kaggle-digits: {' '.join(message.split())}", file=sys.stderr)
+    text = f"kaggle-digits: {' '.join(message.split())}"
+    if sys.stderr.isatty():
+        from kaggle_digits.system.console import fit_to_terminal
+
+        text = "\r" + fit_to_terminal(text, sys.stderr)  # over the terminal's own ^C
+    print(text, file=sys.stderr)
     sys.exit(status)

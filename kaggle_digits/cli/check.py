@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,16 @@ def check(
     file: Annotated[Path, typer.Argument(help="The submission to check.")],
     rows: Annotated[
         int | None,
-        typer.Option(min=1, help="Rows expected. Without it: as the run's manifest, else 28000."),
+        typer.Option(
+            min=1, metavar="N", help="Rows expected. Without it: as the run's manifest, else 28000."
+        ),
     ] = None,
 ) -> None:
     """Check a submission as Kaggle would, and for labels that cannot be right."""
     from kaggle_digits.data import submission_csv
     from kaggle_digits.data.competition import TEST_ROWS
     from kaggle_digits.storage.run_folder import expected_rows, is_demo
+    from kaggle_digits.system.console import count_of, fit_to_terminal
 
     expected = rows or expected_rows(file, default=TEST_ROWS)
     labels = submission_csv.check_file(file, expected)
@@ -27,4 +31,5 @@ def check(
         unfit = "; NOT FOR UPLOAD: it is of DEMO DATA"
     elif len(labels) != TEST_ROWS:
         unfit = f"; NOT FOR UPLOAD: the competition's has {TEST_ROWS:,} rows"
-    typer.echo(f"{file}: a valid submission of {len(labels):,} rows{unfit}")
+    text = f"{file}: a valid submission of {count_of(len(labels), 'row')}{unfit}"
+    typer.echo(fit_to_terminal(text, sys.stdout))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kaggle_digits.cli.options import (
     CacheOption,
-    DataOption,
+    DataOfRunOption,
     LeakOption,
+    ProgressOption,
+    QuietOption,
     TimeLimitOption,
     VersionsOption,
     budget_of,
 )
 from kaggle_digits.errors import UserError
+
+if TYPE_CHECKING:
+    from kaggle_digits.storage.run_folder import RunFolder
 
 
 def extend(
@@ -24,22 +29,30 @@ def extend(
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Seeds of each member in total: 3 adds copies cnn_2 and cnn_3 of cnn."
+            min=1,
+            metavar="N",
+            help="Seeds of each member in total: 3 adds copies cnn_2 and cnn_3 of cnn.",
         ),
     ] = None,
     member: Annotated[
-        list[str] | None, typer.Option(help="With --seeds: only this member; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --seeds: only this member; repeatable."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="Add this config's members: a shipped name or a path.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Add this config's members: a shipped name or a path."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Add to the run's config: members.big={}"),
     ] = None,
-    data: DataOption = None,
+    data: DataOfRunOption = None,
     cache: CacheOption = None,
     time_limit: TimeLimitOption = None,
+    progress: ProgressOption = "auto",
+    quiet: QuietOption = False,
     allow_changed_versions: VersionsOption = False,
     allow_leak: LeakOption = False,
 ) -> None:
@@ -50,9 +63,10 @@ def extend(
     from kaggle_digits.storage.run_folder import RunFolder
     from kaggle_digits.system.console import Reporter
 
-    run_folder, reporter = RunFolder(folder), Reporter()
+    run_folder, reporter = RunFolder(folder), Reporter(progress=progress, quiet=quiet)
     if not run_folder.has_config():
-        raise UserError(f"{folder}: expected the folder of a run, found no config.yaml in it")
+        found = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
+        raise UserError(f"{folder}: expected the folder of a run, found {found}")
     run_folder.check_usable()
     of_run = loading.load(str(run_folder.config), say=lambda line: None)
     extended = loading.load(str(run_folder.config), set_ or (), say=reporter.say)
@@ -68,14 +82,30 @@ def extend(
             "extend: expected what to add, found nothing; give --seeds, --config, --set"
         )
     extension.check_extends(extended, of_run, str(folder))
+    moved = extended.data != of_run.data  # with --set data.path
     options = pipeline.RunOptions(
         config=extended,
         name=folder.name,
-        data=data,
+        data=data or (None if moved else _data_of(run_folder)),
         out=folder,
         root=folder.parent,
         cache=cache_folder(cache),
         allow_changed_versions=allow_changed_versions,
         allow_leak=allow_leak,
     )
-    pipeline.run(options, reporter, budget_of(context, time_limit))
+    pipeline.run(options, reporter, budget_of(context, time_limit, reporter))
+
+
+def _data_of(run_folder: RunFolder) -> Path | None:
+    """Return where the run had its data from; None: search for it."""
+    from kaggle_digits.data import sources
+
+    source = run_folder.data_source()
+    if source is None or source.exists() or sources.is_demo(source):
+        return source
+    if sources.find_source(None).demo:
+        raise UserError(
+            f"{run_folder.folder}: its data was {source}, found nothing there; give its place with "
+            "--data"
+        )
+    return None

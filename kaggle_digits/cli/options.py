@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.system.time_budget import TimeBudget, parse_duration
+
+if TYPE_CHECKING:
+    from kaggle_digits.system.console import Reporter
 
 STARTED = time.monotonic()  # a time limit counts from here
 
@@ -27,22 +31,44 @@ def path_of(parameter: typer.CallbackParam, value: str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+def config_names() -> list[str]:
+    """List the shipped configs, for shell completion."""
+    from kaggle_digits.config import loading
+
+    return loading.shipped_names()
+
+
 ConfigOption = Annotated[
     str,
-    typer.Option(help="A shipped config (quick, standard, best) or the path of a YAML file."),
+    typer.Option(
+        metavar="NAME|FILE",
+        autocompletion=config_names,
+        help="A shipped config (quick, standard, best, detuned) or the path of a YAML file; see "
+        "kaggle-digits config list.",
+    ),
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
         callback=path_of,
+        metavar="PATH",
         help="Folder or zip with train.csv and test.csv. Without it: KAGGLE_DIGITS_DATA, data/, "
         "Kaggle's own folders, else small demo data.",
+    ),
+]
+DataOfRunOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=path_of,
+        metavar="PATH",
+        help="Folder or zip with train.csv and test.csv. Without it: where the run had them from.",
     ),
 ]
 CacheOption = Annotated[
     str | None,
     typer.Option(
         callback=path_of,
+        metavar="FOLDER",
         help="Cache folder. Without it: KAGGLE_DIGITS_CACHE, else the user's cache.",
     ),
 ]
@@ -69,14 +95,29 @@ VersionsOption = Annotated[
 LeakOption = Annotated[
     bool,
     typer.Option(
-        "--allow-leak", help="Accept test rows that are also in the training data; see README."
+        "--allow-leak",
+        help="Accept test rows that are also in the training data; see data/README.md.",
     ),
 ]
 
+ProgressOption = Annotated[
+    str,
+    typer.Option(
+        autocompletion=lambda: ["auto", "rich", "plain", "none"],
+        metavar="[auto|rich|plain|none]",
+        help="rich: a moving bar and colours; plain: lines, at most 100 of progress; none: "
+        "messages and the result only; auto: rich on a terminal, plain elsewhere and in notebooks.",
+    ),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Write warnings and the result only.")
+]
 
-def budget_of(context: typer.Context, time_limit: str | None) -> TimeBudget:
+
+def budget_of(context: typer.Context, time_limit: str | None, reporter: Reporter) -> TimeBudget:
     """Return the time that a command has, which runs from the start of the process."""
     limit = None if time_limit is None else parse_duration(time_limit)
+    context.obj.announce = partial(reporter.say, important=True)
     return TimeBudget(limit, context.obj, STARTED)
 
 

@@ -11,6 +11,8 @@ from kaggle_digits.cli.options import (
     ConfigOption,
     DataOption,
     LeakOption,
+    ProgressOption,
+    QuietOption,
     SetOption,
     TimeLimitOption,
     VersionsOption,
@@ -28,6 +30,7 @@ def run(
         str | None,
         typer.Option(
             callback=path_of,
+            metavar="FOLDER",
             help="Run folder. Without it: the newest unfinished one of the same config and data "
             "under submissions/, else a new one there.",
         ),
@@ -41,6 +44,8 @@ def run(
             "--restart", help="Delete what the run folder holds and start from the beginning."
         ),
     ] = False,
+    progress: ProgressOption = "auto",
+    quiet: QuietOption = False,
     allow_changed_versions: VersionsOption = False,
     allow_leak: LeakOption = False,
 ) -> None:
@@ -50,7 +55,7 @@ def run(
     from kaggle_digits.storage.cache import cache_folder
     from kaggle_digits.system.console import Reporter
 
-    reporter = Reporter()
+    reporter = Reporter(progress=progress, quiet=quiet)
     options = pipeline.RunOptions(
         *loading.resolve(config, set_ or (), reporter.say),
         data=data,
@@ -61,4 +66,4 @@ def run(
         allow_leak=allow_leak,
         how_to_continue=how_to_continue(),
     )
-    pipeline.run(options, reporter, budget_of(context, time_limit))
+    pipeline.run(options, reporter, budget_of(context, time_limit, reporter))

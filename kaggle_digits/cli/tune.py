@@ -10,6 +10,8 @@ from kaggle_digits.cli.options import (
     CacheOption,
     ConfigOption,
     DataOption,
+    ProgressOption,
+    QuietOption,
     SetOption,
     VersionsOption,
     budget_of,
@@ -25,6 +27,7 @@ def tune(
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Trials in total. Without it: tune.max_trials, else 20; all of a grid.",
         ),
     ] = None,
@@ -32,27 +35,37 @@ def tune(
         str | None,
         typer.Option(
             callback=path_of,
+            metavar="FOLDER",
             help="Search folder. Without it: the newest unfinished one of the same config and data "
             "under submissions/, else a new one there.",
         ),
     ] = None,
     save: Annotated[
         str | None,
-        typer.Option(callback=path_of, help="Also write the best config here: configs/NAME.yaml."),
+        typer.Option(
+            callback=path_of,
+            metavar="FILE",
+            help="Also write the best config here: best-found.yaml.",
+        ),
     ] = None,
     max_seconds_per_fit: Annotated[
         float | None,
-        typer.Option(min=0, help="End trials whose fits would train longer than this."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="End trials whose fits would train longer than this."
+        ),
     ] = None,
     max_parameters: Annotated[
         int | None,
-        typer.Option(min=1, help="Refuse trials whose nets have more parameters than this."),
+        typer.Option(
+            min=1, metavar="N", help="Refuse trials whose nets have more parameters than this."
+        ),
     ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME|FILE",
             help="Also compare the best config with this one, on the holdout folds: a shipped name "
-            "or a path; repeatable."
+            "or a path; repeatable.",
         ),
     ] = None,
     cache: CacheOption = None,
@@ -65,6 +78,8 @@ def tune(
             "command to continue.",
         ),
     ] = None,
+    progress: ProgressOption = "auto",
+    quiet: QuietOption = False,
     allow_changed_versions: VersionsOption = False,
 ) -> None:
     """Search the settings in the config's tune section; repeat the command to continue."""
@@ -73,7 +88,7 @@ def tune(
     from kaggle_digits.system.console import Reporter
     from kaggle_digits.tuning import search, search_plan
 
-    reporter = Reporter()
+    reporter = Reporter(progress=progress, quiet=quiet)
     options = search_plan.TuneOptions(
         *loading.resolve(config, set_ or (), reporter.say),
         data=data,
@@ -86,4 +101,4 @@ def tune(
         against={name: loading.load(name, say=reporter.say) for name in against or ()},
         allow_changed_versions=allow_changed_versions,
     )
-    search.tune(options, reporter, budget_of(context, time_limit))
+    search.tune(options, reporter, budget_of(context, time_limit, reporter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kaggle_digits.config.loading import from_values
+from kaggle_digits.config.loading import from_values, with_threads
 from kaggle_digits.config.schema import Config, Member
 from kaggle_digits.errors import UserError
 
@@ -25,6 +25,7 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
         UserError: a member differs from the run's of the same name.
     """
     members = dict(config.members)
+    other = with_threads(other, config.train.threads)
     for name in other.members:
         wanted = other.member(name)
         if name not in members:

@@ -9,22 +9,29 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kaggle_digits.config.problems import Expected
 from kaggle_digits.config.section import Section, merged, validated
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
+Range = Annotated[tuple[float, float], Expected("two numbers, for example [-15, 15]")]
+Changes = Annotated[dict[str, Any], Expected("keys with values, as the section itself has")]
+Number = Annotated[int | float | None, Expected("a number")]
 Width = Annotated[int, Field(ge=1, le=8192)]
 SIDE = 28  # of an image, pixels
+WARMUP_FRACTION = 0.2  # of the epochs, where the warm-up would fill them
+AUTO = "auto"  # as a number of threads: one for each core
 MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 CALLBACK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:factory
 
 
 class Data(Section):
     """Where the competition's files are."""
+
+    expected: ClassVar[str] = "keys with values, for example {path: my-data}"
 
     path: str | None = Field(None, description="folder or zip; --data goes before it")
 
@@ -93,6 +100,8 @@ class Augment(Section):
 class Stage(Section):
     """Convolutions of one width; each is convolution, (pooling), batch norm, ReLU."""
 
+    expected: ClassVar[str] = "a stage, for example {width: 24, pool: first}"
+
     width: int = Field(ge=1, le=2048, description="channels")
     depth: int = Field(1, ge=1, le=50, description="number of convolutions")
     kernel: int = Field(3, ge=1, le=28, description="side of the kernel, pixels")
@@ -106,7 +115,9 @@ class Stage(Section):
 class Model(Section):
     """A deep batch-norm CNN: stages one after the other, then pooling and dense layers."""
 
-    stages: tuple[Stage, ...] = Field(
+    stages: Annotated[
+        tuple[Stage, ...], Expected("a list of stages, for example [{width: 24, pool: first}]")
+    ] = Field(
         (
             Stage(width=24, pool="first"),
             Stage(width=48, depth=2, pool="last"),
@@ -118,7 +129,9 @@ class Model(Section):
     pooling: Literal["flatten", "average", "max"] = Field(
         "flatten", description="how the last map becomes a vector"
     )
-    dense: tuple[Width, ...] = Field((), description="widths of the hidden layers after it")
+    dense: Annotated[tuple[Width, ...], Expected("a list of widths, for example [128]")] = Field(
+        (), description="widths of the hidden layers after it"
+    )
     dropout: float = Field(0.3, ge=0, lt=1, description="fraction dropped before a dense layer")
 
     @model_validator(mode="after")
@@ -143,40 +156,58 @@ class Model(Section):
 class Train(Section):
     """How one net is trained."""
 
+    former_defaults: ClassVar[Mapping[str, Any]] = {"threads": 2}
+
     epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
     batch_size: int = Field(128, ge=2, description="images per step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
     learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear rise before the cosine fall")
+    warmup_epochs: float = Field(
+        1.0,
+        ge=0,
+        description="linear rise before the cosine fall; where it would leave no epoch for that, a "
+        "fifth of the epochs",
+    )
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction given to all classes")
     ema_epochs: float = Field(
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
     )
-    threads: int = Field(2, ge=1, description="CPU threads; results depend on the number")
+    threads: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1)],
+        Expected("auto or a whole number, at least 1"),
+    ] = Field(
+        AUTO, description="CPU threads, auto: one for each core; results depend on the number"
+    )
 
     def canonical(self) -> Train:
-        """Return settings that train alike: what the optimizer does not use is at its default."""
-        if self.optimizer == "sgd":
-            return self
-        return self.model_copy(update={"momentum": Train.model_fields["momentum"].default})
+        """Return settings that train alike, without what has no effect.
 
-    @model_validator(mode="after")
-    def _spans_fit(self) -> Train:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs: must be below epochs ({self.epochs}), found {self.warmup_epochs}"
-            )
-        return self
+        What the optimizer does not use is at its default, and the warm-up is the one in effect.
+        """
+        changes: dict[str, Any] = {"warmup_epochs": self.warmup}
+        if self.optimizer != "sgd":
+            changes["momentum"] = Train.model_fields["momentum"].default
+        return self.model_copy(update=changes)
+
+    @property
+    def warmup(self) -> float:
+        """Epochs in which the learning rate rises: `warmup_epochs`, unless it fills all epochs."""
+        if self.warmup_epochs < self.epochs:
+            return self.warmup_epochs
+        # So that most of the run remains for the fall. A rise that ends before is as it was given.
+        return WARMUP_FRACTION * self.epochs
 
 
 class Member(Section):
     """What a member of the ensemble changes in `model`, `train` or `augment`."""
 
-    model: dict[str, Any] = Field({}, description="changed keys of the net")
-    train: dict[str, Any] = Field({}, description="changed keys of the training")
-    augment: dict[str, Any] = Field({}, description="changed keys of the augmentation")
+    expected: ClassVar[str] = "the member's sections, for example {model: {dropout: 0.5}}"
+
+    model: Changes = Field({}, description="changed keys of the net")
+    train: Changes = Field({}, description="changed keys of the training")
+    augment: Changes = Field({}, description="changed keys of the augmentation")
 
 
 class Ensemble(Section):
@@ -206,14 +237,20 @@ class SearchParameter(Section):
     Integers at both ends make a range of integers.
     """
 
-    low: int | float | None = Field(None, description="lower end of a range")
-    high: int | float | None = Field(None, description="upper end of a range, itself included")
-    step: int | float | None = Field(None, gt=0, description="distance of neighbouring values")
-    sampling: Literal["linear", "log"] = Field("linear", description="log: even in its logarithm")
-    choices: tuple[Any, ...] | None = Field(None, description="values to choose from")
-    when: dict[str, Any] = Field(
-        {}, description="other searched settings that must have a value (or one of a list)"
+    expected: ClassVar[str] = "a range or choices, for example {low: 4, high: 9}"
+
+    low: Number = Field(None, description="lower end of a range")
+    high: Number = Field(None, description="upper end of a range, itself included")
+    step: Annotated[int | float | None, Expected("a number above 0")] = Field(
+        None, gt=0, description="distance of neighbouring values"
     )
+    sampling: Literal["linear", "log"] = Field("linear", description="log: even in its logarithm")
+    choices: Annotated[
+        tuple[Any, ...] | None, Expected("a list of values, for example [0.25, 0.5]")
+    ] = Field(None, description="values to choose from")
+    when: Annotated[
+        dict[str, Any], Expected("keys with values, for example {train.optimizer: sgd}")
+    ] = Field({}, description="other searched settings that must have a value (or one of a list)")
 
 
 class Tune(Section):
@@ -244,7 +281,9 @@ class Tune(Section):
     num_initial_points: int | None = Field(
         None, ge=1, description="bayesian: random trials before it models; null: settings + 1"
     )
-    space: dict[str, SearchParameter] = Field({}, description="config key -> what it may become")
+    space: Annotated[
+        dict[str, SearchParameter], Expected("keys, for example {train.epochs: {low: 4, high: 9}}")
+    ] = Field({}, description="config key -> what it may become")
 
 
 class TuningProvenance(Section):
@@ -252,6 +291,8 @@ class TuningProvenance(Section):
 
     Each digest is of images and labels in row order. Earlier versions stored none of the holdout.
     """
+
+    expected: ClassVar[str] = "what best.yaml of a search has"
 
     train_data: str = Field(description="digest of all training rows")
     holdout_digest: str | None = Field(None, description="digest of the rows that no trial saw")
@@ -271,17 +312,17 @@ class Config(Section):
     augment: Augment = Augment()
     model: Model = Model()
     train: Train = Train()
-    members: dict[str, Member] = Field(
-        {"cnn": Member()}, min_length=1, description="nets of the ensemble by name"
-    )
+    members: Annotated[
+        dict[str, Member], Expected("members with their names, for example {cnn: {}}")
+    ] = Field({"cnn": Member()}, min_length=1, description="nets of the ensemble by name")
     ensemble: Ensemble = Ensemble()
-    callbacks: tuple[str, ...] = Field(
-        (), description="package.module:factory of Keras callbacks that every fit gets"
-    )
+    callbacks: Annotated[
+        tuple[str, ...], Expected("a list, for example [my_module:make_callback]")
+    ] = Field((), description="package.module:factory of Keras callbacks that every fit gets")
     tune: Tune = Tune()
-    tuned: tuple[TuningProvenance, ...] = Field(
-        (), description="searches that chose settings of it; more than one after extend"
-    )
+    tuned: Annotated[
+        tuple[TuningProvenance, ...], Expected("a list, as best.yaml of a search has it")
+    ] = Field((), description="searches that chose settings of it; more than one after extend")
 
     @field_validator("tuned", mode="before")
     @classmethod
@@ -320,7 +361,7 @@ class Config(Section):
             if threads != self.train.threads:
                 raise ValueError(
                     f"members.{name}.train.threads: must be train.threads ({self.train.threads}), "
-                    f"the number is one for a whole process; found {threads}"
+                    f"one for a whole process; found {threads}, give it as train.threads"
                 )
         return self
 

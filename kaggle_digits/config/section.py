@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kaggle_digits.config.problems import described
 from kaggle_digits.errors import UserError
 
-# Belongs beside every stored identity. An identity leaves out settings at their defaults, so a
-# default that changes takes a new number: the old identities mean the old default. A new setting
-# whose default is what happened before takes none.
+# Belongs beside every stored identity. An identity leaves out settings at their defaults, those of
+# its format: a default that changes later goes to its section's `former_defaults`, or takes a new
+# number. A new setting whose default is what happened before takes neither.
 SETTINGS_FORMAT = 1
-
-# pydantic's words for what a YAML file may hold name Python's types.
-EXPECTED = {
-    "tuple_type": "expected a list",
-    "dict_type": "expected keys with values",
-    "model_type": "expected keys with values",
-}
+# Where to read more, in errors.
+HINT = "kaggle-digits config show quick lists all settings"
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, and a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    # What a person should write for the section; "": its keys.
+    expected: ClassVar[str] = ""
+    # Settings whose default has changed since this format began -> what identities leave out.
+    former_defaults: ClassVar[Mapping[str, Any]] = {}
 
     def canonical(self) -> Self:
         """Return the settings with everything that has no effect at its default."""
@@ -35,7 +37,7 @@ class Section(BaseModel):
 
         A later version's new settings do not change it; see `SETTINGS_FORMAT`.
         """
-        return self.canonical().model_dump(mode="json", exclude_defaults=True)
+        return _as_left_out(self.canonical()).model_dump(mode="json", exclude_defaults=True)
 
     @classmethod
     def from_identity(cls, identity: dict[str, Any], where: str = "") -> Self:
@@ -51,7 +53,33 @@ class Section(BaseModel):
         Raises:
             UserError: a key or value does not fit, as in an identity of a later version.
         """
-        return validated(cls, identity, where)
+        return validated(cls, _as_meant(cls, identity), where)
+
+
+def _as_left_out(section: Section) -> Section:
+    """Put what was a default when the format began at today's, which an identity leaves out."""
+    changes: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            changes[name] = _as_left_out(value)
+        elif name in section.former_defaults and value == section.former_defaults[name]:
+            changes[name] = field.default
+    return section.model_copy(update=changes)
+
+
+def _as_meant(section: type[Section], identity: Any) -> Any:
+    """Write out what an identity left out when the format began and is another default today."""
+    if not isinstance(identity, dict):
+        return identity  # it is refused by its key
+    meant = {**section.former_defaults, **identity}
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            below = _as_meant(kind, identity.get(name, {}))
+            if below or name in identity:
+                meant[name] = below
+    return meant
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -98,29 +126,4 @@ def validated(model: type[Section], values: dict, where: str = "") -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        # Of a union pydantic also names the type that it has tried.
-        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
-        key = (where + key).rstrip(".")
-        if first["type"] == "extra_forbidden":
-            problem = f"{key}: unknown key, expected one of {_known_keys(model, first['loc'])}"
-        elif first["type"] == "value_error":  # by one of our sections, its own key in front
-            problem = f"{key}.{first['ctx']['error']}".lstrip(".")
-        else:
-            problem = f"{key}: {EXPECTED.get(first['type'], first['msg'])}"
-            if not isinstance(first["input"], dict | Section):
-                problem += f", found {first['input']!r:.80}"
-        raise UserError(
-            f"{problem} (kaggle-digits run --help explains --config and --set)"
-        ) from None
-
-
-def _known_keys(model: type[Section], location: tuple) -> str:
-    """List the keys that are known where an unknown one was found."""
-    node: Any = model
-    for part in location[:-1]:
-        if isinstance(node, type) and issubclass(node, Section):
-            node = node.model_fields[part].annotation
-        else:  # tuple[Stage, ...] or dict[str, Member]: the part is a place or a name
-            node = next(item for item in reversed(get_args(node)) if item is not ...)
-    return ", ".join(node.model_fields)
+        raise UserError(described(model, error.errors()[0], where), HINT) from None

@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.data import digits_csv, leak_check, sources
-from kaggle_digits.data.competition import TEST_ROWS, TRAIN_ROWS
+from kaggle_digits.data.competition import DATA_PAGE, TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.files import Arrays
 
 DEMO_WARNING = (
     "DEMO DATA: the competition's files were not found, so this run uses scikit-learn's small "
-    "digits. Its submission is NOT for upload. Get the real files from "
-    "https://www.kaggle.com/competitions/digit-recognizer/data and give their folder or zip with "
-    "--data."
+    f"digits. Its submission is NOT for upload. Get the real files from {DATA_PAGE} and give their "
+    "folder or zip with --data."
 )
 
 CachedArrays = Callable[[str, Callable[[], Arrays]], Arrays]
@@ -64,6 +63,16 @@ class Digits:
         ]
 
     @property
+    def warning(self) -> str | None:
+        """What people should know of the data: it is the demo data, or has other rows."""
+        if self.demo:
+            return DEMO_WARNING
+        if not self.unusual_sizes:
+            return None
+        upload = "" if self.has_upload_size else "; the submission is not fit for upload"
+        return f"WARNING: {self.source}: {'; '.join(self.unusual_sizes)}{upload}"
+
+    @property
     def has_upload_size(self) -> bool:
         """Whether a submission has as many rows as Kaggle expects; train may have any number."""
         return len(self.test_images) == TEST_ROWS
@@ -78,7 +87,7 @@ def load_digits(
         path: a folder or a zip; None to search, see `sources.find_source`.
         folds: number of folds, each of which needs a row of every class.
         cache: where parsed arrays are stored.
-        say: called with one line where this is the demo data, or other than the competition's rows.
+        say: called with one line before the files are read, which can take seconds.
 
     Returns:
         The data.
@@ -87,14 +96,10 @@ def load_digits(
         UserError: the files are not found, fail a check, or have too few rows of a class.
     """
     source = sources.find_source(path)
-    if source.demo:
-        say(DEMO_WARNING)
     cache.clear_temporary_files()
+    say(f"reading {source.description}")
     digits = read_digits(source, cache.arrays)
     check_class_counts(digits.train_labels, folds, digits.source)
-    if digits.unusual_sizes and not digits.demo:
-        upload = "" if digits.has_upload_size else "; the submission is not fit for upload"
-        say(f"WARNING: {digits.source}: {'; '.join(digits.unusual_sizes)}{upload}")
     return digits
 
 

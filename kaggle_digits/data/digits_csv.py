@@ -118,7 +118,13 @@ def _check_names(names: list[str], where: str, label_required: bool) -> None:
     if len(set(names)) < len(names):
         doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         raise UserError(f"{expected}; found {_listed(doubled)} more than once; correct the header")
-    if absent := required - set(names):
+    absent = required - set(names)
+    if absent == {"label"}:
+        raise UserError(
+            f'{expected}; found no "label", {names[0]} is first: this looks like test.csv; give '
+            "the competition's train.csv under this name"
+        )
+    if absent:
         missing = [name for name in ("label", *PIXEL_COLUMNS) if name in absent]
         raise UserError(f"{expected}; found no {_listed(missing)}; download the file again")
 

@@ -59,7 +59,7 @@ def find_source(
     taken only as `path`: a train.csv and a test.csv may be of any dataset, full MNIST for one.
 
     Args:
-        path: a folder, or a zip as Kaggle ships it; None to search.
+        path: a folder, or a zip as Kaggle ships it, or the demo data's name; None to search.
         environ: environment variables.
         working_directory: the folder that holds `data/`; None for the current one.
         kaggle_root: where a Kaggle kernel mounts its inputs.
@@ -72,6 +72,8 @@ def find_source(
             only one of the two; or the competition is not mounted in a Kaggle kernel.
     """
     if path is not None:
+        if is_demo(path):
+            return Source(demo.NAME, demo=True)
         return _given(path, "--data")
     if environ.get("KAGGLE_DIGITS_DATA"):
         return _given(environ["KAGGLE_DIGITS_DATA"], "KAGGLE_DIGITS_DATA")
@@ -85,6 +87,11 @@ def find_source(
     if kaggle_root.exists() or "KAGGLE_KERNEL_RUN_TYPE" in environ:
         raise _not_mounted(kaggle_root)
     return Source(demo.NAME, demo=True)
+
+
+def is_demo(path: str | Path) -> bool:
+    """Return whether a path is the name under which a run has noted the demo data."""
+    return str(path) == demo.NAME
 
 
 def fingerprint(source: Source, part: str) -> str:

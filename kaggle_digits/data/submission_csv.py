@@ -48,9 +48,12 @@ def check_file(path: Path, rows: int | None) -> np.ndarray:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path}: expected a submission file, found {error.strerror}; check the path"
-        ) from error
+        found, advice = error.strerror, "check the path"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            found = "no such file"
+        elif isinstance(error, IsADirectoryError):
+            found, advice = "a folder", "give the submission.csv in it"
+        raise UserError(f"{path}: expected a submission file, found {found}; {advice}") from error
     return check_bytes(content, rows=rows, name=str(path))
 
 

@@ -7,12 +7,11 @@ is timed over an epoch of as many images, on a net that has been traced before.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,6 +23,7 @@ from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, MemberSettings
 from kaggle_digits.data import sources
+from kaggle_digits.data.competition import TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics import baselines
 from kaggle_digits.diagnostics.baselines import KIT, seconds_of
@@ -31,7 +31,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.training import backend, fit_spec
+from kaggle_digits.training import backend, fit_spec, threads
 
 # Stages and rows of the table.
 CSV_COLD = "train.csv and test.csv, cold"
@@ -119,18 +119,23 @@ def run(
     """
     shipped = {each: loading.load(each) for each in loading.shipped_names()}
     source = sources.find_source(data_path or config.data.path)
-    backend_name = backend.name()
+    backend.name()  # one that is not installed is refused now
+    config = threads.as_begun(config, None)
     digits = read_digits(source)
+    rows_read = len(digits.train_images) + len(digits.test_images)
+    if digits.demo:
+        digits = _enlarged(digits)
     rows = len(digits.train_images), len(digits.test_images)
-    backend.configure(config.train.threads)
-    for line in describe_machine(backend_name, config.train.threads):
-        reporter.say(line)
+    backend.start(config.train.threads, reporter)
+    for title, text in environment.description().items():
+        reporter.say(f"{title}: {text}")
+    reporter.say(f"measured on: {time.strftime('%Y-%m-%d')}")
 
     with tempfile.TemporaryDirectory(prefix="kaggle-digits-") as temporary:
         folder = Path(temporary)
         csv, speeds = _measure_rounds(config, source, digits, folder, sizes, reporter)
         nets = _measure_nets(shipped, digits, folder, sizes.net_images, reporter)
-    costs = median(csv[CSV_COLD]), median(speeds[BANK][BANK_ROW])
+    costs = median(csv[CSV_COLD]) * sum(rows) / rows_read, median(speeds[BANK][BANK_ROW])
     estimates = {
         each: estimate(shipped[each], rows, *costs, speeds_of) for each, speeds_of in nets.items()
     }
@@ -146,16 +151,16 @@ def run(
     return measurements
 
 
-def describe_machine(backend_name: str, threads: int) -> list[str]:
-    """Return lines that say where, with which packages and when something was measured."""
-    found = environment.hardware()
-    versions = [f"{name} {number}" for name, number in environment.package_versions().items()]
-    return [
-        f"machine: {found['processor']}, {found['cores']} cores, "
-        f"{found['memory_bytes'] / 2**30:.0f} GiB memory, {found['system']}",
-        f"backend: {backend_name}, {threads} threads; measured on {time.strftime('%Y-%m-%d')}",
-        f"packages: {', '.join(versions)}",
-    ]
+def _enlarged(digits: Digits) -> Digits:
+    """Repeat the demo data's rows until there are as many as in the competition."""
+    images, labels = digits.train_images, digits.train_labels
+    return replace(
+        digits,
+        train_images=np.resize(images, (TRAIN_ROWS, *images.shape[1:])),
+        train_labels=np.resize(labels, TRAIN_ROWS),
+        test_images=np.resize(digits.test_images, (TEST_ROWS, *images.shape[1:])),
+        source=f"{digits.source}, its rows repeated",
+    )
 
 
 def _measure_rounds(
@@ -176,7 +181,7 @@ def _measure_rounds(
     images, labels = digits.train_images, digits.train_labels
     bank_images = images[: sizes.bank_rows]
     source_bank = bank.Bank(files.digest(bank_images), settings.augment, seed)
-    variants = max(os.cpu_count() or 1, 2)  # one for each of two epochs
+    variants = max(environment.usable_cores(), 2)  # one for each of two epochs
     # Spread over the bank, as the rows of a fit are.
     rows = np.random.default_rng(seed).permutation(len(bank_images))[: sizes.train_images]
     training = baselines.training_baselines(settings, images[rows], labels[rows], seed)

@@ -114,7 +114,7 @@ def _installation() -> Iterator[Finding]:
         yield Finding("backend", str(error), problem=True)
         return
     backend.configure(threads=1)
-    yield Finding("backend", f"{chosen}, devices: {', '.join(backend.devices())}")
+    yield Finding("backend", f"{chosen}, devices: {', '.join(backend.accelerators()) or 'CPU'}")
 
 
 def _requirements() -> Iterator[Finding]:

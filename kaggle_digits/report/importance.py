@@ -30,10 +30,7 @@ def importance(record: SearchRecord) -> dict[str, float] | None:
         Config key -> fraction in 0..1, most important first; they sum to 1. None where fewer than
         8 candidates have an objective, or nothing varies, or nothing matters.
     """
-    ended = record.with_status("completed") + record.with_status("stopped early")
-    usable = [trial for trial in ended if trial.objective is not None]
-    candidates = {t.candidate: t for t in sorted(usable, key=lambda t: t.folds)}
-    trials = [trial for trial in record.trials if trial is candidates.get(trial.candidate)]
+    trials = record.scored()
     if len(trials) < FEWEST_TRIALS:
         return None
     target = np.array([trial.objective for trial in trials], float)

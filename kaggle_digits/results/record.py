@@ -58,9 +58,11 @@ def from_json(cls: type[R], values: Mapping[str, Any], format: int, where: Path)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or cls.__name__
+        found = (
+            "missing" if first["type"] == "missing" else f"damaged, found {first['input']!r:.80}"
+        )
         raise UserError(
-            f"{where}: {field}: {first['msg']}, found {first['input']!r:.80}; delete the file "
-            "and repeat the command"
+            f"{where}: {field}: {found}; delete the file and repeat the command"
         ) from None
 
 

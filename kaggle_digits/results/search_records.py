@@ -5,7 +5,7 @@ The search writes these records to its folder; the report and the tables show th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, get_args
@@ -15,6 +15,7 @@ import numpy as np
 from kaggle_digits.scoring import significance
 
 FORMAT = 1  # of all records here, see `record.to_json`
+LEVEL = 0.05  # of tests: a difference that luck brings more often than this is none
 
 Status = Literal["running", "completed", "stopped early", "failed", "out of bounds"]
 
@@ -51,7 +52,7 @@ class Objective(StrEnum):
         if trial.errors is None:
             return "-"
         if self is Objective.ACCURACY:
-            return f"{trial.accuracy:.5f} ({trial.errors} of {trial.rows:,} wrong)"
+            return f"{trial.accuracy:.5f} ({trial.errors:,} of {trial.rows:,} wrong)"
         return f"log loss {trial.log_loss:.5f}"
 
     def row_losses(self, rows: dict[str, np.ndarray]) -> np.ndarray:
@@ -175,6 +176,44 @@ class HoldoutComparison:
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """Whether the rows that trials are judged on are enough to tell the trials apart.
+
+    The best trial is tested against the typical one, the middle of the others, on the rows that
+    both have predicted: by McNemar's exact test of mistakes or Student's paired t-test of losses,
+    one-sided (`Objective.p_value_worse`). At p >= 0.05 the rows are too few: on as many other rows
+    another trial may well be the best. The test is lenient, as the best was picked by these rows.
+
+    Attributes:
+        trial: id of the typical trial.
+        rows: that both have predicted.
+        p_value: of the test whether the typical trial is worse.
+    """
+
+    trial: str
+    rows: int
+    p_value: float
+
+    @property
+    def is_too_coarse(self) -> bool:
+        """Whether the typical trial may as well be the best."""
+        return self.p_value >= LEVEL
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """How one fit has learned: a value for each epoch, on the augmented training images.
+
+    Attributes:
+        loss: mean loss.
+        accuracy: fraction predicted correctly.
+    """
+
+    loss: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SearchRecord:
     """All that a search has found so far.
 
@@ -187,6 +226,11 @@ class SearchRecord:
         against: the same against further configs, by their names.
         facts: further facts for people, title -> text.
         complete: whether the search has nothing left to do.
+        demo_data: whether it was made on the demo data, so that its settings mean nothing.
+        log_keys: the keys that are sampled evenly in their logarithm.
+        resolution: whether the rows tell the trials apart; None where that is not known.
+        curves: name of each of the best trial's fits -> how it learned.
+        machine: backend, hardware and versions for people, title -> text.
     """
 
     objective: Objective
@@ -197,6 +241,11 @@ class SearchRecord:
     against: dict[str, HoldoutComparison] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     complete: bool = False
+    demo_data: bool = False
+    log_keys: tuple[str, ...] = ()
+    resolution: Resolution | None = None
+    curves: dict[str, LearningCurve] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
 
     def with_status(self, status: Status) -> list[TrialResult]:
         """List the trials that have a status."""
@@ -214,6 +263,35 @@ class SearchRecord:
     def best(self) -> TrialResult | None:
         """Return the best comparable trial; of equals the one that costs less."""
         return best(self.trials, self.objective)
+
+    def scored(self) -> list[TrialResult]:
+        """List the trials with an objective that have ended, one a candidate, in order.
+
+        Of several trials of one candidate the one with the most folds counts.
+        """
+        ended = self.with_status("completed") + self.with_status("stopped early")
+        usable = [trial for trial in ended if trial.objective is not None]
+        kept = {t.candidate: t for t in sorted(usable, key=lambda t: t.folds)}
+        return [trial for trial in self.trials if trial is kept.get(trial.candidate)]
+
+    def typical(self) -> TrialResult | None:
+        """Return the middle one of the scored trials beside the best, of two the better one."""
+        best = self.best()
+        sign = -1 if self.objective.direction == "max" else 1
+        others = [t for t in self.scored() if best and t.candidate != best.candidate]
+        others.sort(key=lambda trial: sign * trial.objective)
+        return others[(len(others) - 1) // 2] if others else None
+
+    def comparisons(self) -> Iterator[tuple[str, HoldoutComparison]]:
+        """Yield (what the best is compared with, the comparison)."""
+        if self.check:
+            yield "the start", self.check
+        yield from self.against.items()
+
+    def seconds(self) -> float:
+        """Return how long all fits of all trials took; trials of a candidate share theirs."""
+        ordered = sorted(self.trials, key=lambda trial: trial.seconds)
+        return sum({trial.candidate: trial.seconds for trial in ordered}.values())
 
     def front(self) -> list[TrialResult]:
         """List the comparable trials that no other beats in both objective and seconds a fit.

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Config
+from kaggle_digits.config.schema import Config, MemberSettings
 from kaggle_digits.data import leak_check
-from kaggle_digits.data.digits import DEMO_WARNING, Digits, load_digits
+from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.report import samples, tables
+from kaggle_digits.report import run_tables
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import summary
-from kaggle_digits.runs.progress import RunProgress
+from kaggle_digits.runs import preparation, summary
+from kaggle_digits.runs.progress import RunProgress, fraction_done
 from kaggle_digits.runs.summary import Clock, RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
-from kaggle_digits.training import backend, engine, fit, fit_spec, resume, user_callbacks
+from kaggle_digits.system.time_budget import START_SECONDS, TimeBudget, end_process
+from kaggle_digits.training import (
+    advice,
+    backend,
+    engine,
+    fit,
+    fit_spec,
+    resume,
+    threads,
+    user_callbacks,
+)
 from kaggle_digits.training.engine import EngineOptions, FitOutcome, Workplace
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
 from kaggle_digits.training.resume import FitStatus, RunState
@@ -35,15 +41,13 @@ from kaggle_digits.training.resume import FitStatus, RunState
 if TYPE_CHECKING:
     import keras
 
-SAMPLED_VARIANTS = 12  # in the picture of augmented samples
-
 
 @dataclass(frozen=True)
 class RunOptions:
     """The options of `kaggle-digits run`, of `extend`, and of the Python function `run`.
 
     Attributes:
-        config: the resolved config.
+        config: the config; `train.threads: auto` gets its number when the folder is known.
         name: the config's name, for the run folder.
         data: folder or zip with the competition's files; None: search for it.
         out: the run folder; None: choose one under `root`.
@@ -111,8 +115,12 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
     with folder.locked():
         if options.restart:
             folder.clear()
+        notes = []
+        config = threads.resolved(config, _threads_begun(folder), "run", notes.append)
+        options = replace(options, config=config)
+        notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
-        split, notes = resume.read_or_make_split(
+        split, split_notes = resume.read_or_make_split(
             folder, inputs.train_labels, config.folds.count, config.seed
         )
         plan = RunPlan(
@@ -123,9 +131,8 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
             specs=fit_spec.plan(config, inputs, split, backend_name),
             callbacks=callback_names,
         )
-        for note in notes:
-            reporter.say(note)
-        _run_in(_Job(folder, plan, cache, options, budget, reporter, Clock(folder, budget)))
+        clock, notes = Clock(folder, budget), [*notes, *split_notes]
+        _run_in(_Job(folder, plan, cache, options, budget, reporter, clock), notes)
     return folder
 
 
@@ -134,25 +141,25 @@ def _name_of(factory: Callable) -> str:
 
 
 def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> RunFolder:
-    wanted = {
-        "config": summary.config_digest(options.config),
-        "data": digits.hashes,
-        "backend": backend_name,
-    }
+    wanted = {"data": digits.hashes, "backend": backend_name}
 
     def continues_in(path: Path) -> bool:
         folder = RunFolder(path)
         if not folder.may_be_used():
             return False
         manifest = files.read_json(folder.manifest)
-        if not manifest and folder.has_config():
-            # Damaged; the fits have identities of their own, which are looked at.
-            return _config_digest_of(folder) == wanted["config"]
-        if not manifest:
+        if not manifest and not folder.has_config():
             return folder.is_new()
-        same = all(manifest.get(key) == value for key, value in wanted.items())
         # A complete run whose result nobody has seen was stopped in its last moment.
-        return same and not (manifest.get("complete") and folder.was_reported())
+        if manifest.get("complete") and folder.was_reported():
+            return False
+        begun = _config_begun(folder)
+        config = threads.as_begun(options.config, _threads_begun(folder))
+        wanted["config"] = summary.config_digest(config)
+        if not manifest:
+            # Damaged; the fits have identities of their own, which are looked at.
+            return begun is not None and summary.config_digest(begun) == wanted["config"]
+        return all(manifest.get(key) == value for key, value in wanted.items())
 
     if options.out is None:
         return RunFolder(next_folder(options.root, options.name, continues_in))
@@ -161,17 +168,31 @@ def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> Ru
     return folder
 
 
-def _config_digest_of(folder: RunFolder) -> str | None:
+def _config_begun(folder: RunFolder) -> Config | None:
+    """Return the config of the run in a folder; None where there is none, or it is damaged."""
     try:
-        return summary.config_digest(loading.load(str(folder.config)))
+        return loading.load(str(folder.config), say=lambda line: None)
     except UserError:
-        return None  # damaged too
+        return None
 
 
-def _run_in(job: _Job) -> None:
+def _threads_begun(folder: RunFolder) -> int | None:
+    """Return the threads of the run in a folder; None where there is none."""
+    number = threads.threads_of(_config_begun(folder))
+    if number is not None:
+        return number
+    # The config is damaged, but each fit has its own.
+    for member, fold in folder.finished_fits():
+        with suppress(UserError, files.DamagedError, KeyError, TypeError):
+            settings = folder.read_fit(member, fold)["identity"]["settings"]
+            return MemberSettings.from_identity(settings).train.threads
+    return None
+
+
+def _run_in(job: _Job, notes: list[str]) -> None:
     """Do the job in a folder that no other process works in."""
     folder, plan = job.folder, job.plan
-    state = _scan(job)
+    state = _scan(job, notes)
     resume.clear_leftovers(folder, state)
     metrics = None if state.finished else summary.earlier_provisional(folder, state)
     folder.note_reported(False)
@@ -189,7 +210,13 @@ def _train_and_report(
     """Do what is left as far as the time goes, and show what the run has come to."""
     folder, plan, say = job.folder, job.plan, job.reporter.say
     if state.to_do:
-        draw_seconds = _fill_banks(job, state.to_do)
+        backend.start(plan.config.train.threads, job.reporter)
+        is_limited, rows = job.budget.limit is not None, len(plan.inputs.train_labels)
+        for line in advice.warnings(state.to_do, rows, is_limited):
+            say(line)
+        draw_seconds = preparation.fill_banks(
+            plan, state.to_do, folder, job.cache, job.budget, job.reporter
+        )
         # What is drawn is kept: where no time is left to train, the next invocation has more.
         if job.budget.seconds_left() > START_SECONDS + job.budget.exit_seconds():
             until_the_end.enter_context(job.budget.enforced(lambda: _leave(job)))
@@ -200,33 +227,37 @@ def _train_and_report(
             f"is done is kept, {job.options.how_to_continue} with more time"
         )
     if state.to_do:
-        say(_what_is_left(job, state.to_do))
+        job.reporter.say(_what_is_left(job, state.to_do), important=True)
     if not folder.submission.is_file():
         raise UserError(
             f"{folder.folder}: no submission yet, the predictions of {metrics.fits_finished} of "
             f"{metrics.fits_planned} fits are not sane; {job.options.how_to_continue} to continue"
         )
-    job.reporter.show(tables.run_result(metrics, folder.folder, folder.submission))
-    if plan.digits.demo:
-        say(DEMO_WARNING)
+    job.reporter.show(
+        run_tables.run_result(
+            metrics, folder.folder, folder.submission, job.options.how_to_continue
+        )
+    )
     if metrics.complete:
         folder.note_reported(True)
 
 
-def _scan(job: _Job) -> RunState:
+def _scan(job: _Job, notes: list[str]) -> RunState:
     """Find out how far the run is, begin its log and say what is there already."""
     folder, plan, say = job.folder, job.plan, job.reporter.say
     allow_changed = job.options.allow_changed_versions
     state = resume.scan_fits(folder, plan.specs, allow_changed)
     warnings = resume.check_environment(folder, state.fits, allow_changed)
     job.reporter.log_to(folder.log)
+    if plan.digits.warning:
+        say(plan.digits.warning)
     say(
         f"data: {plan.digits.source}: {len(plan.inputs.train_labels):,} training rows, "
         f"{plan.duplicates_across_folds} of them duplicates across folds; "
         f"{len(plan.inputs.test_images):,} test rows, {plan.digits.leaked_rows} also in train"
     )
     say(f"run folder: {folder.folder}")
-    for note in (*state.notes, *warnings):
+    for note in (*notes, *state.notes, *warnings):
         say(note)
     if plan.callbacks:
         say(
@@ -257,8 +288,10 @@ def _run_fits(
         callbacks=job.options.callbacks,
     )
     workplace = Workplace(job.folder, job.cache)
-    with job.reporter.bar(100) as show:
-        events = RunProgress(job.reporter, show, job.budget, job.clock)
+    done = fraction_done(state.to_do, state.specs, len(job.plan.inputs.train_labels))
+    with job.reporter.bar(100, f"{state.to_do[0].name}: compiling") as show:
+        show(100 * done, f"{state.to_do[0].name}: compiling")
+        events = RunProgress(job.reporter, show, job.budget, job.clock, done)
         events.metrics = metrics
         outcomes = engine.run(
             state.to_do, job.plan.inputs, workplace, job.budget, events, engine_options
@@ -304,7 +337,7 @@ def _take(
     metrics = summary.update(job.folder, job.plan, state, job.clock)
     own = metrics.members[spec.member].fits[f"fold{spec.fold + 1}"]
     say(
-        f"{spec.name} finished: {own.errors} of {own.rows} held-out rows wrong, accuracy "
+        f"{spec.name} finished: {own.errors:,} of {own.rows:,} held-out rows wrong, accuracy "
         f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}"
     )
     return state, metrics
@@ -317,10 +350,11 @@ def _leave(job: _Job) -> None:
     job.reporter.say(
         f"time limit of {duration(job.budget.limit)}: ended in the middle of a step; what is "
         f"finished is in the submission, whole epochs are saved; {job.options.how_to_continue} to "
-        "continue"
+        "continue",
+        important=True,
     )
     sys.stdout.flush()
-    os._exit(0)
+    end_process(0)
 
 
 def _what_is_left(job: _Job, to_do: list[FitSpec]) -> str:
@@ -336,41 +370,3 @@ def _what_is_left(job: _Job, to_do: list[FitSpec]) -> str:
         f"time limit of {duration(job.budget.limit)}: ended after {duration(job.budget.seconds())};"
         f" not done yet: {names}; {job.options.how_to_continue} to continue"
     )
-
-
-def _fill_banks(job: _Job, specs: list[FitSpec]) -> float:
-    """Draw what the fits will read; members with the same augmentation share a bank.
-
-    Returns:
-        What drawing the next variants would take at most, if some are missing yet, seconds.
-    """
-    keep_free = BANK_FRACTION * job.budget.seconds_left()
-    inputs, cache = job.plan.inputs, job.cache
-    one_round = START_SECONDS
-    for its_bank, variants in fit_spec.variants_by_bank(specs).items():
-        start = time.monotonic()
-        with job.reporter.bar(len(variants)) as show:
-            drawn = bank.fill(
-                cache,
-                its_bank,
-                inputs.train_images,
-                variants,
-                listener=lambda done, total, show=show: show(done, f"augmentation {done}/{total}"),
-                stop=lambda: job.budget.limit is not None and job.budget.seconds_left() < keep_free,
-            )
-        seconds = time.monotonic() - start
-        speed = f" at {drawn * len(inputs.train_labels) / seconds:,.0f} images/s" if drawn else ""
-        there = [number for number in variants if cache.has_variant(its_bank.key, number)]
-        missing = len(variants) - len(there)
-        later = f", {missing} left for when they are needed" if missing else ""
-        job.reporter.say(
-            f"augmentation bank: {len(variants)} variants, {drawn} drawn now in "
-            f"{duration(seconds)}{speed}{later}"
-        )
-        if drawn:
-            one_round = max(one_round, seconds / drawn * (os.cpu_count() or 1))
-        if there and not job.folder.augmentation.is_file():
-            shown = [cache.read_variant(its_bank.key, each) for each in there[:SAMPLED_VARIANTS]]
-            picture = samples.augmentation_picture(inputs.train_images, inputs.train_labels, shown)
-            files.write_bytes(job.folder.augmentation, picture)
-    return one_round

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs.summary import Clock
 from kaggle_digits.system.console import Reporter, duration
 from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.engine import FitProgress
+from kaggle_digits.training.fit_spec import FitSpec
+from kaggle_digits.training.time_left import training_images
 
 
 class RunProgress:
-    """Shows the engine's events: a bar for all fits on a terminal, a line for each epoch.
+    """Shows the engine's events: a bar for all fits of the run, a line for each epoch.
 
     Args:
         reporter: where lines go.
         show: moves the bar to a percentage, with a text beside it.
         budget: the time there is.
         clock: notes the time after each epoch.
+        done_before: fraction of the run's work that earlier invocations have done, 0..1.
 
     Attributes:
         metrics: the figures so far, for the out-of-fold accuracy beside the bar.
@@ -31,8 +34,10 @@ class RunProgress:
         show: Callable[[float, str], None],
         budget: TimeBudget,
         clock: Clock,
+        done_before: float = 0.0,
     ) -> None:
         self._reporter, self._show, self._budget, self._clock = reporter, show, budget, clock
+        self._done_before = done_before
         self.metrics: RunMetrics | None = None
 
     def say(self, text: str) -> None:
@@ -41,18 +46,44 @@ class RunProgress:
 
     def progress(self, progress: FitProgress) -> None:
         """Show a step, and write a line at the end of an epoch."""
-        speed, limit = progress.images_per_second, self._budget.seconds_left()
-        left = f"{duration(progress.seconds_left)} left" if speed else "time left not known yet"
-        if speed and not math.isinf(limit) and limit < progress.seconds_left:
-            left += f", {duration(max(0, limit))} to the time limit"
+        fraction = self._done_before + (1 - self._done_before) * progress.fraction
+        name, train = progress.spec.name, progress.spec.settings.train
+        at = f"{name}, epoch {max(1, math.ceil(progress.epochs_done))}/{train.epochs}"
+        left = self._time_left(progress)
+        speed = f"{progress.images_per_second:,.0f} images/s" if left else None
         accuracy = self.metrics.oof_accuracy if self.metrics else None
-        so_far = f", out-of-fold accuracy so far {accuracy:.5f}" if accuracy else ""
-        epochs = progress.spec.settings.train.epochs
-        at = f"{progress.spec.name}, epoch {math.ceil(progress.epochs_done)}/{epochs}"
-        self._show(100 * progress.fraction, f"{at}{so_far}, {speed:,.0f} images/s, {left}")
+        # A narrow terminal cuts the end off.
+        parts = [
+            left,
+            at if progress.phase == "training" else f"{name}: {progress.phase}",
+            f"{accuracy:.5f} so far" if accuracy else None,
+            speed if progress.phase == "training" else None,
+        ]
+        self._show(100 * fraction, ", ".join(filter(None, parts)))
         if entry := progress.entry:
             self._clock.note()
-            self._reporter.say(
-                f"{at}: loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.4f}, "
-                f"{entry['images_per_second']:,.0f} images/s, {left}"
-            )
+            figures = f"loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.5f}"
+            line = ", ".join(filter(None, [f"{at}: {figures}", left]))
+            self._reporter.progress(line, fraction)
+
+    def _time_left(self, progress: FitProgress) -> str | None:
+        if self._budget.signals.received is not None:
+            return "stopping"
+        if not progress.images_per_second:
+            return None
+        left, limit = f"{duration(progress.seconds_left)} left", self._budget.seconds_left()
+        if limit < progress.seconds_left:
+            left += f", {duration(max(0, limit))} to the time limit"
+        return left
+
+
+def fraction_done(to_do: Sequence[FitSpec], planned: Sequence[FitSpec], rows: int) -> float:
+    """Return which fraction of a run's training is not among the fits to do, 0..1.
+
+    Args:
+        to_do: the fits to do.
+        planned: all fits of the run.
+        rows: number of training rows.
+    """
+    images = (sum(training_images(specs, rows).values()) for specs in (to_do, planned))
+    return 1 - next(images) / next(images)

@@ -17,7 +17,7 @@ from kaggle_digits.runs import summary
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
-from kaggle_digits.training import backend
+from kaggle_digits.training import backend, threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,8 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self._folder = RunFolder(Path(folder))
         if not self._folder.manifest.is_file():
-            raise UserError(f"{folder}: expected the folder of a run, found no manifest.json in it")
+            found = "no manifest.json in it" if self.folder.is_dir() else "no such folder"
+            raise UserError(f"{folder}: expected the folder of a run, found {found}")
         self._folder.check_usable()
 
     def __repr__(self) -> str:
@@ -144,7 +145,7 @@ class Run:
         fits = self._folder.finished_fits()
         if not fits:
             raise self._nothing_finished()
-        backend.configure(self.config.train.threads)
+        backend.configure(threads.as_begun(self.config, None).train.threads)
         import keras
 
         from kaggle_digits.training.train import predict

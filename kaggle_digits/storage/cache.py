@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 
 # In the path of every entry: another version of this program that reads other files finds none.
@@ -17,12 +18,20 @@ FORMAT = 1
 
 
 def cache_folder(given: str | Path | None = None) -> Path:
-    """Return the cache folder: as given, else KAGGLE_DIGITS_CACHE, else the user's."""
+    """Return the cache folder: as given, else KAGGLE_DIGITS_CACHE, else the user's.
+
+    Raises:
+        UserError: it is a file.
+    """
     import platformdirs
 
     chosen = given or os.environ.get("KAGGLE_DIGITS_CACHE")
     default = platformdirs.user_cache_dir("kaggle-digits", appauthor=False)
-    return Path(chosen or default).expanduser()
+    folder = Path(chosen or default).expanduser()
+    if folder.is_file():
+        setting = "--cache" if given else "KAGGLE_DIGITS_CACHE"
+        raise UserError(f"{setting} {folder}: expected a folder, found a file; give another path")
+    return folder
 
 
 class Cache:

@@ -5,6 +5,7 @@ Takes bytes, JSON and arrays; which files there are is the business of the folde
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kaggle_digits.errors import UserError
+from kaggle_digits.errors import ADVICE, READ_ONLY, UserError
 
 Arrays = dict[str, np.ndarray]
 CHECKSUM_BYTES = 16
@@ -27,7 +28,8 @@ CHECKSUM_BYTES = 16
 TEMP_PREFIX = ".kaggle-digits-half-"
 # A temporary file of another machine counts as abandoned when it has not changed for this long.
 ABANDONED_SECONDS = 24 * 3600.0
-
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+ELSEWHERE = "give a folder that can be written (--out, --cache)"
 
 _spent = 0.0
 _counting = False
@@ -205,11 +207,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, if_read_only: str = ELSEWHERE) -> Iterator[None]:
     """Turn an error of the operating system into one line that says why writing failed.
 
     Args:
         path: the file.
+        if_read_only: what to do where nothing may be written.
 
     Raises:
         UserError: the disk is full or the folder cannot be written to.
@@ -217,9 +220,15 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = "choose another folder (--out, --cache), then repeat the command"
+        if error.errno in NO_SPACE:
+            advice = f"make space or {advice}"
+        elif error.errno in READ_ONLY:
+            advice = if_read_only
+        elif isinstance(error, NotADirectoryError | FileExistsError):
+            advice = ADVICE[errno.ENOTDIR]
         raise UserError(
-            f"{error.filename or path}: cannot be written ({error.strerror}); make space or choose "
-            "another folder (--out, --cache), then repeat the command"
+            f"{error.filename or path}: cannot be written ({error.strerror}); {advice}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 
 LOCK, OWNER, MARKER = ".lock", ".owner", ".kaggle-digits"
+COPY = "copy the folder to where it can be written, and give the copy (--out)"
 # A process that was killed while it took a new folder leaves no more than this.
 NO_LOSS = (LOCK, OWNER, MARKER, files.TEMP_PREFIX)
 
@@ -111,7 +112,8 @@ class LockedFolder:
         from filelock import FileLock, Timeout
 
         self.check_usable()
-        with files.writing(self.folder):
+        is_there = self.folder.is_dir()
+        with files.writing(self.folder, COPY if is_there else files.ELSEWHERE):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / LOCK)
             while not lock.is_locked:
@@ -139,7 +141,7 @@ class LockedFolder:
             lock.release()
 
     def owner(self) -> str | None:
-        """Return the id of the process that has the folder, None if none has."""
+        """Return the id of the process that has the folder, None if none has or may have."""
         from filelock import FileLock, Timeout
 
         if not (self.folder / LOCK).exists():
@@ -149,6 +151,8 @@ class LockedFolder:
             lock.acquire(blocking=False)
         except Timeout:
             return self._owner()
+        except OSError:  # nothing may be written there, so nobody is at work
+            return None
         lock.release()
         return None
 

@@ -53,6 +53,11 @@ class RunFolder(LockedFolder):
         marks = (self.manifest, self.config, self.fits)
         return self.folder.is_dir() and self.may_be_used() and not any(m.exists() for m in marks)
 
+    def data_source(self) -> Path | None:
+        """Return where the run's data was, as `sources.find_source` takes it; None: not known."""
+        source = files.read_json(self.manifest).get("data_source")
+        return Path(source).expanduser() if isinstance(source, str) else None
+
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""
         return self.config.is_file()

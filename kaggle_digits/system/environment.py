@@ -6,9 +6,12 @@ import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from kaggle_digits.system.console import count_of
 
 PACKAGES = (
     "kaggle-digits",
@@ -59,7 +62,32 @@ def hardware() -> dict[str, object]:
     }
 
 
+def description() -> dict[str, str]:
+    """Return processor, memory, system and package versions as people read them."""
+    found = hardware()
+    versions = package_versions().items()
+    return {
+        "processor": f"{found['processor']}, {count_of(found['cores'], 'core')}",
+        "memory": f"{found['memory_bytes'] / 2**30:.1f} GiB",
+        "system": str(found["system"]),
+        "versions": ", ".join(f"{package} {version}" for package, version in versions),
+    }
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: a container or an affinity may leave it fewer."""
+    import joblib
+
+    return joblib.cpu_count()
+
+
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has held at a time, without its children."""
+    # Linux's getrusage begins with what the parent held when it started this process: a notebook's
+    # kernel, for one. This file does not.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

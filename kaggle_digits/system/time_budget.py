@@ -6,13 +6,14 @@ All seconds that time limits are planned with are constants of this module.
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kaggle_digits.errors import UserError
 
@@ -41,8 +42,12 @@ CHECK_MARGIN = 1.3
 CHECK_FIT_SECONDS = 15.0
 RESERVE_FRACTION = 0.5
 
+# Said when a signal comes in the middle of a fit.
+STOPPING = "{}: stopping after this batch and saving what is done; a second one stops now"
+STOPPED_AT_ONCE = "kaggle-digits: stopped at once; repeat the command to continue\n"
+SHOW_CURSOR = b"\x1b[?25h\r\n"  # for a terminal
 UNITS = {"h": 3600, "m": 60, "s": 1}
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}  # number -> name for people
 
 
 class Stopped(BaseException):
@@ -57,6 +62,20 @@ class Stopped(BaseException):
         self.number = number
 
 
+def end_process(status: int, line: str = "") -> None:
+    """End the process at once, and give a terminal its cursor back, which a bar has hidden.
+
+    Args:
+        status: of the exit.
+        line: a last line for standard error.
+    """
+    with suppress(OSError):
+        if os.isatty(1):
+            os.write(1, SHOW_CURSOR)
+        os.write(2, line.encode())
+    os._exit(status)
+
+
 class Signals:
     """SIGINT (Ctrl-C) and SIGTERM as requests to stop.
 
@@ -66,12 +85,15 @@ class Signals:
         owns_process: whether the process is the command's own, as on the command line. Then a
             second signal, or a time limit that passes in the middle of a step, ends it; a process
             that uses the package as a library is never ended.
+        announce: takes a line for people when a signal comes that is not obeyed at once; only in a
+            process of the command's own.
     """
 
     def __init__(self, owns_process: bool = False) -> None:
         self.received: int | None = None
         self.received_at = math.inf
         self.owns_process = owns_process
+        self.announce: Callable[[str], None] = lambda line: None
         self._deferred = False
         self._handlers: dict[int, object] = {}
         self._hook = sys.unraisablehook
@@ -91,16 +113,19 @@ class Signals:
         self._hook = sys.unraisablehook
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         sys.unraisablehook = self._notice_ignored
+        stop_watching = self._watch_at_once() if self.owns_process else lambda: None
         try:
             self._handle(dict.fromkeys(SIGNALS, self._note))
             yield
         finally:
             try:
                 self._stop_timer()
-                if self.received is None or not self.owns_process:
-                    self._handle(self._handlers)
+                asked_to_stop = self.owns_process and self.received is not None
+                default = dict.fromkeys(SIGNALS, signal.SIG_DFL)
+                self._handle(default if asked_to_stop else self._handlers)
             finally:
                 sys.unraisablehook = self._hook
+                stop_watching()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -117,9 +142,45 @@ class Signals:
         if self.received is not None:
             raise Stopped(self.received)
 
+    def _watch_at_once(self) -> Callable[[], None]:
+        """Announce the first signal, and end the process at the second, until that is stopped.
+
+        Python's own handlers wait until C code returns, which can be seconds; what Python writes to
+        a file for each signal does not.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+
+        def watch() -> None:
+            is_first = True
+            while numbers := os.read(reader, 1):
+                number = numbers[0]
+                if number not in SIGNALS:
+                    continue
+                if not is_first:
+                    end_process(128 + number, STOPPED_AT_ONCE)
+                is_first = False
+                if self._deferred:
+                    with suppress(Exception):  # a full disk, say, is reported by the main thread
+                        self.announce(STOPPING.format(SIGNALS[number]))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        thread.start()
+
+        def stop() -> None:
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+            thread.join()
+            os.close(reader)
+
+        return stop
+
     def _note(self, number: int, frame: object) -> None:
-        default = dict.fromkeys(SIGNALS, signal.SIG_DFL)
-        self._handle(default if self.owns_process else self._handlers)
+        if self.received is not None:
+            return  # the thread ends the process
+        if not self.owns_process:
+            self._handle(self._handlers)
         self.received, self.received_at = number, time.monotonic()
         self._raise()
 
@@ -225,5 +286,8 @@ def parse_duration(text: str, name: str = "--time-limit") -> float:
     parts = match.groups(default="0") if match else ()
     seconds = sum(float(part) * UNITS[unit] for part, unit in zip(parts, "hms", strict=False))
     if not 0 < seconds < math.inf:
-        raise UserError(f"{name}: expected a duration such as 8h30m or 45m, found {text!r}")
+        raise UserError(
+            f"{name}: expected a duration such as 8h30m, 45m or 90s, found {text!r}"
+            + ("; which unit is meant?" if text.strip().isdecimal() else "")
+        )
     return seconds

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaggle_digits.errors import UserError
+from kaggle_digits.system import environment
+from kaggle_digits.system.console import Reporter, count_of
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -37,6 +39,12 @@ def name() -> str:
     if importlib.util.find_spec(chosen) is None:
         raise UserError(f"{origin}: {chosen} is not installed; pip install {chosen}, or unset it")
     return chosen
+
+
+def load() -> None:
+    """Import the backend without a word of its own; `configure` still sets its threads."""
+    with _quiet_start():
+        import keras  # noqa: F401
 
 
 def configure(threads: int) -> None:
@@ -76,11 +84,54 @@ def configure(threads: int) -> None:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def devices() -> list[str]:
-    """Return the devices that the backend computes on, after `configure`."""
+def start(threads: int, reporter: Reporter) -> None:
+    """Start the backend, see `configure`, and say what it runs on."""
+    with reporter.bar(1, f"starting {name()}"):
+        configure(threads)
+    reporter.say(f"runs on: {description(threads)}")
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs or TPUs that the backend sees, after `configure`.
+
+    The first one is used.
+    """
     import keras
 
-    return keras.distribution.list_devices() or ["cpu"]
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
+        details = tf.config.experimental.get_device_details
+        return [
+            details(d).get("device_name", d.device_type) if d.device_type == "GPU" else "TPU"
+            for d in found
+        ]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+
+
+def description(threads: int) -> str:
+    """Write for people what nets are trained on, after `configure`."""
+    import keras
+
+    backend = keras.backend.backend()
+    versions = environment.package_versions()
+    found = accelerators()
+    if found:
+        device = found[0] + (f" (the first of {len(found)}, one is used)" if found[1:] else "")
+    elif backend == "jax":
+        device = "CPU, no GPU found (JAX chooses the number of threads)"
+    else:
+        device = f"CPU with {count_of(threads, 'thread')}, no GPU found"
+    precision = keras.config.floatx()
+    return f"{backend} {versions[backend]}, keras {keras.version()}; {device}; {precision}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

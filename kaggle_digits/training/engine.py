@@ -22,6 +22,7 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.time_budget import FORWARD_SPEEDUP, START_SECONDS, TimeBudget
 from kaggle_digits.training import backend, fit, resume
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
+from kaggle_digits.training.time_left import Forecast
 
 if TYPE_CHECKING:
     import keras
@@ -66,6 +67,9 @@ class EngineOptions:
     callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = ()
 
 
+Phase = Literal["compiling", "training", "predicting"]
+
+
 @dataclass(frozen=True)
 class FitProgress:
     """How far a fit, and all of them together, are.
@@ -77,6 +81,7 @@ class FitProgress:
         fraction: of all work, 0..1.
         images_per_second: with all that is not training, 0 while it is not known.
         seconds_left: forecast for all fits, 0 while it is not known.
+        phase: compiling: until its first step is done, which can take a backend many seconds.
     """
 
     spec: FitSpec
@@ -85,6 +90,7 @@ class FitProgress:
     fraction: float
     images_per_second: float
     seconds_left: float
+    phase: Phase = "training"
 
 
 class Events(Protocol):
@@ -188,7 +194,7 @@ class _Engine:
         self._inputs, self._workplace, self._events = inputs, workplace, events
         self._budget, self._options = budget, options
         self._has_result = options.has_result
-        self._forecast = _Forecast(specs, len(inputs.train_labels))
+        self._forecast = Forecast(specs, len(inputs.train_labels))
         self._first_step_seconds, self._finish_seconds = 0.0, {}
         self._process, self._peak_memory = psutil.Process(), 0
 
@@ -202,6 +208,7 @@ class _Engine:
             if reason is None:
                 if not trained.complete or not self._has_time_to_finish(spec):
                     return FitOutcome(spec, "unfinished", provisional=self._predict(spec, trained))
+                self._show(spec, "predicting")
                 result = fit.finish_fit(spec, self._inputs, trained)
                 self._finish_seconds[spec.member] = result.predict_seconds
                 if np.isfinite(result.heldout).all() and np.isfinite(result.test).all():
@@ -233,6 +240,7 @@ class _Engine:
         slow = self._why_too_slow(spec, checkpoint)
         if slow:
             return None, slow
+        self._show(spec, "compiling")
 
         def keep(checkpoint: Checkpoint) -> None:
             nonlocal slow
@@ -281,6 +289,7 @@ class _Engine:
             return None
         from kaggle_digits.training.train import predict
 
+        self._show(spec, "predicting")
         return Provisional(predict(trained.model, self._inputs.test_images), self._epochs_done)
 
     # The time there is
@@ -353,39 +362,16 @@ class _Engine:
             self._first_step_seconds = time.monotonic() - self._began
         self._epochs_done = epochs_done
         self._peak_memory = max(self._peak_memory, self._process.memory_info().rss)
-        ahead = self._forecast.at(spec, epochs_done / spec.settings.train.epochs)
-        self._events.progress(FitProgress(spec, epochs_done, entry, *ahead))
+        self._forecast.note(spec, epochs_done / spec.settings.train.epochs)
+        self._show(spec, "training", entry)
 
-
-class _Forecast:
-    """Forecasts how long the fits still take from the images that they have yet to see."""
-
-    def __init__(self, specs: Sequence[FitSpec], rows: int) -> None:
-        self._before: dict[str, float] = {}
-        self._images: dict[str, float] = {}
-        self._total = 0.0
-        self._first: tuple[float, float] | None = None
-        self.images_per_second = 0.0
-        for spec in specs:
-            images = (rows - len(spec.heldout_rows)) * spec.settings.train.epochs
-            self._before[spec.name], self._images[spec.name] = self._total, images
-            self._total += images
-
-    def restart(self) -> None:
-        """Measure the speed from now on: a fit is trained again."""
-        self._first = None
-
-    def at(self, spec: FitSpec, fraction: float) -> tuple[float, float, float]:
-        """Look ahead when a fraction of a fit is done.
-
-        Returns:
-            (fraction of all work done, images a second with all that is not training, seconds
-            left).
-        """
-        now = time.monotonic()
-        images = self._before[spec.name] + fraction * self._images[spec.name]
-        # From the first call on: what an earlier process did took none of this one's time.
-        start, images_before = self._first = self._first or (now, images)
-        speed = self.images_per_second = (images - images_before) / max(now - start, 1e-9)
-        left = (self._total - images) / speed if speed > 0 else 0.0
-        return images / self._total, max(speed, 0.0), left
+    def _show(self, spec: FitSpec, phase: Phase, entry: dict | None = None) -> None:
+        done = self._epochs_done
+        fraction, speed, left = self._forecast.at(spec, done / spec.settings.train.epochs)
+        if speed:
+            # The end of this fit, then the start and the end of each that follows. What is reserved
+            # of a time limit for an end is about twice of what it takes.
+            after, reserved = self._forecast.fits_after(spec), self._seconds_to_predict(spec, True)
+            end = self._finish_seconds.get(spec.member, reserved / 2)
+            left += (after + 1) * end + after * self._first_step_seconds
+        self._events.progress(FitProgress(spec, done, entry, fraction, speed, left, phase))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,7 +93,7 @@ def train_fit(
         wanted = spec.variant_of_epoch(epoch)
         # As a rule it is there already; else the next ones are drawn with it, one on each core.
         if not cache.has_variant(spec.bank.key, wanted):
-            soon = range(epoch, min(epoch + (os.cpu_count() or 1), epochs))
+            soon = range(epoch, min(epoch + environment.usable_cores(), epochs))
             variants = dict.fromkeys(map(spec.variant_of_epoch, soon))
             bank.fill(cache, spec.bank, inputs.train_images, variants)
         return cache.read_variant(spec.bank.key, wanted)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kaggle_digits.augmentation.bank import Bank
-from kaggle_digits.config.schema import Augment, Config, MemberSettings
+from kaggle_digits.config.schema import AUTO, Augment, Config, MemberSettings
 from kaggle_digits.config.section import SETTINGS_FORMAT
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
@@ -162,7 +162,12 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
 
     Returns:
         One specification for each member and fold.
+
+    Raises:
+        ValueError: `train.threads` is no number yet.
     """
+    if config.train.threads == AUTO:
+        raise ValueError("train.threads: expected a number, as in loading.with_threads")
     return [
         FitSpec(
             member=member,
@@ -233,8 +238,8 @@ def check_identity(
             values = f": {there.get(key)} there, {full.get(key)} here"
             name = KEYS_FOR_PEOPLE.get(key, key.removeprefix("settings.") + values)
             raise UserError(
-                f"{where}: this fit was made with another {name}; give another --out, or the "
-                "settings and data of that run"
+                f"{where}: this fit was made with another {name}; give the settings and data of "
+                "that run, or another folder"
             )
 
 

@@ -53,7 +53,7 @@ def make_schedule(
         The schedule by step.
     """
     total = config.epochs * steps_per_epoch
-    warmup = round(config.warmup_epochs * steps_per_epoch)
+    warmup = round(config.warmup * steps_per_epoch)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else config.learning_rate,
         decay_steps=max(1, total - warmup),

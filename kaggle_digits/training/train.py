@@ -235,4 +235,5 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     from scipy.special import softmax
 
     logits = model.predict(images, batch_size=PREDICT_BATCH, verbose=0).astype(np.float64)
-    return softmax(logits, axis=1).astype(np.float32)
+    with np.errstate(all="ignore"):  # of a net that has diverged, which is noticed later
+        return softmax(logits, axis=1).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, Tune, TuningProvenance
 from kaggle_digits.data import folds
 from kaggle_digits.data.digits import Digits
-from kaggle_digits.report import tables
+from kaggle_digits.report.search_tables import text_of
 from kaggle_digits.results.search_records import (
     HoldoutComparison,
     HoldoutScore,
@@ -20,6 +20,7 @@ from kaggle_digits.results.search_records import (
 )
 from kaggle_digits.scoring import ensemble, significance
 from kaggle_digits.storage import files
+from kaggle_digits.system.time_budget import CHECK_FIT_SECONDS, CHECK_MARGIN
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.search_plan import HEADER
 from kaggle_digits.tuning.trial_fits import TrialFailed, TrialFits
@@ -43,6 +44,31 @@ class HoldoutOutcome:
         errors, rows = int(self.wrong.sum()), len(self.wrong)
         interval = ensemble.accuracy_interval(errors, rows)
         return HoldoutScore(rows, errors, 1 - errors / rows, interval, self.seconds_per_fit)
+
+
+def forecast_seconds(
+    config: Config, best: TrialResult | None, against: Iterable[Config], rows: int
+) -> float:
+    """Forecast what the check takes.
+
+    Args:
+        config: what the search began with.
+        best: the best trial so far, if there is one.
+        against: further configs to compare with.
+        rows: number of all training rows.
+
+    Returns:
+        Seconds; 0 where there is nothing to check.
+    """
+    if not (config.tune.holdout_folds and best):
+        return 0.0
+    # Other configs are taken to be as fast as the best one; the start is rarely slower.
+    compared = [loading.changed(config, best.settings), config, *against]
+    epochs = sum(each.member(name).train.epochs for each in compared for name in each.members)
+    members = sum(len(each.members) for each in compared)
+    trained = rows * (1 - 1 / config.folds.count)
+    seconds = CHECK_MARGIN * trained * epochs / best.images_per_second
+    return config.tune.holdout_folds * (seconds + CHECK_FIT_SECONDS * members)
 
 
 def evaluate(
@@ -140,7 +166,7 @@ def best_yaml(config: Config, record: SearchRecord, best: TrialResult, digits: D
         *(["DEMO DATA: these settings mean nothing."] if digits.demo else []),
         "Changed by the search:",
         *(
-            f"  {key}: {tables.text_of(record.start.get(key))} -> {tables.text_of(value)}"
+            f"  {key}: {text_of(record.start.get(key))} -> {text_of(value)}"
             for key, value in best.settings.items()
             if value != record.start.get(key)
         ),

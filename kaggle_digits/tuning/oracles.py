@@ -10,6 +10,7 @@ import json
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,13 @@ class BayesianOracle(_Resumable, keras_tuner.oracles.BayesianOptimizationOracle)
 
     def populate_space(self, trial_id: str) -> dict:
         """Choose values with random numbers that do not depend on earlier processes."""
+        from sklearn.exceptions import ConvergenceWarning
+
         self._random_state = np.random.RandomState(self.seed + len(self.trials))
-        return super().populate_space(trial_id)
+        with warnings.catch_warnings():
+            # A length scale at its bound: with few trials usual, and nothing to be done about.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return super().populate_space(trial_id)
 
     def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
         """Forecast trials under way with a model of those that have ended.

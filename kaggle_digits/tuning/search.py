@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,31 +16,30 @@ from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.data.digits import load_digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.report import search_page, tables, tensorboard
+from kaggle_digits.report import search_page, search_tables, tensorboard
 from kaggle_digits.results.search_records import HoldoutComparison, SearchRecord
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.system.console import Reporter, duration
+from kaggle_digits.system.console import Reporter, count_of, duration
 from kaggle_digits.system.time_budget import (
-    CHECK_FIT_SECONDS,
-    CHECK_MARGIN,
     RESERVE_FRACTION,
     SEARCH_EXIT_SECONDS,
     Stopped,
     TimeBudget,
 )
-from kaggle_digits.training import backend, user_callbacks
+from kaggle_digits.training import advice, backend, user_callbacks
 from kaggle_digits.training.fit_spec import Inputs
-from kaggle_digits.tuning import chief_worker, holdout_check, space
+from kaggle_digits.tuning import chief_worker, details, holdout_check, space
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.search_plan import (
     SearchJob,
     TuneOptions,
-    check_identity,
+    as_begun,
+    begin,
     check_save,
     choose_folder,
-    identity_of,
     rows_of_search,
+    says_auto,
 )
 from kaggle_digits.tuning.trial import TrialEvaluator
 from kaggle_digits.tuning.trial_fits import (
@@ -79,15 +80,17 @@ def tune(options: TuneOptions, reporter: Reporter, budget: TimeBudget) -> Search
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
     digits = load_digits(given, config.folds.count, cache, reporter.say)
-    identity = identity_of(config, digits)
-    folder = choose_folder(options, identity)
-    job = SearchJob(options, search_space, digits, folder, cache, cluster, budget, reporter)
+    folder = choose_folder(options, digits)
+    if digits.warning:
+        reporter.say(digits.warning)
+    job = SearchJob(options, config, search_space, digits, folder, cache, cluster, budget, reporter)
     if cluster and not cluster.is_chief:
-        Search(job).run_worker(identity)
+        Search(job).run_worker()
         return folder
     with folder.locked():
-        check_identity(folder, identity, options.allow_changed_versions)
-        files.write_json(folder.identity, folder.stamp | identity)
+        job = begin(job)
+        for line in loading.capped_warmups(job.config):
+            reporter.say(line)
         reporter.log_to(folder.log)
         Search(job).run_chief()
     return folder
@@ -101,7 +104,7 @@ class Search:
     """
 
     def __init__(self, job: SearchJob) -> None:
-        self._job, self._config = job, job.config
+        self._job = job
         self._folder, self._budget, self._reporter = job.folder, job.budget, job.reporter
         labels = job.digits.train_labels
         self._split = folds.stratified(labels, self._config.folds.count, self._config.seed)
@@ -112,13 +115,18 @@ class Search:
         self._seen = self.record()
         self._check_seconds = self._forecast_check()
 
+    @property
+    def _config(self) -> Config:
+        return self._job.config
+
     # What each process does
 
     def run_chief(self) -> None:
         """Give out trials (and, alone, evaluate them), then check and export the best."""
         tune = self._config.tune
-        self._say_what_is_searched()
-        backend.configure(self._config.train.threads)
+        for line in details.what_is_searched(self._job):
+            self._reporter.say(line)
+        backend.start(self._config.train.threads, self._reporter)
         from kaggle_digits.tuning import oracles
 
         self._oracle = oracles.make(
@@ -132,7 +140,7 @@ class Search:
         )
         oracles.load(self._oracle, self._folder.oracle)
         if ended := len(self._oracle.end_order):
-            self._reporter.say(f"reused: {ended} trials, ended earlier")
+            self._reporter.say(f"reused: {count_of(ended, 'trial')}, ended earlier")
         complete = True
         try:
             with self._reporter.live(self._table):
@@ -153,24 +161,23 @@ class Search:
             self._reporter.say(
                 f"time limit of {duration(self._budget.limit)}: ended after "
                 f"{duration(self._budget.seconds())}; {self._job.options.how_to_continue} to "
-                "continue"
+                "continue",
+                important=True,
             )
-        self._write_record(complete)
-        record = self.record()
-        self._reporter.show(tables.search_result(record))
+        record = self._write_record(complete)
+        folder, command = self._folder, details.next_command(self._job)
+        self._reporter.show(search_tables.search_result(record, command, folder.best, folder.page))
         if not record.best():
             reasons = [trial.reason for trial in record.trials if trial.reason]
             why = f" (the first: {reasons[0]})" if reasons else ""
             raise UserError(
-                f"{self._folder.folder}: no trial has come to its end yet{why}; repeat with more "
+                f"{folder.folder}: no trial has come to its end yet{why}; repeat with more "
                 "time, or with another tune.space and --out"
             )
-        self._reporter.say(f"best config: {self._folder.best}")
-        self._reporter.say(f"page: {self._folder.page}")
 
     def _table(self) -> object:
         detail = f": {self._progress.detail}" if self._progress.detail else ""
-        return tables.search_progress(self._seen, f"{self._progress.stage}{detail}")
+        return search_tables.SearchProgress(self._seen, f"{self._progress.stage}{detail}")
 
     def _give_trials(self) -> None:
         from kaggle_digits.tuning import oracles
@@ -180,11 +187,11 @@ class Search:
         else:
             self._evaluate_trials()
 
-    def run_worker(self, identity: dict[str, Any]) -> None:
+    def run_worker(self) -> None:
         """Evaluate trials that the chief gives out."""
         cluster = self._job.cluster
         self._reporter.say(f"worker {cluster.tuner} of the chief at {cluster.address}")
-        backend.configure(self._config.train.threads)
+        backend.load()
 
         def check() -> None:
             if not self._folder.identity.is_file():
@@ -192,7 +199,8 @@ class Search:
                     f"{self._folder.folder}: expected the chief's search folder, found none; give "
                     "chief and workers the same --out, on a disk that all of them see"
                 )
-            check_identity(self._folder, identity, self._job.options.allow_changed_versions)
+            self._job = as_begun(self._job)
+            backend.start(self._config.train.threads, self._reporter)
 
         def watch() -> None:
             if self._budget.seconds_left() < SEARCH_EXIT_SECONDS:
@@ -203,12 +211,14 @@ class Search:
         except TimeLimitReached:
             self._reporter.say(
                 f"time limit of {duration(self._budget.limit)}: this worker ended; start it again "
-                "with its KERASTUNER_TUNER_ID to continue its trial"
+                "with its KERASTUNER_TUNER_ID to continue its trial",
+                important=True,
             )
 
     def _watch_workers(self) -> None:
         self._report_news()
-        self._progress.begin(f"{len(self._oracle.ongoing_trials)} workers at work")
+        at_work = count_of(len(self._oracle.ongoing_trials), "worker")
+        self._progress.begin(f"{at_work} at work")
         if self._budget.seconds_left() < self._reserve():
             raise TimeLimitReached
 
@@ -230,12 +240,22 @@ class Search:
         fits = replace(
             self._fits(rows, split, reserve), seconds_per_fit=options.max_seconds_per_fit
         )
-        evaluator = TrialEvaluator(self._folder, self._config, fits, options.max_parameters)
+
+        if not is_worker:
+            specs = [spec for fold in fits.plan(self._config, range(len(split))) for spec in fold]
+            times = (self._job.max_trials or 1) * tune.epoch_fraction
+            is_limited = self._budget.limit is not None
+            for line in advice.warnings(specs, len(rows), is_limited, times):
+                self._reporter.say(line)
+
+        @cache  # a worker has its number of threads not before the chief answers
+        def evaluator() -> TrialEvaluator:
+            return TrialEvaluator(self._folder, self._config, fits, options.max_parameters)
 
         def evaluate(trial: str, values: dict[str, Any]) -> float:
             self._progress.begin(f"trial {trial}")
             planned = values.get("tuner/epochs", self._job.folds)
-            results = evaluator.evaluate(trial, self._job.space.decode(values), planned)
+            results = evaluator().evaluate(trial, self._job.space.decode(values), planned)
             with closing(results):
                 for each in results:
                     result = each
@@ -265,29 +285,6 @@ class Search:
             allow_changed_versions=self._job.options.allow_changed_versions,
         )
 
-    def _say_what_is_searched(self) -> None:
-        tune, say = self._config.tune, self._reporter.say
-        say(
-            f"data: {self._job.digits.source}: {len(self._job.digits.train_labels):,} training rows"
-        )
-        say(f"search folder: {self._folder.folder}")
-        if self._config.callbacks:
-            say(
-                f"callbacks: {', '.join(self._config.callbacks)}; they are no part of a fit's "
-                "identity"
-            )
-        trials = f"{self._job.max_trials} trials" if self._job.max_trials else "all combinations"
-        rows = f", {100 * tune.row_fraction:g} % of their rows" if tune.row_fraction < 1 else ""
-        epochs = (
-            f", {100 * tune.epoch_fraction:g} % of the epochs" if tune.epoch_fraction < 1 else ""
-        )
-        kept = f"; {tune.holdout_folds} held out for the check" if tune.holdout_folds else ""
-        say(
-            f"search: {tune.oracle}, {trials}, {self._job.objective.label} on {self._job.folds} of "
-            f"{self._config.folds.count} folds{rows}{epochs}{kept}; searched: "
-            f"{', '.join(self._job.space.parameters)}"
-        )
-
     # What has been found
 
     def record(self) -> SearchRecord:
@@ -302,7 +299,7 @@ class Search:
             check=self._check,
             against=self._against,
             facts={
-                "data": f"{self._job.digits.source}, {rows:,} training rows",
+                "data": f"{self._job.digits.source}, {count_of(rows, 'training row')}",
                 "oracle": self._config.tune.oracle,
                 "time, this invocation": duration(self._budget.seconds()),
             },
@@ -314,9 +311,15 @@ class Search:
         if self._seen.trials == before:
             return
         self._check_seconds = self._forecast_check()
+        ended = sum(trial.status != "running" for trial in self._seen.trials)
         for trial in self._seen.trials:
-            if trial not in before and (trial.folds or trial.reason):
-                self._reporter.say(tables.line(self._seen, trial))
+            if trial in before or not (trial.folds or trial.reason):
+                continue
+            text = search_tables.line(self._seen, trial)
+            if trial.status == "running":
+                self._reporter.progress(text, ended / (self._job.max_trials or math.inf))
+            else:
+                self._reporter.say(text)
         self._export(self._seen)
 
     def _export(self, record: SearchRecord) -> None:
@@ -324,35 +327,30 @@ class Search:
         best = record.best()
         if not best:
             return
-        content = holdout_check.best_yaml(self._config, record, best, self._job.digits)
+        given = self._job.options.config
+        config = given if says_auto(self._folder, given) else self._config
+        content = holdout_check.best_yaml(config, record, best, self._job.digits)
         files.write_bytes(self._folder.best, content.encode())
         if self._job.options.save:
             files.write_bytes(self._job.options.save, content.encode())
 
-    def _write_record(self, complete: bool) -> None:
-        record = replace(self.record(), complete=complete)
+    def _write_record(self, complete: bool) -> SearchRecord:
+        record = details.added(replace(self.record(), complete=complete), self._job)
         self._folder.write_record(record)
-        search_page.write_page(record, f"Search from {self._job.options.name}", self._folder.page)
+        title, command = f"Search from {self._job.options.name}", details.next_command(self._job)
+        search_page.write_page(record, title, self._folder.page, command)
         tensorboard.write_log(record, self._folder.tensorboard)
+        return record
 
     # The holdout check
 
     def _forecast_check(self) -> float:
-        """Forecast the seconds that the check and the end of the process take."""
-        best, tune = self._seen.best(), self._config.tune
-        if not (tune.holdout_folds and best):
-            return SEARCH_EXIT_SECONDS
-        # Other configs are taken to be as fast as the best one; the start is rarely slower.
-        compared = [
-            loading.changed(self._config, best.settings),
+        return SEARCH_EXIT_SECONDS + holdout_check.forecast_seconds(
             self._config,
-            *self._job.options.against.values(),
-        ]
-        epochs = sum(each.member(name).train.epochs for each in compared for name in each.members)
-        members = sum(len(each.members) for each in compared)
-        rows = len(self._job.digits.train_labels) * (1 - 1 / self._config.folds.count)
-        seconds = CHECK_MARGIN * rows * epochs / best.images_per_second
-        return SEARCH_EXIT_SECONDS + tune.holdout_folds * (seconds + CHECK_FIT_SECONDS * members)
+            self._seen.best(),
+            self._job.options.against.values(),
+            len(self._job.digits.train_labels),
+        )
 
     def _reserve(self) -> float:
         """Return how many seconds of a time limit are kept free."""
@@ -378,7 +376,8 @@ class Search:
         if found and start:
             self._check = holdout_check.compare(holdout, start, found)
         for name, config in self._job.options.against.items():
-            same = {"seed": self._config.seed, "train.threads": self._config.train.threads}
-            other = evaluate(name, loading.changed(config, same))
+            number = self._config.train.threads
+            same = {"seed": self._config.seed, "train.threads": number}
+            other = evaluate(name, loading.changed(loading.with_threads(config, number), same))
             if found and other:
                 self._against[name] = holdout_check.compare(holdout, other, found)

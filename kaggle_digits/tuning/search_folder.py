@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record
-from kaggle_digits.results.search_records import FORMAT, SearchRecord, TrialResult
+from kaggle_digits.results.search_records import FORMAT, LearningCurve, SearchRecord, TrialResult
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
 from kaggle_digits.storage.run_folder import RunFolder
@@ -107,6 +107,20 @@ class SearchFolder(LockedFolder):
             reason = str(error)
         say(f"{reason}; no trial is raced against it")
         return None
+
+    def read_curves(self, digest: str) -> dict[str, LearningCurve]:
+        """Read how a candidate's finished fits learned, by their names, as far as it was kept."""
+        import pandas as pd
+
+        folder, curves = self.candidate(digest), {}
+        for member, fold in folder.finished_fits():
+            try:
+                history = pd.read_csv(folder.history_path(member, fold))
+                loss, accuracy = (tuple(history[name].tolist()) for name in ("loss", "accuracy"))
+            except (OSError, ValueError, KeyError):  # they only inform
+                continue
+            curves[folder.fit_name(member, fold)] = LearningCurve(loss, accuracy)
+        return curves
 
     def _rows_path(self, digest: str) -> Path:
         return self.candidate(digest).folder / "rows.npz"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kaggle_digits.config.schema import Config
+from kaggle_digits.config.schema import AUTO, Config
 from kaggle_digits.config.section import SETTINGS_FORMAT
 from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
@@ -20,7 +21,7 @@ from kaggle_digits.storage.run_folder import SUBMISSIONS, next_folder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import TimeBudget
-from kaggle_digits.training import backend, fit_spec, resume
+from kaggle_digits.training import backend, fit_spec, resume, threads
 from kaggle_digits.tuning.chief_worker import Cluster
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.space import Space
@@ -29,6 +30,8 @@ TRIALS = 20  # where nobody says how many; a grid has an end of its own
 HEADER = "# Found by kaggle-digits tune"
 # What all invocations of one search have in common; package versions may change on request.
 FIXED = ("settings_format", "config", "data", "backend")
+# In search.json beside the identity, which has the number: what the config said of the threads.
+THREADS = "threads"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class TuneOptions:
     """The options of `kaggle-digits tune`; the command line and the Python API both fill them.
 
     Attributes:
-        config: the config to begin with, and the space.
+        config: the config to begin with, and the space; `train.threads: auto` gets its number when
+            the folder is known.
         name: the config's name, for the search's folder.
         data: value of --data, or None.
         out: the search's folder, or None: choose one under `root`.
@@ -72,6 +76,8 @@ class SearchJob:
 
     Attributes:
         options: what was asked for.
+        config: the config that the search begins with; where the threads are `auto`, a worker
+            takes the chief's number once the chief answers.
         space: what is searched.
         digits: the data.
         folder: the search's folder.
@@ -82,6 +88,7 @@ class SearchJob:
     """
 
     options: TuneOptions
+    config: Config
     space: Space
     digits: Digits
     folder: SearchFolder
@@ -89,11 +96,6 @@ class SearchJob:
     cluster: Cluster | None
     budget: TimeBudget
     reporter: Reporter
-
-    @property
-    def config(self) -> Config:
-        """The config that the search begins with."""
-        return self.options.config
 
     @property
     def objective(self) -> Objective:
@@ -120,15 +122,23 @@ def check_save(path: Path | None) -> None:
         path: value of --save, or None.
 
     Raises:
-        UserError: there is a file that no search has saved.
+        UserError: there is a file that no search has saved, or none can be written.
     """
-    if path is None or not path.exists():
+    if path is None:
         return
-    if not path.is_file() or not path.read_text("utf-8", "replace").startswith(HEADER):
+    if path.exists():
+        if path.is_file() and path.read_text("utf-8", "replace").startswith(HEADER):
+            return
+        found = "a folder" if path.is_dir() else "another"
         raise UserError(
-            f"--save {path}: expected a new file, or one that a search has saved, found another; "
+            f"--save {path}: expected a new file, or one that a search has saved, found {found}; "
             "give another path"
         )
+    # Found out now and not at the end of the search.
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        found = "cannot be written" if folder.is_dir() else "is a file"
+        raise UserError(f"--save {path}: {folder} {found}; give another path")
 
 
 def identity_of(config: Config, digits: Digits) -> dict[str, Any]:
@@ -143,12 +153,36 @@ def identity_of(config: Config, digits: Digits) -> dict[str, Any]:
     }
 
 
-def choose_folder(options: TuneOptions, identity: dict[str, Any]) -> SearchFolder:
+def threads_begun(folder: SearchFolder) -> int | None:
+    """Return the threads of the search in a folder; None where there is none that can be read."""
+    found = files.read_json(folder.identity).get("config")
+    if not isinstance(found, dict):
+        return None
+    try:
+        return threads.threads_of(Config.from_identity(found))
+    except UserError:
+        return None  # `check_identity` says why
+
+
+def says_auto(folder: SearchFolder, config: Config) -> bool:
+    """Return whether `train.threads: auto` goes on to the best config of a search.
+
+    A number may be one that the person who began the search has chosen.
+
+    Args:
+        folder: the search's folder, begun or not.
+        config: the config as given.
+    """
+    found = files.read_json(folder.identity)
+    return config.train.threads == AUTO and (not found or found.get(THREADS) == AUTO)
+
+
+def choose_folder(options: TuneOptions, digits: Digits) -> SearchFolder:
     """Choose the folder: the given one, else one in which this search continues, else a new one.
 
     Args:
         options: what was asked for.
-        identity: see `identity_of`.
+        digits: the data.
 
     Returns:
         The folder.
@@ -162,6 +196,8 @@ def choose_folder(options: TuneOptions, identity: dict[str, Any]) -> SearchFolde
         if not folder.identity.is_file():
             return path.is_dir() and folder.may_be_used()
         found = files.read_json(folder.identity)
+        config = threads.as_begun(options.config, threads_begun(folder))
+        identity = identity_of(config, digits)
         same = all(found.get(key) == identity[key] for key in FIXED)
         return same and folder.may_be_used() and not folder.is_complete()
 
@@ -170,6 +206,33 @@ def choose_folder(options: TuneOptions, identity: dict[str, Any]) -> SearchFolde
     folder = SearchFolder(options.out)
     folder.check_usable()
     return folder
+
+
+def begin(job: SearchJob) -> SearchJob:
+    """Write what a search depends on, or compare it with what was written; return the search.
+
+    Raises:
+        UserError: see `as_begun`.
+    """
+    before = files.read_json(job.folder.identity)
+    auto = before.get(THREADS) == AUTO if before else job.options.config.train.threads == AUTO
+    said = {THREADS: AUTO} if auto else {}
+    job = as_begun(job)
+    identity = identity_of(job.config, job.digits)
+    files.write_json(job.folder.identity, job.folder.stamp | identity | said)
+    return job
+
+
+def as_begun(job: SearchJob) -> SearchJob:
+    """Return a search with the number of threads that it was begun with.
+
+    Raises:
+        UserError: something else differs from the search in the folder; names it.
+    """
+    config = threads.resolved(job.config, threads_begun(job.folder), "search", job.reporter.say)
+    identity = identity_of(config, job.digits)
+    check_identity(job.folder, identity, job.options.allow_changed_versions)
+    return replace(job, config=config)
 
 
 def check_identity(folder: SearchFolder, identity: dict[str, Any], allow_changed: bool) -> None:

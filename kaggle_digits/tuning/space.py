@@ -306,8 +306,8 @@ def _check_settings(config: Config, space: Space, settings: dict[str, Any]) -> N
     except UserError as error:
         key = next(reversed(settings))
         given = ", ".join(f"{name}={_as_text(value)}" for name, value in whole.items())
-        reason = str(error).rpartition(" (kaggle-digits")[0]
-        raise UserError(f"tune.space.{key}: does not fit with {given}: {reason}") from None
+        problem = f"tune.space.{key}: does not fit with {given}: {error.problem}"
+        raise UserError(problem) from None
 
 
 def _with_conditions(space: Space, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -68,7 +68,10 @@ class SearchProgress:
     def progress(self, progress: FitProgress) -> None:
         """Note a step."""
         epochs = progress.spec.settings.train.epochs
-        self.detail = f"{progress.spec.name}, epoch {progress.epochs_done:.1f}/{epochs}"
+        at = f"epoch {progress.epochs_done:.1f}/{epochs}"
+        self.detail = (
+            f"{progress.spec.name}, {at if progress.phase == 'training' else progress.phase}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

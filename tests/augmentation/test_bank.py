@@ -265,7 +265,7 @@ def test_a_new_setting_empties_no_bank():
 
 
 def test_processes_that_are_worth_their_start(monkeypatch):
-    monkeypatch.setattr(bank.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(bank.environment, "usable_cores", lambda: 3)
     worth = bank.IMAGES_WORTH_A_PROCESS
     counts = [
         bank.processes_worth(images) for images in (0, worth - 1, worth, 2 * worth, 9 * worth)

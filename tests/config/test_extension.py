@@ -61,6 +61,17 @@ def test_member_of_another_config_with_a_name_that_is_taken():
         extension.with_members_of(OF_RUN, other, "other.yaml")
 
 
+def test_member_gets_the_threads_of_the_run():
+    other = Config(members={"deep": {}})
+    extended = extension.with_members_of(Config(train={"threads": 3}), other, "deep.yaml")
+    assert extended.member("deep").train.threads == 3
+    # A member that both have is the same one.
+    assert (
+        extension.with_members_of(Config(train={"threads": 3}), Config(), "quick").train.threads
+        == 3
+    )
+
+
 def test_member_with_other_threads_is_refused():
     other = Config(train={"threads": 4}, members={"deep": {}})
     with pytest.raises(UserError, match=r"members\.deep\.train\.threads: must be train\.threads"):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,10 @@ def load(tmp_path, text, *overrides):
 def refusal(tmp_path, text, *overrides):
     with pytest.raises(UserError) as caught:
         load(tmp_path, text, *overrides)
-    return str(caught.value)
+    message = str(caught.value)
+    # What stands in the file is said with its name, what was given with --set is not.
+    assert message.startswith(f"{tmp_path / 'mine.yaml'}: ") == bool(text and not overrides)
+    return message.removeprefix(f"{tmp_path / 'mine.yaml'}: ")
 
 
 def test_the_three_shipped_configs_are_there():
@@ -49,26 +53,153 @@ def test_shipped_config_loads_and_its_members_resolve(name):
         assert settings.model.stages
 
 
-@pytest.mark.parametrize("name", sorted({*SHIPPED} - {"detuned"}))  # it says what it changes
-def test_shipped_config_states_every_setting(name):
-    text = (loading.shipped_folder() / f"{name}.yaml").read_text()
+def test_quick_states_every_setting():
+    text = (loading.shipped_folder() / "quick.yaml").read_text()
 
     def check(section, values, where):
-        # One of them has a search space to begin with; only a search says where settings are from.
-        may_lack = {"tuned"} | ({"tune"} if name != "quick" else set())
-        assert set(values) | (may_lack & set(section.model_fields)) == set(section.model_fields), (
-            where
-        )
+        # Only a search says where settings are from.
+        assert set(values) == set(section.model_fields) - {"tuned"}, where
         for key, field in section.model_fields.items():
-            is_section = isinstance(field.annotation, type) and issubclass(
-                field.annotation, Section
-            )
-            if is_section and key in values:
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
                 check(field.annotation, values[key], f"{where}.{key}")
 
-    check(Config, yaml.safe_load(text), name)
+    check(Config, yaml.safe_load(text), "quick")
     for key in Stage.model_fields:
         assert f"{key}: " in text
+
+
+@pytest.mark.parametrize("name", sorted({*SHIPPED} - {"quick"}))
+def test_other_shipped_configs_state_only_what_differs_from_quick(name):
+    text = (loading.shipped_folder() / f"{name}.yaml").read_text()
+    stated = leaves(yaml.safe_load(text))
+    usual = leaves(loading.load("quick").model_dump(mode="json"))
+    assert not {key for key in stated if key in usual and stated[key] == usual[key]} - {
+        "tune.oracle"
+    }
+    assert f"All other settings are those of quick; `kaggle-digits config show {name}`" in text
+
+
+def leaves(values, prefix=""):
+    """The settings by their dotted keys; a net and a search space are one."""
+    found = {}
+    for key, value in values.items():
+        is_one = key in ("members", "space") or not isinstance(value, dict)
+        found |= {f"{prefix}{key}": value} if is_one else leaves(value, f"{prefix}{key}.")
+    return found
+
+
+# What each config was when it stated every setting, without `train.threads`.
+CHANGED = {
+    "standard": {
+        "folds.count": 5,
+        "train.epochs": 12,
+        "train.learning_rate": 0.01,
+        "model.stages": [
+            {"width": 32, "pool": "first", "padding": "valid"},
+            {"width": 48, "padding": "valid"},
+            {"width": 64, "depth": 2, "padding": "valid"},
+            {"width": 128, "depth": 2, "padding": "valid"},
+        ],
+        "members": {
+            "shrinking": {},
+            "padded": {
+                "model": {
+                    "stages": [
+                        {"width": 24, "pool": "first"},
+                        {"width": 48, "depth": 2, "pool": "last"},
+                        {"width": 96, "depth": 2, "pool": "last"},
+                    ]
+                }
+            },
+        },
+    },
+    "best": {
+        "folds.count": 10,
+        "train.epochs": 30,
+        "train.batch_size": 256,
+        "model.stages": [
+            {"width": 48, "pool": "first", "padding": "valid"},
+            {"width": 96, "depth": 3, "padding": "valid"},
+            {"width": 192, "depth": 2, "padding": "valid"},
+        ],
+        "members": {
+            "shrinking": {},
+            "padded": {
+                "model": {
+                    "stages": [
+                        {"width": 64, "pool": "first"},
+                        {"width": 128, "depth": 3, "pool": "last"},
+                        {"width": 256, "depth": 3, "pool": "last"},
+                    ]
+                }
+            },
+            "broad": {
+                "model": {
+                    "stages": [
+                        {"width": 48, "kernel": 5, "pool": "first"},
+                        {"width": 96, "kernel": 5, "depth": 2, "pool": "last"},
+                        {"width": 192, "depth": 3, "pool": "last"},
+                    ]
+                }
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_shipped_config_is_the_one_that_was_measured(name):
+    changes = {"members.cnn": None} | CHANGED[name]
+    assert loading.load(name) == loading.changed(Config(), changes)
+    assert loading.load(name).train.threads == "auto"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_config_says_in_its_first_line_what_it_is(name):
+    first, *_ = (loading.shipped_folder() / f"{name}.yaml").read_text().splitlines()
+    assert first == f"# {name}: {loading.shipped_summary(name)}"
+    assert first.endswith(".")
+    assert len(first) <= 90
+
+
+def test_compact_yaml_has_a_list_in_a_line():
+    lines = loading.dump(loading.load("quick"), compact=True).splitlines()
+    assert "  rotate: [-12.0, 12.0]" in lines
+    assert "  - {width: 24, depth: 1, kernel: 3, pool: first, padding: same, stride: 1}" in lines
+    assert "    train.learning_rate:" in lines
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(5, "5"), (None, "null"), ("a: b", "'a: b'"), ({"a": [1, {"b": 2.0}]}, "{a: [1, {b: 2.0}]}")],
+)
+def test_value_in_a_line(value, text):
+    assert loading.in_line(value) == text
+    assert yaml.safe_load(text) == value
+    assert "\n" not in loading.in_line(["x" * 300, "y y" * 100])
+
+
+def test_differences_of_configs():
+    quick = loading.load("quick")
+    assert loading.differences(quick, quick) == {}
+    changes = ["train.epochs=12", "augment.rotate=[-5,5]", "members.wide.model.stages=[{width: 9}]"]
+    other = loading.load("quick", [*changes, "members.cnn=null", "tune.max_trials=3"])
+    assert loading.differences(other, quick) == {
+        "augment.rotate": ([-5.0, 5.0], [-12.0, 12.0]),
+        "train.epochs": (12, 7),
+        "members.wide": ({"model": {"stages": [{"width": 9}]}}, None),
+        "members.cnn": (None, {}),
+        "tune.max_trials": (3, None),
+    }
+    # A config without a search differs in nothing that only a search looks at.
+    assert loading.differences(Config(), quick) == {}
+    found = loading.differences(loading.load("detuned"), quick)
+    assert found["tune.space.augment.elastic.p"] == (
+        {"choices": [0.0, 0.5]},
+        {"choices": [0.25, 0.5, 0.75]},
+    )
+    assert found["tune.space.train.label_smoothing"][0] is None
 
 
 def test_the_defaults_are_those_of_quick():
@@ -87,11 +218,12 @@ def test_detuned_is_quick_but_for_what_it_says():
     assert loading.without_tuning(found) == loading.without_tuning(expected)
 
 
+@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_saved_config_reads_back_equal(tmp_path, name):
+def test_saved_config_reads_back_equal(tmp_path, name, compact):
     config = loading.load(name)
     saved = tmp_path / "config.yaml"
-    saved.write_text(loading.dump(config))
+    saved.write_text(loading.dump(config, compact))
     assert loading.load(str(saved)) == config
     assert loading.dump(loading.load(str(saved))) == loading.dump(config)
 
@@ -176,9 +308,13 @@ def test_override_adds_to_the_members_of_the_file(tmp_path):
     [
         ("train.epochs", "--set train.epochs: expected KEY=VALUE"),
         ("=5", "--set =5: expected KEY=VALUE"),
-        ("train.epochs=[", "--set train.epochs=[: '[' is not a YAML value"),
+        (
+            "augment.rotate=[-15,",
+            "--set augment.rotate=[-15,: not YAML: a bracket or a quotation mark is not closed "
+            "(column 6); in a shell write --set 'KEY=VALUE'",
+        ),
         ("train=5", "train: "),
-        ("seed.deeper=1", "seed: Input should be a valid integer"),
+        ("seed.deeper=1", "seed: expected a whole number, found {'deeper': 1} (kag"),
     ],
 )
 def test_override_that_cannot_be_read(tmp_path, override, message):
@@ -209,7 +345,7 @@ def test_override_that_cannot_be_read(tmp_path, override, message):
 def test_unknown_key_is_refused_and_the_known_ones_are_named(tmp_path, text, key, known):
     message = refusal(tmp_path, text)
     assert message.startswith(f"{key}: unknown key")
-    assert f"expected one of {known} (" in message
+    assert re.search(rf"expected one of {known}( \(|; did you mean \S+\?)", message)
 
 
 def test_unknown_key_of_an_override_is_refused_alike(tmp_path):
@@ -237,7 +373,8 @@ def test_unknown_key_of_an_override_is_refused_alike(tmp_path):
         ("model.stages=[]", "model.stages", "[]"),
         ("model.stages=[{width: 8, pool: sideways}]", "model.stages.0.pool", "'sideways'"),
         ("members=[a, b]", "members", "['a', 'b']"),
-        ("members.a=null", "members.a", "None"),
+        ("members.a=null", "members.a", "null"),
+        ("train.epochs={a: 1}", "train.epochs", "{'a': 1}"),
         ("members.a.train.epochs=abc", "members.a.train.epochs", "'abc'"),
     ],
 )
@@ -251,11 +388,20 @@ def test_value_that_does_not_fit_is_refused_with_its_key(tmp_path, override, key
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("train=5", "train: expected keys with values, found 5 ("),
-        ("members.a=5", "members.a: expected keys with values, found 5 ("),
-        ("members.a.train=[]", "members.a.train: expected keys with values, found [] ("),
-        ("augment.rotate=5", "augment.rotate: expected a list, found 5 ("),
-        ("train.warmup_epochs=7", "train.warmup_epochs: must be below epochs (7), found 7.0 ("),
+        ("train=5", "train: expected keys with values, for example {epochs: 7}, found 5 ("),
+        (
+            "members.a=5",
+            "members.a: expected the member's sections, for example {model: {dropout: 0.5}}, found",
+        ),
+        (
+            "members.a.train=[]",
+            "members.a.train: expected keys with values, as the section itself has, found [] (",
+        ),
+        (
+            "augment.rotate=5",
+            "augment.rotate: expected two numbers, for example [-15, 15], found 5 (kaggle-digits "
+            "config show quick lists all settings)",
+        ),
     ],
 )
 def test_problem_is_told_without_python_terms(tmp_path, override, problem):
@@ -306,12 +452,29 @@ def test_scale_must_be_above_zero(tmp_path):
     assert "scale: must be above 0, found 0.0" in refusal(tmp_path, "", "augment.scale=[0, 1]")
 
 
-def test_warmup_must_be_below_epochs(tmp_path):
-    expected = "warmup_epochs: must be below epochs (3), found 3.0"
-    assert expected in refusal(tmp_path, "train: {epochs: 3, warmup_epochs: 3}")
-    assert load(tmp_path, "train: {epochs: 3, warmup_epochs: 2.9}").train.warmup_epochs == 2.9
-    message = refusal(tmp_path, "members: {a: {train: {epochs: 3, warmup_epochs: 3}}}")
-    assert message.startswith(f"members.a.train.{expected}")
+def test_capped_warmups_are_named(tmp_path):
+    one = load(tmp_path, "", "train.epochs=1")
+    assert loading.capped_warmups(one) == [
+        "train.warmup_epochs: 1 is capped at 0.2, train.epochs is 1"
+    ]
+    assert loading.capped_warmups(load(tmp_path, "train: {epochs: 3, warmup_epochs: 2.9}")) == []
+    members = """
+        train: {epochs: 3, warmup_epochs: 3}
+        members:
+          a: {}
+          b: {model: {dropout: 0.1}}
+          c: {train: {epochs: 2}}
+          d: {train: {warmup_epochs: 0.5}}
+    """
+    assert loading.capped_warmups(load(tmp_path, members)) == [
+        "train.warmup_epochs: 3 is capped at 0.6, train.epochs is 3",
+        "members.c.train.warmup_epochs: 3 is capped at 0.4, members.c.train.epochs is 2",
+    ]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_warmup_of_a_shipped_config_is_capped(name):
+    assert loading.capped_warmups(loading.load(name)) == []
 
 
 def test_threads_must_be_the_same_for_all_members(tmp_path):
@@ -320,6 +483,17 @@ def test_threads_must_be_the_same_for_all_members(tmp_path):
     assert "found 4" in message
     config = load(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 3}}}")
     assert config.member("a").train.threads == 3
+
+
+def test_threads_are_auto_until_they_have_a_number(tmp_path):
+    config = load(tmp_path, "members: {a: {}, b: {train: {threads: auto, epochs: 9}}}")
+    assert config.train.threads == config.member("b").train.threads == "auto"
+    numbered = loading.with_threads(config, 3)
+    assert [numbered.member(name).train.threads for name in "ab"] == [3, 3]
+    assert numbered.member("b").train.epochs == 9
+    assert loading.with_threads(numbered, 5) == numbered
+    message = refusal(tmp_path, "members: {a: {train: {threads: 4}}}")
+    assert message.startswith("members.a.train.threads: must be train.threads (auto)")
 
 
 @pytest.mark.parametrize("name", ["Big", "a-b", "_a", "a b", "a/b", "a" * 41])
@@ -368,6 +542,10 @@ def test_unknown_config_names_the_shipped_ones(tmp_path, monkeypatch):
         loading.load("quik")
     assert str(caught.value).startswith("quik: no such config")
     assert ", ".join(SHIPPED) in str(caught.value)
+    (tmp_path / "mine").write_text("seed: 5")
+    with pytest.raises(UserError, match=r"; if the file of that name is meant, \./mine$"):
+        loading.load("mine")
+    assert loading.load("./mine").seed == 5
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "./quick", "folder/quick", "folder\\quick"])
@@ -392,8 +570,8 @@ def test_a_name_is_never_a_file_and_a_yaml_ending_always_is(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"train: [", "not a YAML file"),
-        (b"\xff\xfe\x00", "not a YAML file"),
+        (b"train: [", "not YAML: a bracket"),
+        (b"\xff\xfe\x00", "line 1: expected UTF-8 text, found the byte 0xff; save it as UTF-8"),
         (b"- a\n- b\n", "expected sections"),
         (b"just text", "expected sections"),
     ],
@@ -405,6 +583,15 @@ def test_file_that_is_no_config(tmp_path, content, message):
         loading.load(str(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_folder_is_no_config(tmp_path):
+    (tmp_path / "quick.yaml").mkdir()
+    for path in (f"{tmp_path}/", tmp_path / "quick.yaml"):
+        with pytest.raises(UserError) as caught:
+            loading.load(str(path))
+        found = f"{path}: expected a YAML file or one of {', '.join(SHIPPED)}, found a folder"
+        assert str(caught.value) == found
 
 
 # Settings by their dotted keys
@@ -464,7 +651,7 @@ def test_later_changes_go_before_earlier_ones():
         ("model.stages.2.width", 5, "model.stages: "),
         ("model.stages.0.widht", 5, "model.stages.0.widht: unknown key, expected one of width, "),
         ("members.a.train.epoch", 5, "members.a.train.epoch: unknown key, expected one of epochs"),
-        ("members.a.train.warmup_epochs", 9, "members.a.train.warmup_epochs: must be below epoc"),
+        ("members.a.augment.scale", [2, 1], "members.a.augment.scale: the lower end 2.0 is abov"),
     ],
 )
 def test_change_that_does_not_fit_is_refused_with_its_key(key, value, message):
@@ -565,6 +752,89 @@ def test_space_from_the_command_line(tmp_path):
     assert space["train.epochs"] == SearchParameter(low=4, high=9)
 
 
+SEARCH = """
+    tune:
+      max_trials: 7
+      space:
+        train.epochs: {low: 4, high: 9, sampling: log}
+        model.dropout: {choices: [0.1, 0.2]}
+        seed: {low: 1, high: 3}
+"""
+EPOCHS, DROPOUT = SearchParameter(low=4, high=9, sampling="log"), {"choices": (0.1, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "expected"),
+    [
+        ("tune.space", {"seed": {"low": 5, "high": 6}}, {"seed": {"low": 5, "high": 6}}),
+        ("tune", {"space": {"seed": {"low": 5, "high": 6}}}, {"seed": {"low": 5, "high": 6}}),
+        (
+            "tune.space.train.epochs",
+            {"choices": [3, 5]},
+            {"train.epochs": {"choices": (3, 5)}, "model.dropout": DROPOUT},
+        ),
+        ("tune.space.train.epochs", None, {"model.dropout": DROPOUT}),
+        (
+            "tune.space.train.epochs.low",
+            2,
+            {"train.epochs": EPOCHS.model_dump() | {"low": 2}, "model.dropout": DROPOUT},
+        ),
+        (
+            "tune.space.members.low",  # a member's name, and no end of a range
+            {"choices": [{}, {"train": {"epochs": 9}}]},
+            {
+                "train.epochs": EPOCHS,
+                "model.dropout": DROPOUT,
+                "members.low": {"choices": ({}, {"train": {"epochs": 9}})},
+            },
+        ),
+        ("tune.oracle", "grid", {"train.epochs": EPOCHS, "model.dropout": DROPOUT}),
+    ],
+)
+def test_space_given_takes_the_place_of_the_one_there(tmp_path, override, value, expected):
+    if override not in ("tune", "tune.space"):
+        expected = {"seed": {"low": 1, "high": 3}} | expected
+    expected = {key: SearchParameter.model_validate(each) for key, each in expected.items()}
+    (tmp_path / "mine.yaml").write_text(SEARCH)
+    path = str(tmp_path / "mine.yaml")
+    as_text = f"{override}={yaml.safe_dump(value, default_flow_style=True, width=999).strip()}"
+    before = loading.load(path)
+    for config in (
+        loading.load(path, [as_text.removesuffix("...").strip()]),
+        loading.load(path, {override: value}),
+        loading.resolve(before, {override: value})[0],
+    ):
+        assert config.tune.space == expected
+        assert config.tune.max_trials == 7
+    assert len(before.tune.space) == 3
+
+
+def test_space_given_where_there_is_none(tmp_path):
+    for override in (
+        "tune.space.train.epochs={low: 3, high: 9}",
+        "tune.space={train.epochs: {low: 3, high: 9}}",
+    ):
+        space = load(tmp_path, "", override).tune.space
+        assert space == {"train.epochs": SearchParameter(low=3, high=9)}
+
+
+def test_later_entries_of_a_space_add_to_one_that_was_given(tmp_path):
+    overrides = (
+        "tune.space={seed: {low: 1, high: 2}}",
+        "tune.space.model.dropout={low: 0, high: 1}",
+    )
+    assert list(load(tmp_path, SEARCH, *overrides).tune.space) == ["seed", "model.dropout"]
+
+
+def test_setting_of_a_space_under_its_old_name_is_replaced(tmp_path):
+    said = []
+    (tmp_path / "mine.yaml").write_text("tune: {space: {model.head: {choices: [max, flatten]}}}")
+    override = "tune.space.model.head={choices: [max, average]}"
+    config = loading.load(str(tmp_path / "mine.yaml"), [override], said.append)
+    assert config.tune.space == {"model.pooling": SearchParameter(choices=("max", "average"))}
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -583,8 +853,11 @@ def test_space_from_the_command_line(tmp_path):
             "tuned.0.fold: unknown key, expected one of train_data, holdout_digest, searched_di",
         ),
         ("tuned: {train_data: d, seed: 1, folds: 3, holdout_folds: 1}", "tuned.0.trials: "),
-        ("tuned: yes", "tuned: expected a list, found True ("),
-        ("callbacks: mine:make", "callbacks: expected a list, found 'mine:make' ("),
+        ("tuned: yes", "tuned: expected a list, as best.yaml of a search has it, found true ("),
+        (
+            "callbacks: mine:make",
+            "callbacks: expected a list, for example [my_module:make_callback]",
+        ),
         (
             "callbacks: [mine:make, mine.make]",
             "callbacks.1: expected package.module:factory, found 'mine.make' (",

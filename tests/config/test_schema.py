@@ -118,6 +118,20 @@ def test_something_is_left_of_the_image(stages, place):
 # Training
 
 
+@pytest.mark.parametrize(
+    ("epochs", "given", "warmup"),
+    [(7, 1.0, 1.0), (3, 2.9, 2.9), (3, 3.0, 0.6), (1, 1.0, 0.2), (1, 0.9, 0.9), (5, 0.0, 0.0)],
+)
+def test_warmup_is_a_fifth_where_it_would_fill_all_epochs(epochs, given, warmup):
+    train = Train(epochs=epochs, warmup_epochs=given)
+    assert train.warmup == pytest.approx(warmup, rel=1e-15)
+    assert train.warmup_epochs == given
+    # Fits are identified by the one in effect.
+    assert train.canonical() == Train(epochs=epochs, warmup_epochs=train.warmup)
+    assert (train.canonical() == train) == (warmup == given)
+    assert train.canonical().canonical() == train.canonical()
+
+
 def test_momentum_is_sgds_alone():
     sgd = Train(optimizer="sgd", momentum=0.5)
     assert sgd.canonical() == sgd
@@ -227,7 +241,9 @@ def test_what_no_result_depends_on_is_no_part_of_an_identity():
     assert Config(callbacks=["mine:make"], data={"path": "here"}).identity() == {}
     # What one member makes of a common setting counts, even if no common net uses it.
     config = Config(
-        augment={"elastic": {"p": 0, "alpha": 9}}, members={"a": {"augment": {"elastic": {"p": 1}}}}
+        augment={"elastic": {"p": 0, "alpha": 9}},
+        train={"threads": 3},
+        members={"a": {"augment": {"elastic": {"p": 1}}}},
     )
     assert Config.from_identity(config.identity()) == config
     assert config.member("a").augment.elastic == Elastic(p=1, alpha=9)

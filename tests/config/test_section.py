@@ -20,7 +20,7 @@ from kaggle_digits.errors import UserError
 
 SETTINGS = MemberSettings(
     model=Model(stages=[{"width": 8, "pool": "first"}, {"width": 9}], dense=(7,)),
-    train=Train(epochs=9, momentum=0.5),
+    train=Train(epochs=9, momentum=0.5, threads=2),
     augment=Augment(variants=3, elastic=Elastic(p=0, alpha=7), rotate=(-12, 12)),
 )
 
@@ -65,7 +65,7 @@ def test_a_later_setting_at_its_default_changes_no_identity():
     later = LaterSettings.model_validate(SETTINGS.model_dump())
     assert later.identity() == SETTINGS.identity()
     assert LaterSettings.from_identity(SETTINGS.identity()) == later.canonical()
-    clipped = later.model_copy(update={"train": LaterTrain(epochs=9, clip=1.0)})
+    clipped = later.model_copy(update={"train": LaterTrain(epochs=9, clip=1.0, threads=2)})
     assert clipped.identity()["train"] == {"epochs": 9, "clip": 1.0}
     # Key by key both have a value.
     values = LaterSettings.from_identity(SETTINGS.identity()).model_dump(mode="json")
@@ -78,8 +78,24 @@ def test_identity_of_a_later_version_is_refused_with_its_key():
         MemberSettings.from_identity({"model": {}, "train": later, "augment": {}}, "fits/a: ")
 
 
+def test_a_default_that_has_changed_is_still_left_out():
+    # Before `auto` the default was 2, and identities still mean it.
+    for settings, identity in (
+        (Train(threads=2), {}),
+        (Train(threads=4), {"threads": 4}),
+        (Config(train={"threads": 2}), {}),
+        (Config(train={"threads": 4}), {"train": {"threads": 4}}),
+    ):
+        assert settings.identity() == identity
+        assert type(settings).from_identity(identity) == settings
+    assert Train().identity() == {}
+    whole = {"model": {}, "train": {"epochs": 9}, "augment": {}}
+    assert MemberSettings.from_identity(whole).train == Train(epochs=9, threads=2)
+
+
 # The defaults that identities of each format leave out. Never change them: a default that changes
-# takes a new SETTINGS_FORMAT and a new entry; a new setting needs neither.
+# goes to its section's `former_defaults`, or takes a new SETTINGS_FORMAT and a new entry; a new
+# setting needs neither.
 ELASTIC = {"p": 0.5, "alpha": 30.0, "sigma": 5.0}
 GRID = {"p": 0.0, "steps": 4, "limit": 0.3}
 STAGE = {"depth": 1, "kernel": 3, "pool": "none", "padding": "same", "stride": 1}
@@ -145,7 +161,7 @@ DEFAULTS = {
 @pytest.mark.parametrize("section", DEFAULTS[SETTINGS_FORMAT])
 def test_defaults_are_those_of_the_format(section):
     expected = DEFAULTS[SETTINGS_FORMAT][section]
-    found = section().model_dump(mode="json")
+    found = section.from_identity({}).model_dump(mode="json")
     assert {key: found.get(key) for key in expected} == expected
 
 

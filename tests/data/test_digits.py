@@ -276,7 +276,9 @@ def said(tmp_path, monkeypatch):
 
     def load(path, folds=1):
         lines = []
-        return load_digits(path, folds, Cache(tmp_path / "cache"), lines.append), lines
+        digits = load_digits(path, folds, Cache(tmp_path / "cache"), lines.append)
+        assert lines == [f"reading {digits.source}"]
+        return digits, [digits.warning] if digits.warning else []
 
     return load
 

@@ -263,7 +263,11 @@ def test_not_a_csv(content, message):
     ("names", "message"),
     [
         (["label", *PIXELS[:5], *PIXELS[6:]], 'found no "pixel5";'),
-        (PIXELS, 'found no "label";'),
+        (
+            PIXELS,
+            'found no "label", pixel0 is first: this looks like test.csv; give the competition',
+        ),
+        (["label"] * 2 + PIXELS, 'found "label" more than once;'),
         (NAMES[:700], 'found no "pixel699", "pixel700", "pixel701" and 82 more;'),
         (["label", "pixel1", *PIXELS[1:]], 'found "pixel1" more than once;'),
         ([*NAMES, "label"], 'found "label" more than once;'),

@@ -161,7 +161,12 @@ def test_check_file_reads_a_file_and_names_it(tmp_path):
 
 
 def test_check_file_refuses_what_it_cannot_read(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.csv: .*No such file"):
-        check_file(tmp_path / "absent.csv", None)
-    with pytest.raises(UserError, match="Is a directory"):
-        check_file(tmp_path, None)
+    (tmp_path / "file").touch()
+    for path, found in (
+        (tmp_path / "absent.csv", "no such file; check the path"),
+        (tmp_path / "file" / "absent.csv", "no such file; check the path"),
+        (tmp_path, "a folder; give the submission.csv in it"),
+    ):
+        with pytest.raises(UserError) as caught:
+            check_file(path, None)
+        assert str(caught.value) == f"{path}: expected a submission file, found {found}"

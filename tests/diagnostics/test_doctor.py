@@ -21,7 +21,12 @@ from kaggle_digits.tuning.search_folder import SearchFolder
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
 SPLIT = [np.arange(0, 20), np.arange(20, 40)]
-CONFIG = Config(folds={"count": 2}, members={"a": {}, "b": {}}, augment={"variants": 3})
+CONFIG = Config(
+    folds={"count": 2},
+    members={"a": {}, "b": {}},
+    augment={"variants": 3},
+    train={"threads": 2},
+)
 
 
 @pytest.fixture

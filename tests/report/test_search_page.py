@@ -1,11 +1,12 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
-from found import FRONT, START, comparison, failed, search, trial, two_kinds
+from found import FRONT, START, WHOLE, comparison, failed, search, trial, two_kinds
 
-from kaggle_digits.report import search_page
+from kaggle_digits.report import search_page, search_tables
+from kaggle_digits.results.search_records import Resolution
 
 
 class Reader(HTMLParser):
@@ -14,7 +15,8 @@ class Reader(HTMLParser):
     Attributes:
         ids: of all elements.
         references: ids that elements refer to.
-        text: all of it.
+        text: all that is shown, its spaces as they are drawn.
+        charts: what the charts show, for those who do not see them.
         titles: id of a point -> what shows where the mouse rests on it.
         heads: (aria-sort, text) of each heading of the table of all trials.
         rows: (class, cells) of each of its rows; a cell is [data-key, text].
@@ -22,10 +24,11 @@ class Reader(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.ids, self.references, self.text = [], [], ""
+        self.ids, self.references, self.text, self.charts = [], [], "", []
         self.titles, self.heads, self.rows = {}, [], []
         self._open, self._in_trials = [], False
         self.feed(page)
+        self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
@@ -33,6 +36,8 @@ class Reader(HTMLParser):
         self.ids += [values["id"]] if "id" in values else []
         for value in values.values():
             self.references += re.findall(r"^#(.*)|url\(#([^)]*)\)", value or "")
+        if tag == "svg" and "aria-label" in values:
+            self.charts.append(values["aria-label"])
         if tag == "table":
             self._in_trials = values["class"] == "trials"
         elif self._in_trials and tag == "tr" and "class" in values:
@@ -47,8 +52,9 @@ class Reader(HTMLParser):
             pass  # an element that has no end, like <meta>
 
     def handle_data(self, data):
-        self.text += data
         tags = [tag for tag, _ in self._open]
+        if not {"style", "script"} & set(tags):
+            self.text += data
         if tags[-1:] == ["title"] and "svg" in tags:
             self.titles[self._open[-2][1]["id"]] = data
         elif self._in_trials and {"th", "td"} & set(tags):
@@ -61,13 +67,12 @@ def read(found, title="A search"):
 
 
 def test_equal_records_give_equal_pages():
-    many = search(*two_kinds(9))
-    assert search_page.page(many, "A search") == search_page.page(many, "A search")
+    assert search_page.page(WHOLE, "A search") == search_page.page(WHOLE, "A search")
 
 
 def test_page_refers_to_nothing_outside():
-    page = search_page.page(search(*two_kinds(9)), "A search")
-    assert page.count("<svg") == 2
+    page = search_page.page(WHOLE, "A search")
+    assert page.count('<svg role="img"') == 5
     for address in ("http:", "https:", "//", "@import", "src="):
         assert address not in page, address
     reader = Reader(page)
@@ -76,13 +81,81 @@ def test_page_refers_to_nothing_outside():
     assert {one or other for one, other in reader.references} <= set(reader.ids)
 
 
-def test_page_does_not_depend_on_a_users_own_style():
-    import matplotlib
+def test_every_chart_has_a_text_for_those_who_do_not_see_it():
+    kinds = [text.split(" ")[0] for text in read(WHOLE).charts]
+    assert kinds == ["accuracy", "accuracy", "Parallel", "Importance", "Training"]
 
-    page = search_page.page(FRONT, "A search")
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
-        assert search_page.page(FRONT, "A search") == page
-        assert matplotlib.rcParams["font.size"] == 30
+
+def test_page_has_all_pieces():
+    page = search_page.page(WHOLE, "A search", "kaggle-digits run --config a/best.yaml")
+    headings = re.findall(r"<h([12])[^>]*>(.*?)</h", page)
+    assert headings == [
+        ("1", "A search"),
+        ("2", "Progress over trials"),
+        ("2", "Score against cost"),
+        ("2", "Settings of all trials"),
+        ("2", "The start and the best"),
+        ("2", "What was found"),
+        ("2", "Importance of the settings"),
+        ("2", "Learning curves of the best"),
+        ("2", "All trials"),
+        ("2", "Data, machine and versions"),
+    ]
+    text = Reader(page).text
+    assert "Next, train the best on all folds: kaggle-digits run --config a/best.yaml" in text
+    assert "processor Some CPU, 2 cores" in text
+    assert "versions python 3.11.7, keras 3.13.1" in text
+
+
+def test_next_command_needs_a_best_trial():
+    page = search_page.page(search(failed(0)), "A search", "kaggle-digits run --config a.yaml")
+    assert "kaggle-digits run" not in page
+
+
+def test_figures_on_top():
+    check, other = comparison(58, 31, 38, 11, 0.000142), comparison(33, 31, 12, 10, 0.832)
+    cards = list(search_page._cards(replace(FRONT, check=check, against={"quick": other})))
+    assert [(card.title, card.figure) for card in cards] == [
+        ("best accuracy", "0.98000"),
+        ("accuracy of the best on holdout folds 5, 6", "0.98450"),
+        ("trials", "8"),
+    ]
+    assert cards[0].notes == (
+        "20 of 1,000 rows wrong",
+        "trial 4, 4.0 s per fit",
+        "optimistic: it was picked by this figure",
+    )
+    assert cards[1].notes == ("31 of 2,000 rows wrong", "95 % interval 0.90000 to 1.00000")
+    assert cards[1].verdicts == (
+        ("good", "significantly better than the start, 58 wrong"),
+        ("even", "no significant difference from quick, 33 wrong"),
+    )
+    # 2 (3 + 1 + 2 + 2.5 + 4 + 9 + 1.5) seconds.
+    assert cards[2].notes == ("46 s of training", "6 completed, 1 stopped early, 1 failed")
+    worse = search_page._cards(replace(FRONT, check=comparison(31, 58, 11, 38, 0.000142)))
+    assert list(worse)[1].verdicts == (("bad", "significantly worse than the start, 31 wrong"),)
+
+
+@pytest.mark.parametrize("is_demo", [True, False])
+def test_badge_stands_on_demo_data_only(is_demo):
+    reader = read(replace(FRONT, demo_data=is_demo))
+    assert ("DEMO DATA" in reader.text) is is_demo
+    assert (search_tables.DEMO[5:] in reader.text) is is_demo
+
+
+@pytest.mark.parametrize(
+    ("p_value", "is_told"), [(0.05, True), (0.9, True), (0.0499, False), (None, False)]
+)
+def test_too_few_rows_are_said_and_importance_has_no_figures(p_value, is_told):
+    resolution = None if p_value is None else Resolution("3", 20, p_value)
+    reader = read(replace(search(*two_kinds(9)), resolution=resolution))
+    assert ("TOO FEW ROWS" in reader.text) is is_told
+    assert ("trial 3, on 20 rows (p = " in reader.text) is is_told
+    assert ("on so few rows, figures would be noise" in reader.text) is is_told
+    (importance,) = (text for text in reader.charts if text.startswith("Importance"))
+    assert ("train.optimizer 100 %" in importance) is not is_told
+    assert ("train.optimizer much" in importance) is is_told
+    assert ("%" in importance) is not is_told
 
 
 def test_rows_are_marked():
@@ -99,91 +172,69 @@ def test_rows_are_marked():
     ]
 
 
-def test_front_is_a_step_line_through_its_points(monkeypatch):
-    figures = []
-    monkeypatch.setattr(search_page, "_svg", lambda figure: figures.append(figure) or "<svg/>")
-    search_page.page(FRONT, "A search")
-    (axes,) = figures[0].axes
-    line, *points = axes.lines
-    assert line.get_drawstyle() == "steps-post"
-    np.testing.assert_allclose(line.get_xydata(), [(1, 0.95), (2, 0.96), (4, 0.98)])
-    drawn = {point.get_gid(): (*point.get_xydata()[0], point.get_color()) for point in points}
-    assert len(drawn) == 7  # all but the failed one
-    assert drawn["point0"] == (1.5, 0.93, "white")  # stopped early, at its forecast
-    assert (3.0, pytest.approx(0.91), search_page.LOOKS["start"]["color"]) in drawn.values()
-    assert (4.0, pytest.approx(0.98), search_page.LOOKS["best"]["color"]) in drawn.values()
-    assert (9.0, pytest.approx(0.98), search_page.LOOKS["completed"]["color"]) in drawn.values()
-    labels = [(text.get_text(), text.get_va(), text.get_ha()) for text in axes.texts]
-    # Best above, start below; both towards the middle of the picture.
-    assert labels == [("start: trial 0", "top", "left"), ("best: trial 4", "bottom", "right")]
-
-
-@pytest.mark.parametrize(
-    ("objective", "errors", "scale"),
-    [
-        ("accuracy", (10, 50), "linear"),
-        ("accuracy", (10, 51), "function"),
-        ("accuracy", (0, 900), "linear"),  # no error has no logarithm
-        ("log_loss", (10, 50), "linear"),
-        ("log_loss", (10, 51), "log"),
-    ],
-)
-def test_scores_far_apart_are_drawn_by_their_factors(monkeypatch, objective, errors, scale):
-    figures = []
-    monkeypatch.setattr(search_page, "_svg", lambda figure: figures.append(figure) or "<svg/>")
-    trials = [trial(number, each) for number, each in enumerate(errors)]
-    search_page.page(search(*trials, objective=objective), "A search")
-    (axes,) = figures[0].axes
-    assert axes.get_yscale() == scale
-    assert axes.get_ylim()[1] <= 1
-
-
-def test_points_say_what_they_are():
-    titles = list(read(FRONT).titles.values())
-    assert titles[0] == (
-        "trial 6, stopped early: 0.97000 (30 of 1,000 wrong), forecast 0.93000, 1.5 s a fit; "
-        "model.width=14"
-    )
-    assert titles[-1].startswith("trial 4, completed: 0.98000 (20 of 1,000 wrong), 4.0 s a fit;")
-
-
 def test_cells_carry_what_their_column_is_sorted_by():
     reader = read(FRONT)
     assert [text for _, text in reader.heads] == [
         "trial",
-        "status",
-        *START,
-        "folds",
-        "errors / rows",
         "accuracy",
+        "wrong",
+        "status",
         "log loss",
-        "seconds per fit",
+        "folds",
+        "s per fit",
+        "learning_rate",
+        "width",
+        "optimizer",
         "images/s",
         "parameters",
         "MFLOP/image",
-        "peak memory, MiB",
+        "memory, MiB",
+        "reason",
     ]
-    assert [order for order, _ in reader.heads] == ["ascending"] + 13 * ["none"]
+    assert [order for order, _ in reader.heads] == ["ascending"] + 14 * ["none"]
     _, cells = reader.rows[1]
     assert cells == [
         ["1", "1front"],
+        ["0.95", "0.95000"],
+        ["0.05", "50 of 1,000"],
         ["completed", "completed"],
+        ["0.5", "0.50000"],
+        ["2", "2 of 2"],
+        ["1.0", "1.0"],
         ["0.001", "0.001"],
         ["9", "9"],
         ["adamw", "adamw"],
-        ["2", "2/2"],
-        ["0.05", "50 / 1,000"],
-        ["0.95", "0.95000"],
-        ["0.5", "0.50000"],
-        ["1.0", "1.0"],
         ["1234.5", "1,234"],
         ["5001", "5,001"],
         ["2.5", "2.50"],
         ["100.0", "100"],
+        ["", ""],
     ]
     _, cells = reader.rows[7]
-    assert cells[1] == ["failed", "failedfirst-fold1 diverged"]
-    assert cells[6] == ["", "\N{EN DASH}"]
+    assert cells[1] == ["", "\N{EN DASH}"]
+    assert cells[3] == ["failed", "failed"]
+    assert cells[-1] == ["first-fold1 diverged", "first-fold1 diverged"]
+
+
+def test_legend_names_what_is_there():
+    text = read(FRONT).text
+    assert "failed, without a score" in text
+    assert "front: none is both better and faster" in text
+    assert "out of bounds, without a score" not in text
+    assert "stopped early, at its forecast" not in read(WHOLE).text
+
+
+def test_short_headings_say_their_whole_key():
+    page = search_page.page(FRONT, "A search")
+    assert re.search(r'<button\s+type="button" title="train.learning_rate">learning_rate<', page)
+
+
+def test_a_cell_is_never_broken_and_a_wide_table_says_so():
+    page = search_page.page(FRONT, "A search")
+    assert re.search(r"th, td \{[^}]*white-space: nowrap", page)
+    assert "Scroll the table sideways for all 15 columns" in " ".join(page.split()).replace(
+        "&nbsp;", " "
+    )
 
 
 def test_texts_are_escaped():
@@ -203,8 +254,9 @@ def test_texts_are_escaped():
     assert page.count("<script") == 1  # the page's own
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; $x$") > 20
     reader = Reader(page)
-    assert bad in reader.rows[8][1][1][1]
+    assert bad in reader.rows[8][1][-1][1]
     assert f"{bad}={bad}1"[:60] in reader.titles["score-point1"]
+    assert any(f"{bad} {bad}0"[:60] in text for text in reader.charts)
 
 
 @pytest.mark.parametrize(
@@ -213,11 +265,17 @@ def test_texts_are_escaped():
         (
             comparison(58, 31, 38, 11, 0.000142),
             "On the holdout folds 5, 6 it predicts 31 of 2,000 rows wrongly, the start 58: the "
-            "best is significantly better (p = 0.00014, McNemar's exact test; 38 rows that only "
-            "the start gets wrong, 11 that only the best gets wrong).",
+            "best is significantly better (38 rows wrong only by the start, 11 only by the best, "
+            "McNemar's exact test, p = 0.00014).",
         ),
-        (comparison(31, 58, 11, 38, 0.000142), "the best is significantly worse (p = 0.00014,"),
-        (comparison(33, 31, 12, 10, 0.832), "no significant difference (p = 0.83,"),
+        (
+            comparison(31, 58, 11, 38, 0.000142),
+            "the best is significantly worse (11 rows wrong only by the start,",
+        ),
+        (
+            comparison(33, 31, 12, 10, 0.832),
+            "no significant difference (12 rows wrong only by the start,",
+        ),
     ],
 )
 def test_page_says_how_the_best_compares(made, words):
@@ -251,8 +309,8 @@ def test_log_loss_is_low_where_it_is_good():
 @pytest.mark.parametrize(
     ("found", "trials"),
     [
-        (search(), "none yet"),
-        (search(failed(0), failed(1)), "2 failed"),
+        (search(), "nothing to compare"),
+        (search(failed(0), failed(1)), "trials 2 0 s of training 2 failed"),
     ],
     ids=["empty", "only failed"],
 )
@@ -260,6 +318,7 @@ def test_page_without_a_whole_trial(found, trials):
     reader = read(found)
     assert "No trial is completed yet, so there is nothing to compare." in reader.text
     assert trials in reader.text
+    assert reader.charts == []
     assert "No trial has ended with a score yet." in reader.text
     assert "this needs at least 8 trials" in reader.text
     assert len(reader.rows) == len(found.trials)
@@ -270,3 +329,11 @@ def test_page_is_written_whole(tmp_path):
     search_page.write_page(FRONT, "Großer Fund", path)
     assert path.read_text(encoding="utf-8") == search_page.page(FRONT, "Großer Fund")
     assert [each.name for each in path.parent.iterdir()] == ["report.html"]
+
+
+def test_page_of_a_search_that_was_stopped_in_its_first_trial():
+    # A fold is done, so there is a figure, but no trial is complete and none is the best.
+    running = trial(0, status="running", folds=1, objective=None)
+    text = search_page.page(search(running), "stopped")
+    assert "<html" in text
+    assert "the best is trial" not in text

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from kaggle_digits.results.search_records import (
     FORMAT,
     HoldoutComparison,
     HoldoutScore,
+    LearningCurve,
     Objective,
+    Resolution,
     SearchRecord,
     TrialResult,
 )
@@ -156,6 +159,71 @@ def test_a_candidate_that_was_tried_twice_counts_once():
     assert search.best().candidate == "a"
 
 
+# What trials are compared by, together
+
+
+def scored(name, objective, **changes):
+    return trial(name, objective=objective, **changes)
+
+
+def test_scored_are_the_ended_trials_with_an_objective():
+    search = of(
+        scored("0", 0.9),
+        scored("1", 0.8, status="stopped early"),
+        scored("2", 0.7, status="running"),
+        scored("3", None, status="failed", folds=0),
+        scored("4", 0.6, candidate="promoted", folds=1),
+        scored("5", 0.5, candidate="promoted", folds=2),
+    )
+    assert names(search.scored()) == ["0", "1", "5"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "objective", "typical"),
+    [
+        ((0.9,), "accuracy", None),  # there is no other one
+        ((0.9, 0.8), "accuracy", "1"),
+        ((0.7, 0.9, 0.8), "accuracy", "2"),  # of the middle two the better one
+        ((0.7, 0.9, 0.8, 0.85), "accuracy", "2"),
+        ((0.7, 0.9, 0.8, 0.85), "log_loss", "3"),
+        ((0.7, 0.9, 0.8), "log_loss", "2"),
+    ],
+)
+def test_typical_is_the_middle_of_the_others(figures, objective, typical):
+    search = of(
+        *(
+            scored(str(n), figure, wrong=round(400 * (1 - figure)), log_loss=figure)
+            for n, figure in enumerate(figures)
+        ),
+        objective=objective,
+    )
+    found = search.typical()
+    assert (found and found.trial) == typical
+    assert of(scored("0", 0.9, status="stopped early")).typical() is None  # no best
+
+
+def test_trials_of_a_candidate_share_their_seconds():
+    search = of(
+        TrialResult("0", "a", {}, seconds=10.0),
+        TrialResult("1", "a", {}, seconds=25.0),
+        TrialResult("2", "b", {}, seconds=4.0),
+    )
+    assert search.seconds() == 29.0
+    assert of().seconds() == 0
+
+
+def test_comparisons_begin_with_the_start():
+    check = SEARCH.check
+    whole = replace(of(), check=check, against={"quick": check, "mine": check})
+    assert [name for name, _ in whole.comparisons()] == ["the start", "quick", "mine"]
+    assert list(of().comparisons()) == []
+
+
+@pytest.mark.parametrize(("p_value", "is_too_coarse"), [(0.0499, False), (0.05, True), (1.0, True)])
+def test_resolution(p_value, is_too_coarse):
+    assert Resolution("3", 100, p_value).is_too_coarse is is_too_coarse
+
+
 # The objective
 
 ACCURACY, LOG_LOSS = Objective.ACCURACY, Objective.LOG_LOSS
@@ -181,6 +249,7 @@ def test_figure_of_a_trial():
 def test_figure_as_text():
     assert ACCURACY.text(BEGUN) == LOG_LOSS.text(BEGUN) == "-"
     assert ACCURACY.text(SCORED) == "0.99600 (8 of 2,000 wrong)"
+    assert ACCURACY.text(replace(SCORED, errors=1234)) == "0.99600 (1,234 of 2,000 wrong)"
     assert LOG_LOSS.text(SCORED) == "log loss 0.01235"
 
 
@@ -273,6 +342,26 @@ def test_files_of_format_1_are_read(text, expected):
     assert record.from_json(type(expected), json.loads(text), FORMAT, Path("file")) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [(TRIAL_1, TRIAL), (SEARCH_1, SEARCH)])
-def test_files_are_written_in_format_1(text, expected):
-    assert json.loads(json.dumps(record.to_json(expected, FORMAT))) == json.loads(text)
+# What was added to format 1 later, as it is where files do not have it.
+LATER = {"demo_data": False, "log_keys": [], "resolution": None, "curves": {}, "machine": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "later"), [(TRIAL_1, TRIAL, {}), (SEARCH_1, SEARCH, LATER)]
+)
+def test_files_are_written_in_format_1(text, expected, later):
+    assert json.loads(json.dumps(record.to_json(expected, FORMAT))) == json.loads(text) | later
+
+
+def test_what_was_added_is_read_as_it_was_written():
+    whole = replace(
+        SEARCH,
+        demo_data=True,
+        log_keys=("train.learning_rate",),
+        resolution=Resolution("3", 934, 0.25),
+        curves={"cnn-fold1": LearningCurve((0.5, 0.25), (0.75, 0.875))},
+        machine={"backend": "tensorflow on cpu:0, 2 threads"},
+    )
+    values = json.loads(json.dumps(record.to_json(whole, FORMAT)))
+    assert values["resolution"] == {"trial": "3", "rows": 934, "p_value": 0.25}
+    assert record.from_json(SearchRecord, values, FORMAT, Path("file")) == whole

@@ -98,7 +98,7 @@ class Round:
 
         def reached() -> bool:
             if stage == "cache":
-                return life.said("DEMO DATA")
+                return life.said("reading ")
             if stage == "bank":
                 return life.said("run folder: ") and len(job.variants()) >= variants
             if stage == "epochs":

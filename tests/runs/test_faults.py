@@ -225,7 +225,7 @@ def test_read_only_folder_ends_in_one_line(tmp_path, undisturbed, read_only, pla
     assert life.end() == 2
     [complaint] = life.complaints
     assert complaint.startswith(f"kaggle-digits: {tmp_path / place}/")
-    assert "repeat the command" in complaint
+    assert complaint.endswith("; give a folder that can be written (--out, --cache)")
 
 
 def test_finished_run_that_has_become_read_only_is_left_alone(tmp_path, undisturbed, read_only):
@@ -235,6 +235,7 @@ def test_finished_run_that_has_become_read_only_is_left_alone(tmp_path, undistur
     assert life.end() == 2
     [complaint] = life.complaints
     assert str(job.run) in complaint
+    assert "; copy the folder to where it can be written, and give the copy (--out)" in complaint
     assert_same_result(job, undisturbed.result())
 
 

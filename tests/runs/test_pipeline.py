@@ -17,14 +17,15 @@ from rich.console import Console
 
 import kaggle_digits
 from kaggle_digits.config import loading
-from kaggle_digits.data import folds, sources, submission_csv
+from kaggle_digits.data import competition, folds, sources, submission_csv
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
+from kaggle_digits.system import environment as machine
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.system.time_budget import Signals, TimeBudget
+from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget
 from kaggle_digits.training import backend
 from kaggle_digits.training import fit as fits
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -140,13 +141,14 @@ def test_it_succeeds_in_silence(first):
 
 
 def test_demo_data_are_no_secret(first):
-    lines = [line.strip() for line in first.done.stdout.splitlines()]  # rich 13 pads a title
-    for line in (lines[0], lines[-1]):
-        assert "NOT for upload" in line
-        assert "https://www.kaggle.com/competitions/digit-recognizer/data" in line
-        assert "--data" in line
-    table = "\n".join(lines[lines.index("Result") :])
-    assert "DEMO DATA, NOT FOR UPLOAD" in table
+    lines = first.done.stdout.splitlines()
+    assert lines[0] == "reading demo data (scikit-learn load_digits)"
+    assert lines[1].startswith("DEMO DATA: ")
+    for text in ("NOT for upload", competition.DATA_PAGE, "--data"):
+        assert text in lines[1]
+    result = lines[lines.index("Result of run") :]
+    assert "NOT for upload" in result[1]
+    assert any(competition.DATA_PAGE in line for line in result)
 
 
 def test_progress_is_reported_in_plain_lines(first):
@@ -342,7 +344,7 @@ def test_log_has_what_was_said(first):
     assert len(said) == 6
     for line in (*said, *first.done.stdout.splitlines()[-12:]):
         assert line in log
-    assert log.splitlines()[0].count("DEMO DATA") == 1
+    assert log.splitlines()[1].count("DEMO DATA") == 1
 
 
 # Repeated and changed
@@ -355,7 +357,7 @@ def test_repeated_it_reuses_all_fits(first, copied):
     done = run(copied.parent, "--out", "run", "--cache", first.cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert "reused: 2 of 2 fits" in done.stdout
-    assert "epoch" not in done.stdout
+    assert ", epoch " not in done.stdout
     after = files_of(copied)
     changing = {"metrics.json", "manifest.json", "run.log", ".owner", ".seconds"}
     assert {name for name in before if before[name] != after.get(name)} <= changing
@@ -451,7 +453,7 @@ def test_figures_of_settings_that_were_chosen_on_these_rows_are_optimistic(copie
     metrics = json.loads((copied / "metrics.json").read_text())
     holdout = metrics["holdout"]
     assert holdout == metrics["members"]["cnn"]["fits"]["fold2"]
-    (line,) = (line for line in said.splitlines() if "rows that the search never saw" in line)
+    (line,) = (line for line in said.splitlines() if line.startswith("  on unseen rows"))
     assert f"{holdout['accuracy']:.5f} ({holdout['errors']} of 7" in line
     # What such a run leaves says where its settings are from.
     assert loading.load(str(copied / "config.yaml")).tuned[0].trials == 9
@@ -596,7 +598,7 @@ def test_extended_on_the_command_line(first, copied):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent", "--seeds", "2"], "absent: expected the folder of a run, found no config.yaml"),
+        (["absent", "--seeds", "2"], "absent: expected the folder of a run, found no such folder"),
         (["run"], "extend: expected what to add, found nothing"),
         (["run", "--member", "cnn"], "--member: expected --seeds N with it"),
         (["run", "--set", "train.epochs=9"], "members.cnn: its settings are not those in run"),
@@ -694,6 +696,75 @@ def test_other_config_or_data_take_a_new_number(first, digits, tmp_path):
     assert chosen(digits, "ensemble.method=vote") == "quick-5"
 
 
+# Threads
+
+
+@pytest.fixture
+def auto(go_on, monkeypatch):
+    """Run with `train.threads: auto` on a machine with some cores, up to its first fit.
+
+    Returns:
+        A function that returns (the numbers of threads that fits were to have, what was said).
+    """
+
+    def go(cores, *changes, **wishes):
+        planned, said = set(), []
+
+        def stop(specs, *others):
+            planned.update(spec.settings.train.threads for spec in specs)
+            raise Stopped(signal.SIGINT)
+
+        monkeypatch.setattr(machine, "usable_cores", lambda: cores)
+        with monkeypatch.context() as patched:
+            patched.setattr(pipeline.engine, "run", stop)
+            patched.setattr(Reporter, "say", lambda self, line: said.append(line))
+            with pytest.raises(Stopped):
+                go_on(None, (*TINY, "train.threads=auto", *changes), **wishes)
+        return planned, said
+
+    return go
+
+
+def test_auto_goes_on_in_the_same_folder_on_another_machine(auto, tmp_path):
+    submissions = tmp_path / "submissions"
+    planned, said = auto(3)
+    assert planned == {3}
+    assert not [line for line in said if "train.threads" in line]
+    saved = yaml.safe_load((submissions / "quick-1" / "config.yaml").read_text())
+    assert saved["train"]["threads"] == 3
+    planned, said = auto(1)
+    assert planned == {3}
+    assert "train.threads: 3, as the run was begun; this machine has 1 usable core" in said
+    assert [path.name for path in submissions.iterdir()] == ["quick-1"]
+    # Where its manifest is damaged, the config speaks for the folder.
+    (submissions / "quick-1" / "manifest.json").write_text("{")
+    assert auto(1)[0] == {3}
+    assert [path.name for path in submissions.iterdir()] == ["quick-1"]
+
+
+def test_capped_warmup_is_said(auto):
+    assert (
+        "train.warmup_epochs: 1 is capped at 0.2, train.epochs is 1" in auto(2, "train.epochs=1")[1]
+    )
+
+
+def test_auto_begins_again_with_the_cores_here(auto):
+    auto(3)
+    assert auto(1, restart=True)[0] == {1}
+    assert auto(3)[0] == {1}
+
+
+def test_auto_goes_on_with_a_run_of_an_earlier_default(copied, go_on, monkeypatch):
+    # 2 was the default, and no identity has it.
+    assert "threads" not in (copied / "fits" / "cnn-fold1" / "fit.json").read_text()
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    said = go_on(copied, (*TINY, "train.threads=auto"))
+    assert "train.threads: 2, as the run was begun; this machine has 3 usable cores\n" in said
+    assert "reused: 2 of 2 fits" in said
+    with pytest.raises(UserError, match=r"another train\.threads: 2 there, 3 here"):
+        go_on(copied, (*TINY, "train.threads=3"))
+
+
 # A config and data of one's own
 
 
@@ -718,7 +789,7 @@ def test_own_config_and_own_data(tmp_path):
         "WARNING: mine: train.csv has 60 rows, the competition's has 42,000; test.csv has 30 rows, "
         "the competition's has 28,000; the submission is not fit for upload\n"
     ) in done.stdout
-    assert "NOT FOR UPLOAD: it has 30 rows, the competition's 28,000" in done.stdout
+    assert "NOT FOR UPLOAD        it has 30 rows, the competition's has 28,000" in done.stdout
     folder = tmp_path / "submissions" / "own-1"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["demo_data"], metrics["oof_rows"]) == (False, 60)
@@ -861,7 +932,7 @@ def exits(monkeypatch):
         statuses.append(status)
         raise ProcessEnded
 
-    monkeypatch.setattr(pipeline.os, "_exit", end)
+    monkeypatch.setattr(time_budget.os, "_exit", end)
     return statuses
 
 

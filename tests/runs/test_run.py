@@ -15,6 +15,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 ROWS, TEST_ROWS = 60, 30
@@ -78,7 +79,9 @@ def test_repr(run, folder):
 
 
 def test_config(run):
-    assert run.config == loading.without_tuning(loading.load("quick", SETTINGS))
+    given = loading.without_tuning(loading.load("quick", SETTINGS))
+    assert given.train.threads == "auto"
+    assert run.config == loading.with_threads(given, environment.usable_cores())
 
 
 def test_submission(folder, run):
@@ -213,7 +216,7 @@ def test_no_predictions_and_figures_before_a_fit_is_finished(begun, name):
 
 
 def test_no_submission_yet(begun):
-    with pytest.raises(UserError, match=r"submission\.csv: expected a submission file, found No s"):
+    with pytest.raises(UserError, match=r"submission\.csv: expected a submission file, found no s"):
         _ = begun.submission
 
 
@@ -241,8 +244,14 @@ def test_folder_without_a_run_is_refused(tmp_path):
     with SearchFolder(tmp_path / "search").locked():
         pass
     (tmp_path / "file").write_text("")
-    for name in ("absent", "search", "file"):
-        with pytest.raises(UserError, match=rf"{name}: expected the folder of a run, found no man"):
+    for name, found in {
+        "absent": "no such folder",
+        "file": "no such folder",
+        "search": "no manifest.json in it",
+    }.items():
+        with pytest.raises(
+            UserError, match=rf"{name}: expected the folder of a run, found {found}"
+        ):
             kaggle_digits.load_run(tmp_path / name)
 
 

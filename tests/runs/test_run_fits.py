@@ -20,6 +20,7 @@ from fake_training import (
     FakeTraining,
     sure,
 )
+from lives import check_in_time
 from rich.console import Console
 
 from kaggle_digits.config.schema import Config
@@ -94,8 +95,9 @@ def test_a_whole_run(make_run):
     assert (metrics.fits_finished, metrics.oof_errors) == (2, 0)
     assert run.folder.read_seconds()["wall"] == 44.0
     for line in (
-        "a fold 1, epoch 4/4: loss 0.5000, training accuracy 0.9000, 10 images/s, ",
-        "a fold 1, epoch 1/4: loss 0.5000, training accuracy 0.9000, 10 images/s, 35 s left",
+        # Ends and starts included, as in test_engine.
+        "a fold 1, epoch 4/4: loss 0.5000, training accuracy 0.90000, 40 s left",
+        "a fold 1, epoch 1/4: loss 0.5000, training accuracy 0.90000, 54 s left",
         "a fold 2 finished: 0 of 50 held-out rows wrong, accuracy 1.00000, out-of-fold accuracy so "
         "far 1.00000",
     ):
@@ -303,7 +305,7 @@ WITH_A_WILD_MEMBER = Config(
     folds={"count": 2},
     augment={"elastic": {"p": 0}, "variants": 1},
     model={"stages": [{"width": 2, "kernel": 5, "stride": 2, "pool": "first"}]},
-    train={"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "ema_epochs": 0},
+    train={"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "ema_epochs": 0, "threads": 2},
     members={"wild": {"train": {"optimizer": "sgd", "learning_rate": 1e38}}, "tame": {}},
 )
 
@@ -341,7 +343,7 @@ def test_a_wild_member_is_skipped(tmp_path):
         assert "learning rate 5e+37 (attempt 2 of 2)" in said
         line = f"WARNING: {name} is skipped: it diverged in its last attempt too ({reason})"
         assert said.count(line) == 1
-        assert f"WARNING: skipped │ {name} diverged: {reason}" in said
+        assert f"SKIPPED {name} diverged: {reason}" in " ".join(said.split())
     # Repeated, nothing is tried a third time.
     before = {path: path.stat().st_mtime_ns for path in folder.fits.rglob("*")}
     folder, said = run()
@@ -349,7 +351,7 @@ def test_a_wild_member_is_skipped(tmp_path):
     assert "reused: 2 of 4 fits, finished earlier" in said
     line = f"WARNING: wild fold 2 is skipped: it diverged in its last attempt too ({reason})"
     assert said.count(line) == 1
-    assert f"WARNING: skipped │ wild fold 1 diverged: {reason}" in said
+    assert f"SKIPPED wild fold 1 diverged: {reason}" in " ".join(said.split())
     assert "retrying" not in said
     repeated = files.read_json(folder.metrics)
     assert (repeated["skipped"], repeated["complete"]) == (metrics["skipped"], True)
@@ -387,7 +389,7 @@ def test_process_that_is_held_up_ends_in_time_with_what_is_finished(tmp_path, pr
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - start < 60
+    check_in_time(time.monotonic() - start, 60)
     assert "time limit of 1 min 0 s: ended in the middle of a step" in done.stdout
     assert (tmp_path / "run" / "submission.csv").is_file()
     assert "cnn fold 1 finished" in (tmp_path / "run" / "run.log").read_text()

@@ -20,7 +20,7 @@ from kaggle_digits.training.resume import FitStatus, RunState
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
 SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
 TEST_LABELS = np.uint8([3, 1, 4, 1, 5])
-CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}})
+CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}}, train={"threads": 2})
 IMAGES = np.random.default_rng(1).integers(0, 256, (25, 28, 28), np.uint8)
 AFTER_50_SECONDS = SimpleNamespace(seconds=lambda: 50.0)
 
@@ -319,7 +319,8 @@ def test_callbacks_that_took_part_are_named(tmp_path):
 def test_digest_of_a_config_is_that_of_what_its_results_depend_on():
     digest = summary.config_digest(CONFIG)
     for changes in (
-        {"train": {"epochs": 7}, "tuned": None},  # defaults that are written out
+        {"train": {"epochs": 7, "threads": 2}, "tuned": None},  # defaults that are written out
+        {"train": {}},  # auto has the digest of the number that was the default before
         {"data": {"path": "elsewhere"}},
         {"callbacks": ("mine:Watch",)},
     ):

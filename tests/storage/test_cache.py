@@ -191,3 +191,15 @@ def test_a_cache_can_be_pickled_whoever_hears_of_damage(tmp_path):
     path.write_bytes(b"x")
     assert not back.has_variant("bank", 0)
     assert noticed == []
+
+
+def test_a_file_is_no_cache_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for given, setting in ((tmp_path / "file", "--cache"), (None, "KAGGLE_DIGITS_CACHE")):
+        monkeypatch.setenv("KAGGLE_DIGITS_CACHE", str(tmp_path / "file"))
+        with pytest.raises(UserError) as caught:
+            cache_folder(given)
+        found = f"{setting} {tmp_path / 'file'}: expected a folder, found a file; give another path"
+        assert str(caught.value) == found
+    assert cache_folder(tmp_path) == tmp_path
+    assert cache_folder(tmp_path / "new") == tmp_path / "new"

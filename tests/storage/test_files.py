@@ -119,9 +119,26 @@ def test_full_disk_is_reported_and_keeps_what_was_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize("place", ["file/x.json", "file/folder/x.json"])
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path, place):
     (tmp_path / "file").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"file.*: cannot be written \((File exists|Not a dir)"):
+    message = (
+        r"file.*: cannot be written \((File exists|Not a directory)\); a file is in the place of"
+    )
+    with pytest.raises(UserError, match=message):
         files.write_json(tmp_path / place, {})
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nothing_may_be_written_another_folder_is_advised(tmp_path, monkeypatch, number):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number), str(tmp_path / "x"))
+
+    monkeypatch.setattr(files.Path, "mkdir", refuse)
+    with pytest.raises(UserError) as caught:
+        files.write_json(tmp_path / "x" / "y.json", {})
+    assert str(caught.value) == (
+        f"{tmp_path / 'x'}: cannot be written ({os.strerror(number)}); give a folder that can be "
+        "written (--out, --cache)"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")

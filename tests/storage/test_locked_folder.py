@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.storage import files
+from kaggle_digits.storage import files, locked_folder
 from kaggle_digits.storage.locked_folder import LockedFolder
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -306,3 +307,24 @@ def test_a_read_only_folder_is_refused_in_one_line(tmp_path):
             lock_and_leave(RunFolder(tmp_path))
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_folder_in_a_read_only_place_is_to_be_copied(folder, monkeypatch, number):
+    lock_and_leave(folder)
+
+    def refuse(self, *args, **options):
+        raise OSError(number, os.strerror(number), str(folder.folder / ".lock"))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(UserError) as caught:
+        lock_and_leave(folder)
+    assert str(caught.value) == (
+        f"{folder.folder / '.lock'}: cannot be written ({os.strerror(number)}); copy the folder to "
+        "where it can be written, and give the copy (--out)"
+    )
+    assert folder.owner() is None  # so that the doctor can look at it
+    # There is nothing to copy yet.
+    monkeypatch.setattr(locked_folder.Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"give a folder that can be written \(--out, --cache\)$"):
+        lock_and_leave(RunFolder(folder.folder / "new"))

@@ -1,9 +1,13 @@
 import os
 import platform
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from kaggle_digits.system import environment
 
@@ -49,11 +53,35 @@ def test_hardware():
     assert hardware["system"] == platform.platform()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_usable_cores_are_no_more_than_this_process_may_use():
+    look = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from kaggle_digits.system import environment; print(environment.usable_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    assert 1 <= environment.usable_cores() <= os.cpu_count()
+
+
 def test_peak_memory_is_in_bytes_and_stays_after_the_peak():
     before = psutil.Process().memory_info().rss
     held = np.ones(64 * 2**20, np.uint8)
     peak = environment.peak_memory_bytes()
     # A thousandth or a thousandfold of it, another unit, would be outside.
     assert before < peak < 50 * (before + held.nbytes)
+    held_bytes = held.nbytes
     del held
-    assert environment.peak_memory_bytes() >= peak
+    # The system adds small pieces up in batches.
+    assert environment.peak_memory_bytes() > peak - held_bytes / 64
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system counts otherwise")
+def test_peak_memory_is_not_that_of_the_parent():
+    held = np.ones(512 * 2**20, np.uint8)
+    code = "from kaggle_digits.system import environment as e; print(e.peak_memory_bytes())"
+    # fork, as a shell does it: what the parent holds counts as the child's until it executes.
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, preexec_fn=lambda: None
+    )
+    assert int(done.stdout) < 256 * 2**20 < held.nbytes

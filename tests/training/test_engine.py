@@ -31,40 +31,6 @@ from kaggle_digits.tuning.trial_fits import SearchProgress, TrialFailed, TrialFi
 SECOND_RETRY, FIRST_RETRY = ("a fold 2", 2), ("a fold 1", 2)
 
 
-def make_specs(*names):
-    """What a forecast reads of fits of 80 rows and 2 epochs."""
-    settings = SimpleNamespace(train=SimpleNamespace(epochs=2))
-    return [SimpleNamespace(name=name, heldout_rows=range(20), settings=settings) for name in names]
-
-
-def test_forecast_of_the_time_left(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    specs = make_specs("first", "second")  # 320 images
-    forecast = engine._Forecast(specs, rows=100)
-    forecast.at(specs[0], 0.0)
-    now[0] = 110.0
-    assert forecast.at(specs[0], 0.5) == pytest.approx((0.25, 8.0, 30.0))
-    now[0] = 130.0
-    assert forecast.at(specs[1], 0.5) == pytest.approx((0.75, 8.0, 10.0))
-    now[0] = 150.0
-    assert forecast.at(specs[1], 1.0) == pytest.approx((1.0, 6.4, 0.0))
-
-
-def test_speed_of_a_further_attempt_is_measured_from_its_start(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    (spec,) = make_specs("fit")
-    forecast = engine._Forecast([spec], rows=100)
-    forecast.at(spec, 0.0)
-    now[0] = 110.0
-    assert forecast.at(spec, 0.5) == pytest.approx((0.5, 8.0, 10.0))
-    forecast.restart()
-    forecast.at(spec, 0.0)
-    now[0] = 120.0
-    assert forecast.at(spec, 0.25) == pytest.approx((0.25, 4.0, 30.0))
-
-
 # Fits that take their time by a clock of the test
 
 
@@ -148,8 +114,14 @@ def test_without_fits_nothing_starts(make_run, monkeypatch):
 def test_events_hear_of_every_step_and_epoch(make_run):
     run = make_run()
     run.fit()
-    heard = [(p.spec.name, p.epochs_done) for p in run.heard if p.entry is None]
-    assert heard == [
+    assert [(p.spec.name, p.phase, p.epochs_done) for p in run.heard if p.phase != "training"] == [
+        ("a fold 1", "compiling", 0.0),
+        ("a fold 1", "predicting", 4.0),
+        ("a fold 2", "compiling", 0.0),
+        ("a fold 2", "predicting", 4.0),
+    ]
+    heard = [p for p in run.heard if p.phase == "training" and p.entry is None]
+    assert [(p.spec.name, p.epochs_done) for p in heard] == [
         (spec.name, pytest.approx(step / STEPS))
         for spec in run.specs
         for step in range(1, EPOCHS * STEPS + 1)
@@ -157,10 +129,19 @@ def test_events_hear_of_every_step_and_epoch(make_run):
     entries = [(p.spec.name, p.epochs_done, p.entry["epoch"]) for p in run.heard if p.entry]
     assert entries == [(spec.name, epoch, epoch) for spec in run.specs for epoch in (1, 2, 3, 4)]
     # The first step is done at 3 s, the first fit's last at 22 s; then 10 images a second are seen.
-    first, last = run.heard[0], run.heard[23]
+    compiling, first, last, predicting, second = (
+        run.heard[0],
+        *run.heard[1:26:23],
+        *run.heard[25:27],
+    )
+    assert (compiling.fraction, compiling.images_per_second) == (0.0, 0.0)
     assert (first.fraction, first.images_per_second, first.seconds_left) == (1 / 40, 0.0, 0.0)
     assert (last.entry["epoch"], last.fraction) == (4, 0.5)
-    assert (last.images_per_second, last.seconds_left) == pytest.approx((10.0, 20.0))
+    # 20 s of training, two ends of half of the 16.5 s that are reserved, and a start of 3 s.
+    assert (last.images_per_second, last.seconds_left) == pytest.approx((10.0, 39.5))
+    # What the bar has reached and the speed stay while the next net is compiled.
+    for phase in (predicting, second):
+        assert (phase.fraction, phase.images_per_second) == pytest.approx((0.5, 10.0))
 
 
 def test_facts_of_a_finished_fit(make_run, monkeypatch):
@@ -486,7 +467,9 @@ def test_speed_is_measured_from_the_start_of_a_further_attempt(make_run):
     run = make_run()
     run.losses = {(0, 1): math.nan}
     run.fit()
-    second = [p.images_per_second for p in run.heard if p.spec == run.specs[0].next_attempt()]
+    again = run.specs[0].next_attempt()
+    heard = [p for p in run.heard if p.spec == again and p.phase == "training"]
+    second = [p.images_per_second for p in heard]
     assert second == [0.0] + [pytest.approx(10.0)] * (EPOCHS * (STEPS + 1) - 1)
 
 

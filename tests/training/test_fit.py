@@ -21,7 +21,7 @@ SPLIT = [np.arange(0, 20), np.arange(20, 40)]
 SETTINGS = {
     "seed": 3,
     "folds": {"count": 2},
-    "train": {"epochs": 4},
+    "train": {"epochs": 4, "threads": 2},
     "members": {"a": {}, "b": {"train": {"epochs": 6}}},
 }
 
@@ -168,7 +168,7 @@ TINY = {
     "folds": {"count": 2},
     "augment": {"elastic": {"p": 0}, "variants": 3},
     "model": {"stages": [{"width": 2, "kernel": 5, "stride": 2, "pool": "first"}]},
-    "train": {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.5},
+    "train": {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.5, "threads": 2},
     "members": {"cnn": {}},
 }
 
@@ -183,7 +183,7 @@ def numbers_drawn(cache_folder):
 
 
 def test_missing_variants_are_drawn_when_they_are_needed(tmp_path, inputs, tiny, monkeypatch):
-    monkeypatch.setattr(fit.os, "cpu_count", lambda: 1)  # as many are drawn at a time
+    monkeypatch.setattr(fit.environment, "usable_cores", lambda: 1)  # as many are drawn at a time
     wanted = [tiny.variant_of_epoch(epoch) for epoch in (0, 1)]
     full = Cache(tmp_path / "full")
     bank.fill(full, tiny.bank, inputs.train_images, range(3))
@@ -221,7 +221,7 @@ def training(monkeypatch):
 
 
 def test_variants_of_the_next_epochs_are_drawn_along(tmp_path, inputs, tiny, monkeypatch, training):
-    monkeypatch.setattr(fit.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(fit.environment, "usable_cores", lambda: 2)
     cache = Cache(tmp_path)
     spec = dataclasses.replace(
         tiny,
@@ -241,7 +241,7 @@ def test_variants_of_the_next_epochs_are_drawn_along(tmp_path, inputs, tiny, mon
 def test_variants_are_not_drawn_for_epochs_that_never_come(
     tmp_path, inputs, tiny, monkeypatch, training
 ):
-    monkeypatch.setattr(fit.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(fit.environment, "usable_cores", lambda: 64)
     fit.train_fit(tiny, inputs, Cache(tmp_path))
     training["data"].images(1)  # the last one
     assert numbers_drawn(tmp_path) == [tiny.variant_of_epoch(1)]
@@ -268,7 +268,7 @@ def test_lack_of_memory_names_the_batch_size(tmp_path, inputs, plan, monkeypatch
         raise MemoryError
 
     monkeypatch.setattr("kaggle_digits.training.train.train", fail)
-    spec = plan(backend=backend.name(), train={"epochs": 4, "batch_size": size})[0]
+    spec = plan(backend=backend.name(), train={"epochs": 4, "batch_size": size, "threads": 2})[0]
     with pytest.raises(fit.OutOfMemory) as caught:
         fit.train_fit(spec, inputs, Cache(tmp_path))
     assert isinstance(caught.value, UserError)
@@ -312,7 +312,7 @@ config = Config.model_validate({
     "folds": {"count": 2},
     "augment": {"elastic": {"p": 0}},
     "model": {"stages": [{"width": 4, "pool": "first"}]},
-    "train": {"epochs": 2, "batch_size": 16, "warmup_epochs": 0.5, "ema_epochs": 1},
+    "train": {"epochs": 2, "batch_size": 16, "warmup_epochs": 0.5, "ema_epochs": 1, "threads": 2},
 })
 generator = np.random.default_rng(5)
 images = generator.integers(0, 256, (200, 28, 28), dtype=np.uint8)

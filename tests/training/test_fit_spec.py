@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.augmentation import bank
+from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, MemberSettings, Train
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
@@ -17,7 +18,7 @@ SPLIT = [np.arange(0, 20), np.arange(20, 40)]
 SETTINGS = {
     "seed": 3,
     "folds": {"count": 2},
-    "train": {"epochs": 4},
+    "train": {"epochs": 4, "threads": 2},
     "members": {"a": {}, "b": {"train": {"epochs": 6}}},
 }
 INPUT_ARRAYS = ("train_images", "train_labels", "test_images")
@@ -32,7 +33,7 @@ def inputs(tiny_images):
 @pytest.fixture
 def plan(inputs):
     def plan(backend="tensorflow", split=SPLIT, inputs=inputs, **changes):
-        config = Config.model_validate(SETTINGS | changes)
+        config = loading.with_threads(Config.model_validate(SETTINGS | changes), 2)
         return fit_spec.plan(config, inputs, split, backend)
 
     return plan
@@ -210,6 +211,19 @@ def test_identity_holds_the_libraries_that_draw_the_bank(plan, monkeypatch):
     monkeypatch.setattr("cv2.__version__", "0.0.1")
     assert plan()[0].digest != before.digest
     assert differing(before, plan()[0]) == {"bank_key"}
+
+
+def test_a_capped_warmup_is_the_one_in_effect(plan):
+    members = {"a": {"train": {"epochs": 1}}, "b": {"train": {"epochs": 1, "warmup_epochs": 0.2}}}
+    capped, given = plan(members=members)[::2]
+    assert capped.settings.train.warmup_epochs == 0.2
+    assert capped.identity["settings"]["train"] == {"epochs": 1, "warmup_epochs": 0.2}
+    assert given.identity["settings"] == capped.identity["settings"]
+
+
+def test_threads_are_a_number(inputs):
+    with pytest.raises(ValueError, match=r"train\.threads: expected a number"):
+        fit_spec.plan(Config(members={"a": {}}), inputs, SPLIT, "tensorflow")
 
 
 def test_identity_by_hand(plan, inputs):
@@ -415,7 +429,7 @@ def test_own_fit_is_accepted(plan):
         (
             {"bank_key": "x"},
             "another version of albumentations or OpenCV (--allow-changed-versions continues); "
-            "give another",
+            "give the settings",
         ),
         # A change of the settings changes the bank as well: the cause is named.
         ({"settings.augment.shear": [0, 0], "bank_key": "x"}, "another augment.shear: [0.0, 0.0]"),
@@ -427,7 +441,7 @@ def test_foreign_fit_is_refused_with_the_key_that_differs(plan, changes, message
         fit_spec.check_identity(spec, identity_of(spec, **changes), "out/fits/a-fold1")
     assert str(caught.value).startswith("out/fits/a-fold1: this fit was made with")
     assert message in str(caught.value)
-    assert "give another --out, or the settings and data of that run" in str(caught.value)
+    assert "give the settings and data of that run, or another folder" in str(caught.value)
 
 
 def test_other_versions_are_accepted_where_they_are_allowed(plan):

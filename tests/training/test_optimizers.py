@@ -97,6 +97,13 @@ def test_schedule_ends_at_zero_and_stays_there():
     assert rates == pytest.approx([0, 0.4 / 3, 0.8 / 3, 0.4, 0.3, 0.1, 0, 0], abs=1e-7)
 
 
+def test_warmup_that_would_fill_all_epochs_is_capped():
+    # A fifth of ten steps rises, eight fall.
+    schedule = make_schedule(Train(epochs=1, learning_rate=0.4, warmup_epochs=1.0), 10)
+    rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in (0, 1, 2, 6, 10)]
+    assert rates == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-7)
+
+
 def test_schedule_of_a_single_step():
     schedule = make_schedule(Train(epochs=1, learning_rate=0.4, warmup_epochs=0.0), 1)
     assert float(keras.ops.convert_to_numpy(schedule(0))) == pytest.approx(0.4)

@@ -15,7 +15,9 @@ from kaggle_digits.training.resume import FitStatus, RunState
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 4)
 SPLIT = [np.arange(0, 20), np.arange(20, 40)]
-CONFIG = Config(seed=3, folds={"count": 2}, train={"epochs": 4}, members={"a": {}, "b": {}})
+CONFIG = Config(
+    seed=3, folds={"count": 2}, train={"epochs": 4, "threads": 2}, members={"a": {}, "b": {}}
+)
 PACKAGES = {"python": "3.12.4", "tensorflow": "2.18.0", "jax": "0.4.30", "keras": "3.9.0"}
 HARDWARE = {"processor": "Abacus 1", "cores": 4, "memory_bytes": 2**34, "system": "Linux"}
 

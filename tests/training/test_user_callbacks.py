@@ -34,7 +34,7 @@ TINY = {
     "folds": {"count": 2},
     "augment": {"elastic": {"p": 0}, "variants": 1},
     "model": {"stages": [{"width": 2, "kernel": 5, "stride": 2, "pool": "first"}]},
-    "train": {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.5},
+    "train": {"epochs": 2, "batch_size": 10, "warmup_epochs": 0.5, "ema_epochs": 0.5, "threads": 2},
     "members": {"cnn": {}},
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 from kaggle_digits.augmentation import bank
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import time_budget
-from kaggle_digits.training import engine, fit
+from kaggle_digits.training import engine, fit, time_left
 
 RATE = "train.learning_rate"
 SETTINGS = {
@@ -18,7 +18,13 @@ SETTINGS = {
     # 3 * 3 * 4 weights and 4 * 4 of batch norm, then 7 * 7 * 4 * 10 + 10 in the head; the
     # convolution has 14 * 14 places.
     "model": {"stages": [{"width": 4, "stride": 2, "pool": "first"}]},
-    "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.02, "warmup_epochs": 0.5},
+    "train": {
+        "epochs": 2,
+        "batch_size": 32,
+        "learning_rate": 0.02,
+        "warmup_epochs": 0.5,
+        "threads": 2,
+    },
 }
 PARAMETERS = 36 + 16 + 1970
 FLOPS = 2 * (14 * 14 * 36 + 1960)
@@ -52,7 +58,7 @@ class FakeTraining:
         monkeypatch.setattr(bank, "fill", lambda *args, **options: 0)
         monkeypatch.setattr(Cache, "has_variant", lambda *args: True)
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        for module in (time_budget, engine):
+        for module in (time_budget, engine, time_left):
             monkeypatch.setattr(module, "time", clock)
 
     def true_of(self, spec):

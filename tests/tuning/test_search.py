@@ -22,6 +22,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.report import search_page, tensorboard
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
+from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget
 from kaggle_digits.training.fit_spec import Inputs
@@ -129,8 +130,9 @@ def test_folder_holds_all_that_was_found(searched):
     assert list(folder.tensorboard.rglob("events.out.tfevents.*"))
     assert "<html" in folder.page.read_text()
     assert searched.said.splitlines()[-3].strip() in folder.log.read_text()
-    assert f"best config: {folder.best}" in searched.said
-    assert f"page: {folder.page}" in searched.said
+    said = " ".join(searched.said.split())
+    assert f"train the best kaggle-digits run --config {folder.best} its config" in said
+    assert f"the page {folder.page} Trials and costs" in said
     assert not [
         path for path in folder.folder.rglob("*") if path.name.startswith(files.TEMP_PREFIX)
     ]
@@ -146,6 +148,23 @@ def test_record_holds_the_trials_results(searched):
         assert (trial["status"], trial["folds"]) == ("completed", SEARCHED)
     assert found["trials"][0]["settings"] == {RATE: 0.02}  # as the config has it
     assert found["start"] == {RATE: 0.02}
+
+
+def test_record_and_page_hold_what_people_want_to_know(searched):
+    found = record_of(searched.folder)
+    assert found["demo_data"] is True
+    assert found["log_keys"] == [RATE]
+    assert [(name, len(curve["loss"])) for name, curve in found["curves"].items()] == [
+        ("cnn-fold1", 2),
+        ("cnn-fold2", 2),
+    ]
+    assert found["resolution"]["rows"] == best_of(searched)["rows"]
+    assert re.match(r"tensorflow 2.*, keras 3.*; ", found["machine"]["runs on"])
+    assert found["machine"]["runs on"] in searched.said
+    assert "keras " in found["machine"]["versions"]
+    page = searched.folder.page.read_text()
+    assert "<b>DEMO DATA</b>" in page
+    assert str(searched.folder.best) in page
 
 
 def best_of(searched):
@@ -261,7 +280,7 @@ def test_run_says_that_its_figure_is_optimistic(searched, digits, cache, tmp_pat
     wrong = int((oof.argmax(axis=1) != digits.train_labels[unseen]).sum())
     assert metrics["optimistic"] is True
     assert (metrics["holdout"]["errors"], metrics["holdout"]["rows"]) == (wrong, len(unseen))
-    assert re.search(rf"on rows that the search never saw.*\({wrong} of {len(unseen)} wrong", said)
+    assert re.search(rf"  on unseen rows .*\({wrong} of {len(unseen)} rows wrong\)", said)
 
 
 # Searches whose nets the test knows
@@ -280,7 +299,7 @@ class Training(FakeTraining):
 def training(monkeypatch, tmp_path):
     fake = Training()
     fake.install(monkeypatch)
-    monkeypatch.setattr(search_page, "write_page", lambda record, title, path: None)
+    monkeypatch.setattr(search_page, "write_page", lambda record, title, path, command: None)
     monkeypatch.setattr(tensorboard, "write_log", lambda record, folder: None)
     for name in OF_THIS_MACHINE:
         monkeypatch.delenv(name, raising=False)
@@ -685,6 +704,94 @@ def test_worker_of_another_config_is_refused(run_one, monkeypatch, training):
     run_one()
     assert training.begun == [("cnn fold 1", 0), ("cnn fold 2", 0)]
     assert folder.read_results()["3"].status == "completed"
+
+
+def test_capped_warmup_is_said(run_one):
+    _, said = run_one(of=config(train=SETTINGS["train"] | {"warmup_epochs": 2}))
+    assert "train.warmup_epochs: 2 is capped at 0.4, train.epochs is 2\n" in said
+
+
+# Threads
+
+OF_THE_MACHINE = config(train=SETTINGS["train"] | {"threads": "auto"})
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Give this machine a number of cores."""
+
+    def give(number):
+        monkeypatch.setattr(environment, "usable_cores", lambda: number)
+
+    return give
+
+
+def threads_of(folder):
+    """The numbers that the fits of a search were made with; 2 where their identity has none."""
+    facts = [run.read_fit(*fit) for run in folder.all_candidates() for fit in run.finished_fits()]
+    return {fact["identity"]["settings"]["train"].get("threads", 2) for fact in facts}
+
+
+def test_search_keeps_the_number_of_threads_that_it_began_with(run_one, cores):
+    cores(4)
+    folder, said = run_one(of=OF_THE_MACHINE)
+    assert "train.threads" not in said
+    assert threads_of(folder) == {4}
+    assert json.loads(folder.identity.read_text())["config"]["train"]["threads"] == 4
+    assert loading.load(str(folder.best)).train.threads == "auto"
+    cores(1)
+    _, said = run_one(of=OF_THE_MACHINE, trials=4)
+    assert "train.threads: 4, as the search was begun; this machine has 1 usable core\n" in said
+    assert len(record_of(folder)["trials"]) == 4
+    assert threads_of(folder) == {4}
+    assert loading.load(str(folder.best)).train.threads == "auto"
+    with pytest.raises(UserError, match=r"another train\.threads: 4 there, 2 here"):
+        run_one()
+
+
+def test_auto_leaves_the_number_of_a_search_that_was_begun_with_one(run_one, cores):
+    # As all searches of earlier versions were; theirs was 2 by default.
+    cores(4)
+    folder, _ = run_one()
+    before = folder.best.read_text()
+    run_one(of=OF_THE_MACHINE)
+    assert folder.best.read_text() == before
+    assert yaml.safe_load(before)["train"]["threads"] == 2
+
+
+def test_config_to_compare_with_gets_the_threads_of_the_search(run_one, cores):
+    cores(4)
+    other = config(train=SETTINGS["train"] | {"epochs": 1, "threads": "auto"})
+    folder, _ = run_one(against={"other": other, "fixed": config()})
+    assert threads_of(folder) == {2}
+    assert set(record_of(folder)["against"]) == {"other", "fixed"}
+
+
+def test_worker_takes_the_number_of_its_chief(run_one, monkeypatch, training, cores):
+    cores(4)
+    folder, _ = run_one(of=OF_THE_MACHINE)
+    cores(1)
+    begun_with = []
+
+    class Asked:
+        def __init__(self, oracle, folder, evaluate, cluster, watch):
+            self.evaluate = evaluate
+
+        def search(self, check):
+            assert begun_with == []
+            check()
+            self.evaluate("3", {RATE: 0.03})
+
+    monkeypatch.setattr(oracles, "Tuner", Asked)
+    monkeypatch.setattr(search.backend, "configure", begun_with.append)
+    monkeypatch.setattr(
+        chief_worker, "from_environment", lambda: chief_worker.Cluster("worker1", "127.0.0.1", 1)
+    )
+    _, said = run_one(of=OF_THE_MACHINE)
+    assert "train.threads: 4, as the search was begun; this machine has 1 usable core\n" in said
+    assert begun_with[0] == 4
+    assert folder.read_results()["3"].status == "completed"
+    assert threads_of(folder) == {4}
 
 
 # The command line

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from kaggle_digits.results import record
-from kaggle_digits.results.search_records import Objective, SearchRecord, TrialResult
+from kaggle_digits.results.search_records import (
+    LearningCurve,
+    Objective,
+    SearchRecord,
+    TrialResult,
+)
 from kaggle_digits.storage import files
 from kaggle_digits.tuning.search_folder import SearchFolder
 
@@ -135,7 +140,7 @@ def test_result_of_a_later_version_is_read_without_its_new_fields(search):
         ("{", "expected a JSON object, found none; delete the file"),
         ("[]", "expected a JSON object, found none; delete the file"),
         (json.dumps(vars(WHOLE)), "made by an earlier version of kaggle-digits; "),
-        ('{"format": 1, "trial": "0004"}', "candidate: Field required, found {"),
+        ('{"format": 1, "trial": "0004"}', "candidate: missing; delete the file"),
         (
             json.dumps(record.to_json(WHOLE, 2)),
             "made by a newer version of kaggle-digits (format 2, expected 1); update kagg",
@@ -189,6 +194,23 @@ def test_rows_come_back(search):
         np.testing.assert_array_equal(found[name], array, strict=True)
     assert search.read_rows("def", said.append) is None
     assert said == []
+
+
+def test_curves_of_finished_fits(search):
+    folder = search.candidate("abc")
+    histories = {
+        0: "epoch,loss,accuracy,seconds\n1,0.5,0.75,3.0\n2,0.25,0.875,3.0\n",
+        1: "epoch,loss\n1,0.5\n",  # damaged
+        2: None,  # not there
+    }
+    for fold, history in histories.items():
+        path = folder.history_path("cnn", fold)
+        path.parent.mkdir(parents=True)
+        (path.parent / "fit.json").write_text("{}")
+        if history:
+            path.write_text(history)
+    assert search.read_curves("abc") == {"cnn-fold1": LearningCurve((0.5, 0.25), (0.75, 0.875))}
+    assert search.read_curves("def") == {}
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, lambda path: path.write_bytes(b"")])

@@ -15,6 +15,7 @@ from lives import (
     Life,
     assert_kept,
     assert_same_search,
+    check_in_time,
     ended,
     free_port,
     member,
@@ -120,7 +121,7 @@ def test_time_limit_leaves_the_best_so_far(cut_off, undisturbed):
     job, finished, limit = cut_off, stamps(cut_off), short_limit(undisturbed)
     life = job.begin("--time-limit", f"{limit}s")
     assert life.end() == 0, life.complaints
-    assert life.seconds < limit
+    check_in_time(life.seconds, limit)
     assert not life.complaints
     assert life.said(f"time limit of {duration(limit)}: ended after ")
     assert life.said("; repeat the command to continue")
@@ -140,7 +141,7 @@ def test_sigterm_leaves_the_best_so_far(cut_off, undisturbed):
     assert life.wait_for(has_saved_an_epoch), life.complaints
     start = time.monotonic()
     assert life.end(signal.SIGTERM) == 143, life.complaints
-    assert time.monotonic() - start < 30
+    check_in_time(time.monotonic() - start, 30)
     assert life.complaints == STOPPED
     assert_there_is_a_best(job)
 
@@ -158,7 +159,7 @@ def test_time_for_some_of_the_trials(tmp_path, undisturbed):
         job = search(tmp_path / f"limited{attempt}", undisturbed.job.cache)
         life = job.begin("--time-limit", f"{limit}s")
         status = life.end()
-        assert life.seconds < limit, life.printed[-12:]
+        check_in_time(life.seconds, limit)
         if status == 0 and 0 < len(ended(job)) < TRIALS:
             break
         limit = math.ceil(limit * (0.75 if ended(job) else 1.5))
@@ -228,7 +229,7 @@ def test_time_limit_ends_a_chief_whose_worker_never_returns(cut_off, undisturbed
     job, finished, limit = cut_off, stamps(cut_off), short_limit(undisturbed)
     chief = begin(job, "chief", "--time-limit", f"{limit}s")
     assert_good_end(chief)
-    assert chief.seconds < limit
+    check_in_time(chief.seconds, limit)
     assert chief.said(f"time limit of {duration(limit)}: ended after ")
     assert_there_is_a_best(job)
     assert_kept(job, finished)
@@ -240,7 +241,7 @@ def test_time_limit_ends_a_chief_without_any_worker(tmp_path, undisturbed, begin
     job, limit = search(tmp_path, undisturbed.job.cache), short_limit(undisturbed)
     chief = begin(job, "chief", "--time-limit", f"{limit}s")
     assert chief.end() == 2
-    assert chief.seconds < limit
+    check_in_time(chief.seconds, limit)
     assert chief.complaints == [
         f"kaggle-digits: {job.run}: no trial has come to its end yet; repeat with more time, "
         "or with another tune.space and --out"
@@ -254,7 +255,7 @@ def test_worker_without_a_chief_ends_with_sigterm(tmp_path, undisturbed, begin):
     assert worker.wait_for(lambda: worker.said("worker one of the chief at 127.0.0.1:"))
     start = time.monotonic()
     assert worker.end(signal.SIGTERM) == 143
-    assert time.monotonic() - start < 30
+    check_in_time(time.monotonic() - start, 30)
     assert worker.complaints == STOPPED
 
 
@@ -263,7 +264,7 @@ def test_worker_without_a_chief_ends_in_time(tmp_path, undisturbed, begin):
     limit = short_limit(undisturbed)
     worker = begin(search(tmp_path, undisturbed.job.cache), "one", "--time-limit", f"{limit}s")
     assert_good_end(worker)
-    assert worker.seconds < limit
+    check_in_time(worker.seconds, limit)
     assert worker.said(
         f"time limit of {duration(limit)}: this worker ended; start it again with its "
     )

@@ -8,6 +8,7 @@ from kaggle_digits.config import loading
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.search_records import Objective, SearchRecord
 from kaggle_digits.storage import files, locked_folder
+from kaggle_digits.system import environment
 from kaggle_digits.training import backend
 from kaggle_digits.tuning import search_plan
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -16,9 +17,16 @@ SPACE = {"train.learning_rate": {"low": 0.002, "high": 0.08, "sampling": "log"}}
 DIGITS = SimpleNamespace(hashes={"train.csv": "1" * 32, "test.csv": "2" * 32})
 
 
+def config(tune=None, **changes):
+    values = {
+        "train": {"batch_size": 32, "threads": 2},
+        "tune": {"space": SPACE} | (tune or {}),
+    }
+    return loading.from_values(values | changes)
+
+
 def identity(digits=DIGITS, tune=None, **changes):
-    values = {"train": {"batch_size": 32}, "tune": {"space": SPACE} | (tune or {})} | changes
-    return search_plan.identity_of(loading.from_values(values), digits)
+    return search_plan.identity_of(config(tune, **changes), digits)
 
 
 def write_identity(folder, values):
@@ -153,11 +161,11 @@ def test_other_package_versions_are_refused_unless_allowed(folder):
 # The folder
 
 
-def choose(root, of=None, out=None):
+def choose(root, out=None, **changes):
     options = search_plan.TuneOptions(
-        config=loading.from_values({}), name="tiny", data=None, out=out, root=root, cache=root
+        config=config(**changes), name="tiny", data=None, out=out, root=root, cache=root
     )
-    return search_plan.choose_folder(options, of or identity()).folder
+    return search_plan.choose_folder(options, DIGITS).folder
 
 
 def begin(path, of=None, complete=False):
@@ -176,10 +184,10 @@ def test_newest_unfinished_folder_of_the_same_search_is_chosen(tmp_path):
     (tmp_path / "tune-tiny-6").mkdir()
     (tmp_path / "tune-tiny-6" / "diary.txt").write_text("mine")
     assert choose(tmp_path) == tmp_path / "tune-tiny-2"
-    assert choose(tmp_path, identity(seed=6)) == tmp_path / "tune-tiny-4"
-    assert choose(tmp_path, identity(seed=8)) == tmp_path / "tune-tiny-7"
+    assert choose(tmp_path, seed=6) == tmp_path / "tune-tiny-4"
+    assert choose(tmp_path, seed=8) == tmp_path / "tune-tiny-7"
     (tmp_path / "tune-tiny-9").mkdir()  # empty, as a killed process left it
-    assert choose(tmp_path, identity(seed=8)) == tmp_path / "tune-tiny-9"
+    assert choose(tmp_path, seed=8) == tmp_path / "tune-tiny-9"
 
 
 def test_other_package_versions_go_on_in_the_same_folder(tmp_path):
@@ -203,6 +211,42 @@ def test_given_folder_is_taken_if_nothing_in_it_could_be_lost(tmp_path):
         choose(tmp_path, out=other / "diary.txt")
 
 
+@pytest.fixture
+def cores(monkeypatch):
+    """Give this machine a number of cores."""
+
+    def give(number):
+        monkeypatch.setattr(environment, "usable_cores", lambda: number)
+
+    return give
+
+
+AUTO = {"batch_size": 32, "threads": "auto"}
+ON_FOUR = {"batch_size": 32, "threads": 4}
+
+
+def test_auto_goes_on_with_the_number_of_the_search(tmp_path, cores):
+    cores(4)
+    assert choose(tmp_path, train=AUTO) == tmp_path / "tune-tiny-1"
+    begin(tmp_path / "tune-tiny-1", identity(train=ON_FOUR))
+    begin(tmp_path / "tune-tiny-2", identity(train=ON_FOUR), complete=True)
+    cores(1)
+    assert choose(tmp_path, train=AUTO) == tmp_path / "tune-tiny-1"
+    # A number that is given is another search.
+    assert choose(tmp_path, train=AUTO | {"threads": 1}) == tmp_path / "tune-tiny-3"
+    # Of an earlier version, when 2 was the default.
+    begin(tmp_path / "tune-tiny-3", identity())
+    assert "threads" not in identity()["config"]["train"]
+    assert choose(tmp_path, train=AUTO) == tmp_path / "tune-tiny-3"
+
+
+def test_threads_begun(folder, tmp_path):
+    assert search_plan.threads_begun(folder) == config().train.threads
+    assert search_plan.threads_begun(SearchFolder(tmp_path / "new")) is None
+    write_identity(folder, identity() | {"config": {"energy": 7}})
+    assert search_plan.threads_begun(folder) is None
+
+
 # --save
 
 
@@ -213,9 +257,22 @@ def test_only_what_a_search_has_saved_is_replaced(tmp_path):
     saved.write_text(f"{search_plan.HEADER}: trial 3 of 7\nseed: 5\n")
     search_plan.check_save(saved)
     mine.write_bytes(b"\xff: no UTF-8")
-    for path in (mine, tmp_path):
-        with pytest.raises(UserError, match=r"--save .*: expected a new file, or one that a sea"):
+    for path, found in ((mine, "another"), (tmp_path, "a folder")):
+        message = rf"--save .*: expected a new file, or one that a search has saved, found {found};"
+        with pytest.raises(UserError, match=message):
             search_plan.check_save(path)
+
+
+def test_place_to_save_at_must_be_one_that_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    search_plan.check_save(tmp_path / "new" / "deeper" / "best.yaml")
+    with pytest.raises(
+        UserError, match=r"--save .*best\.yaml: .*file is a file; give another path"
+    ):
+        search_plan.check_save(tmp_path / "file" / "best.yaml")
+    monkeypatch.setattr(search_plan.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=r"best\.yaml: .* cannot be written; give another path"):
+        search_plan.check_save(tmp_path / "best.yaml")
 
 
 # The rows of a search

@@ -186,20 +186,20 @@ def test_a_search_needs_something_to_search():
         ),
         (
             "train.epochs: {low: 4.0, high: 8.0}",  # 4 + 0.382 * 4
-            "train.epochs: does not fit with train.epochs=5.5280000000000005: train.epochs: Input "
-            "should be a valid integer",
+            "train.epochs: does not fit with train.epochs=5.5280000000000005: train.epochs: "
+            "expected a whole number",
         ),
         (
             "train.epochs: {low: 4, high: 8.0}",
-            "train.epochs: does not fit with train.epochs=5.5280000000000005: train.epochs: Input ",
+            "train.epochs: does not fit with train.epochs=5.5280000000000005: train.epochs: ",
         ),
         (
             "train.epochs: {choices: [4, 4.5]}",
-            "train.epochs: does not fit with train.epochs=4.5: train.epochs: Input should be a val",
+            "train.epochs: does not fit with train.epochs=4.5: train.epochs: expected a whole num",
         ),
         (
             "train.epochs: {choices: [4, many]}",
-            'train.epochs: does not fit with train.epochs="many": train.epochs: Input should be a ',
+            'train.epochs: does not fit with train.epochs="many": train.epochs: expected a whole n',
         ),
         (
             "train.epochs: {choices: [2026-01-01, 2026-01-02]}",
@@ -207,23 +207,24 @@ def test_a_search_needs_something_to_search():
         ),
         (
             "model.dropout: {low: 0.5, high: 1.0}",
-            "model.dropout: does not fit with model.dropout=1.0: model.dropout: Input should be le",
+            "model.dropout: does not fit with model.dropout=1.0: model.dropout: expected less than",
         ),
         (
             "train.optimizer: {low: 1, high: 2}",
-            "train.optimizer: does not fit with train.optimizer=1: train.optimizer: Input should b",
+            "train.optimizer: does not fit with train.optimizer=1: train.optimizer: expected one ",
         ),
         (
             "augment.scale: {choices: [[0.9, 1.1], [1.1, 0.9]]}",
             "augment.scale: does not fit with augment.scale=[1.1, 0.9]: augment.scale: the lower ",
         ),
         (  # with the other settings as they are
-            "train.epochs: {low: 1, high: 8}",
-            "train.epochs: does not fit with train.epochs=1: train.warmup_epochs: must be below e",
+            "model.stages.2: {choices: [{width: 8}, {width: 8, kernel: 9, padding: valid}]}",
+            "model.stages.2: does not fit with model.stages.2={",
         ),
         (  # each alone would do
-            "{train.epochs: {low: 2, high: 8}, train.warmup_epochs: {low: 0.5, high: 2.0}}",
-            "train.warmup_epochs: does not fit with ",
+            "{model.stages.1.padding: {choices: [same, valid]}, model.stages.1.kernel: {choices: "
+            "[3, 9]}}",
+            "model.stages.1.kernel: does not fit with ",
         ),
     ],
 )
@@ -233,27 +234,29 @@ def test_refused_and_the_key_is_named(declaration, message):
 
 def test_what_does_not_fit_together_is_named_with_its_values():
     message = refusal(
-        "{train.epochs: {low: 2, high: 8}, train.warmup_epochs: {low: 0.5, high: 2.0}}"
+        "{model.stages.1.padding: {choices: [same, valid]}, model.stages.1.kernel: {choices: "
+        "[3, 9]}}"
     )
-    assert "train.epochs=2" in message
-    assert "train.warmup_epochs=2.0" in message
-    assert message.endswith("warmup_epochs: must be below epochs (2), found 2.0")
+    assert 'model.stages.1.padding="valid"' in message
+    assert "model.stages.1.kernel=9" in message
+    assert message.endswith("pool less, or use padding: same")
 
 
 def test_conditional_settings_are_tried_where_they_are_in_force():
     # Only with the average are both searched, and then they do not fit together.
     message = refusal("""
         model.pooling: {choices: [flatten, average, max]}
-        train.epochs: {low: 2, high: 8, when: {model.pooling: [flatten, average]}}
-        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.pooling: [average, max]}}
+        model.stages.1.kernel: {choices: [3, 9], when: {model.pooling: [flatten, average]}}
+        model.stages.1.padding:
+          {choices: [same, valid], when: {model.pooling: [average, max]}}
     """)
-    assert message.startswith("tune.space.train.warmup_epochs: does not fit with ")
+    assert message.startswith("tune.space.model.stages.1.padding: does not fit with ")
     assert 'model.pooling="average"' in message
     # Without the average they never meet.
     declared("""
         model.pooling: {choices: [flatten, average, max]}
-        train.epochs: {low: 2, high: 8, when: {model.pooling: flatten}}
-        train.warmup_epochs: {low: 0.5, high: 2.0, when: {model.pooling: max}}
+        model.stages.1.kernel: {choices: [3, 9], when: {model.pooling: flatten}}
+        model.stages.1.padding: {choices: [same, valid], when: {model.pooling: max}}
     """)
 
 

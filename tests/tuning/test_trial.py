@@ -681,6 +681,14 @@ def test_shortened_schedules_keep_their_shape():
     assert short.model_copy(update=restored) == whole
 
 
+def test_shortened_schedules_are_capped_as_whole_ones_are():
+    # Five epochs of which 4.9 are warm-up: half of that is two and 2.45.
+    train = shortened(config(train={"epochs": 5, "warmup_epochs": 4.9}), 0.5).train
+    assert (train.epochs, train.warmup) == (2, pytest.approx(0.4))
+    train = shortened(config(train={"epochs": 8, "warmup_epochs": 20}), 0.5).train
+    assert (train.epochs, train.warmup) == (4, pytest.approx(0.8))  # half of 1.6
+
+
 def test_shortened_schedules_have_an_epoch_at_least():
     assert shortened(config(), 0.05).train.epochs == 1
     assert shortened(config(), 1) == config()

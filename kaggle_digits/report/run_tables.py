@@ -1,0 +1,140 @@
+"""Figures of a run -> what the terminal shows: the score, what to do next, what it has cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from kaggle_digits.data.competition import DATA_PAGE, SUBMIT_PAGE, TEST_ROWS
+from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.scoring.ensemble import Score
+from kaggle_digits.system.console import Fact, Facts, count_of, duration
+
+# Pixels and a linear classifier reach 0.92 on these digits.
+DOUBTFUL_ACCURACY = 0.8
+
+
+def run_result(
+    metrics: RunMetrics,
+    folder: Path,
+    submission: Path,
+    how_to_continue: str = "repeat the command",
+) -> Facts:
+    """Show what a run has come to: the score, what to do next, then what it has cost.
+
+    Args:
+        metrics: its figures.
+        folder: the run's folder.
+        submission: the submission in it.
+        how_to_continue: what people do where fits are missing.
+
+    Returns:
+        Facts under headings.
+    """
+    sections = {
+        f"Result of {folder}": [*_warnings(metrics), *_scores(metrics)],
+        "Next": _next_steps(metrics, folder, submission, how_to_continue),
+        "Details": _details(metrics, folder),
+    }
+    sections[f"Result of {folder}"].append(Fact("submission", str(submission), "strong"))
+    return Facts(sections)
+
+
+def _warnings(metrics: RunMetrics) -> list[Fact]:
+    facts = []
+    if metrics.demo_data:
+        facts.append(Fact("DEMO DATA", "this submission is NOT for upload", "warning"))
+    elif metrics.test_rows != TEST_ROWS:
+        rows = count_of(metrics.test_rows, "row")
+        facts.append(
+            Fact("NOT FOR UPLOAD", f"it has {rows}, the competition's has {TEST_ROWS:,}", "warning")
+        )
+    if metrics.provisional:
+        text = f"from {metrics.provisional_fit}, which is not finished; no out-of-fold figure yet"
+        facts.append(Fact("PROVISIONAL", text, "warning"))
+    if metrics.optimistic:
+        text = "a search chose these settings, perhaps by some of the same rows"
+        facts.append(Fact("OPTIMISTIC", text, "warning"))
+    for name, reason in metrics.skipped.items():
+        facts.append(Fact("SKIPPED", f"{name} diverged: {reason}", "warning"))
+    if metrics.oof and metrics.oof.accuracy < DOUBTFUL_ACCURACY:
+        text = (
+            f"an accuracy below {DOUBTFUL_ACCURACY} means that training hardly worked; see the "
+            f"loss in fits/*/history.csv, and try more train.epochs or a lower train.learning_rate"
+        )
+        facts.append(Fact("WARNING", text, "warning"))
+    return facts
+
+
+def _scores(metrics: RunMetrics) -> list[Fact]:
+    facts = []
+    if metrics.oof:
+        facts += _with_interval("out-of-fold accuracy", metrics.oof)
+        if metrics.holdout:
+            facts += _with_interval("on unseen rows", metrics.holdout)
+        # Of the demo data there is no leaderboard.
+        if not metrics.demo_data:
+            low, high = metrics.expected_leaderboard
+            facts.append(
+                Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
+            )
+    if metrics.test:
+        facts += _with_interval("test accuracy", metrics.test)
+    if not metrics.complete:
+        done = f"{metrics.fits_finished} of {count_of(metrics.fits_planned, 'fit')}"
+        facts.append(Fact("finished so far", done, "warning"))
+    return facts
+
+
+def _with_interval(label: str, score: Score) -> list[Fact]:
+    low, high = score.interval
+    wrong = f"{score.errors:,} of {count_of(score.rows, 'row')} wrong"
+    return [
+        Fact(label, f"{score.accuracy:.5f} ({wrong})", "good"),
+        Fact("95 % interval", f"{low:.5f} to {high:.5f}"),
+    ]
+
+
+def _next_steps(
+    metrics: RunMetrics, folder: Path, submission: Path, how_to_continue: str
+) -> list[Fact]:
+    steps = []
+    if not metrics.complete:
+        steps.append(Fact("continue", how_to_continue))
+    if metrics.demo_data:
+        text = f"put digit-recognizer.zip from {DATA_PAGE} into data/, then repeat the command"
+        steps.append(Fact("the real files", text))
+    else:
+        steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
+        if metrics.test_rows == TEST_ROWS:
+            steps.append(Fact("upload it", SUBMIT_PAGE))
+    if metrics.complete:
+        seeds = 1 + max(map(_seed_number, metrics.members), default=1)
+        more = f"kaggle-digits extend {quote(str(folder))} --seeds {seeds}"
+        steps.append(Fact("more nets", more, "command"))
+    return steps
+
+
+def _seed_number(member: str) -> int:
+    """Return which seed of its net a member is: 2 of cnn_2, as `extend` calls copies."""
+    number = member.rpartition("_")[2]
+    return int(number) if number.isdecimal() and "_" in member else 1
+
+
+def _details(metrics: RunMetrics, folder: Path) -> list[Fact]:
+    facts = []
+    if len(metrics.members) > 1:
+        for name, member in metrics.members.items():
+            fits = count_of(len(member.fits), "fit")
+            facts.append(Fact(f"member {name}", f"{member.accuracy:.5f} ({fits})"))
+    if metrics.callbacks:
+        facts.append(Fact("callbacks", ", ".join(metrics.callbacks)))
+    if metrics.images_per_second:
+        facts.append(Fact("training speed", f"{metrics.images_per_second:,.0f} images/s"))
+    saving = f"{100 * metrics.saving_fraction:.1f} % of it saving, hashing and syncing"
+    return [
+        *facts,
+        Fact("wall time", f"{duration(metrics.wall_seconds)} in all invocations, {saving}"),
+        Fact("peak memory", f"{metrics.peak_memory_bytes / 2**30:.2f} GiB in the main process"),
+        Fact("all files", f"{folder}/ (metrics.json, manifest.json, fits/ ...)"),
+    ]

@@ -1,0 +1,73 @@
+"""What comes before the first fit of a run: the banks are drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from kaggle_digits.augmentation import bank
+from kaggle_digits.report import samples
+from kaggle_digits.runs.summary import RunPlan
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
+from kaggle_digits.system.console import Reporter, count_of, duration
+from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
+from kaggle_digits.training import fit_spec
+from kaggle_digits.training.fit_spec import FitSpec
+
+SAMPLED_VARIANTS = 12  # in the picture of augmented samples
+
+
+def fill_banks(
+    plan: RunPlan,
+    specs: Sequence[FitSpec],
+    folder: RunFolder,
+    cache: Cache,
+    budget: TimeBudget,
+    reporter: Reporter,
+) -> float:
+    """Draw what the fits will read; members with the same augmentation share a bank.
+
+    Args:
+        plan: what the run does.
+        specs: the fits to train.
+        folder: gets a picture of some variants.
+        cache: holds the banks.
+        budget: the time there is.
+        reporter: where lines go.
+
+    Returns:
+        What drawing the next variants would take at most, if some are missing yet, seconds.
+    """
+    keep_free = BANK_FRACTION * budget.seconds_left()
+    inputs = plan.inputs
+    one_round = START_SECONDS
+    for its_bank, variants in fit_spec.variants_by_bank(specs).items():
+        start = time.monotonic()
+        with reporter.bar(len(variants), "augmentation") as show:
+            drawn = bank.fill(
+                cache,
+                its_bank,
+                inputs.train_images,
+                variants,
+                listener=lambda done, total, show=show: show(done, f"augmentation {done}/{total}"),
+                stop=lambda: budget.limit is not None and budget.seconds_left() < keep_free,
+            )
+        seconds = time.monotonic() - start
+        speed = f" at {drawn * len(inputs.train_labels) / seconds:,.0f} images/s" if drawn else ""
+        there = [number for number in variants if cache.has_variant(its_bank.key, number)]
+        missing = len(variants) - len(there)
+        later = f", {missing} left for when they are needed" if missing else ""
+        reporter.say(
+            f"augmentation bank: {count_of(len(variants), 'variant')}, {drawn} drawn now in "
+            f"{duration(seconds)}{speed}{later}"
+        )
+        if drawn:
+            one_round = max(one_round, seconds / drawn * environment.usable_cores())
+        if there and not folder.augmentation.is_file():
+            shown = [cache.read_variant(its_bank.key, each) for each in there[:SAMPLED_VARIANTS]]
+            picture = samples.augmentation_picture(inputs.train_images, inputs.train_labels, shown)
+            files.write_bytes(folder.augmentation, picture)
+    return one_round
