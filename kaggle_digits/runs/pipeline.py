@@ -116,7 +116,9 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
         if options.restart:
             folder.clear()
         notes = []
-        config = threads.resolved(config, _threads_begun(folder), "run", notes.append)
+        config = threads.resolved(
+            config, _threads_begun(folder, _config_begun(folder)), "run", notes.append
+        )
         options = replace(options, config=config)
         notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
@@ -154,7 +156,7 @@ def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> Ru
         if manifest.get("complete") and folder.was_reported():
             return False
         begun = _config_begun(folder)
-        config = threads.as_begun(options.config, _threads_begun(folder))
+        config = threads.as_begun(options.config, _threads_begun(folder, begun))
         wanted["config"] = summary.config_digest(config)
         if not manifest:
             # Damaged; the fits have identities of their own, which are looked at.
@@ -176,9 +178,14 @@ def _config_begun(folder: RunFolder) -> Config | None:
         return None
 
 
-def _threads_begun(folder: RunFolder) -> int | None:
-    """Return the threads of the run in a folder; None where there is none."""
-    number = threads.threads_of(_config_begun(folder))
+def _threads_begun(folder: RunFolder, begun: Config | None) -> int | None:
+    """Return the threads of the run in a folder; None where there is none.
+
+    Args:
+        folder: the run's folder.
+        begun: its config, see `_config_begun`.
+    """
+    number = threads.threads_of(begun)
     if number is not None:
         return number
     # The config is damaged, but each fit has its own.

@@ -18,13 +18,6 @@ def text_of(table, width=300):
     return console.file.getvalue()
 
 
-def rows_of(table):
-    """The cells that a table shows, row by row."""
-    lines = text_of(table).splitlines()
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
-    return [row for row in cells if row]
-
-
 # The result of a run
 
 OF_RUN = RunMetrics(
