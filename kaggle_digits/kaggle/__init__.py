@@ -1,0 +1,1 @@
+"""Everything between this machine and Kaggle: files, submissions, kernels, the archive."""
