@@ -4,7 +4,8 @@ The source is https://www.kaggle.com/competitions/digit-recognizer/data: train.c
 784 pixels a row, test.csv without the label, and a submission with one row for each of test.csv.
 """
 
-PAGE = "https://www.kaggle.com/competitions/digit-recognizer"
+SLUG = "digit-recognizer"
+PAGE = f"https://www.kaggle.com/competitions/{SLUG}"
 DATA_PAGE, SUBMIT_PAGE = f"{PAGE}/data", f"{PAGE}/submit"
 TRAIN_ROWS = 42_000  # together they are MNIST's 70,000
 TEST_ROWS = 28_000

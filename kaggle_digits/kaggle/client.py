@@ -1,0 +1,348 @@
+"""The official Kaggle client with plain errors, limits on waiting and nothing on the screen.
+
+It is the only module that imports the package `kaggle`, which authenticates while it is imported,
+writes its own lines and ends the process where it finds no credentials.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_digits.data.competition import PAGE, SLUG
+from kaggle_digits.errors import UserError
+
+if TYPE_CHECKING:
+    import requests
+
+TOKEN_PAGE = "https://www.kaggle.com/settings/api"
+CREDENTIALS_ADVICE = (
+    f"sign in to Kaggle, make a token on {TOKEN_PAGE} and put it into the environment variable "
+    "KAGGLE_API_TOKEN or the file ~/.kaggle/access_token"
+)
+# Seconds. The client itself waits for ever.
+CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60
+# What may pass by itself is asked again after 0, 1, 2 and 4 seconds.
+ATTEMPTS, BACKOFF_SECONDS = 4, 0.5
+PASSING = (429, 500, 502, 503, 504)  # HTTP statuses
+# Service -> its call that, repeated, might do the same thing twice.
+ONCE = {
+    "competitions.CompetitionApiService": "CreateSubmission",
+    "kernels.KernelsApiService": "SaveKernel",
+}
+PAGE_SIZE = 100  # submissions of one answer
+REASON_CHARACTERS = 300  # of Kaggle's words, in an error message
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What Kaggle knows of a submission.
+
+    Attributes:
+        reference: Kaggle's number of it.
+        time: when it was made, with its time zone; None: not said.
+        description: what was written with it.
+        file_name: name of the file.
+        status: pending, complete or error.
+        public_score: 0..1; None: not scored.
+        reason: why it was not scored; "": nothing was said.
+    """
+
+    reference: int
+    time: datetime | None
+    description: str
+    file_name: str
+    status: str
+    public_score: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many submissions a team has made today (UTC), and how many more it may make.
+
+    Attributes:
+        used: made today.
+        left: may still be made today.
+    """
+
+    used: int
+    left: int
+
+
+class LostAnswerError(UserError):
+    """A request may have been carried out or not: its answer did not arrive."""
+
+
+class Client:
+    """The official client, signed in.
+
+    Every method raises UserError where Kaggle refuses, with Kaggle's reason, and where it cannot be
+    reached.
+
+    Args:
+        api: a `KaggleApi` of the package `kaggle`, 2.0 to 2.2.
+        version: of that package.
+    """
+
+    def __init__(self, api: Any, version: str) -> None:
+        self.api, self.version = api, version
+
+    @property
+    def username(self) -> str:
+        """The account's name, the first part of a kernel's id."""
+        return self.api.get_config_value(self.api.CONFIG_NAME_USER) or ""
+
+    def allowance(self) -> Allowance | None:
+        """Ask for today's submissions; None where Kaggle or this client's version does not say."""
+        if not hasattr(self.api, "competition_get_submission_limits"):  # before 2.2
+            return None
+        with self.asking("count today's submissions"):
+            limits = self.api.competition_get_submission_limits(SLUG)
+        if limits.num_total == limits.num_allowed_now == 0:
+            return None  # an account without a team has no numbers yet
+        return Allowance(used=limits.num_today, left=limits.num_allowed_now)
+
+    def submissions(self) -> list[Submission]:
+        """List the team's newest submissions, at most `PAGE_SIZE`, newest first."""
+        with self.asking("list the submissions"):
+            found = self.api.competition_submissions(SLUG, page_size=PAGE_SIZE)
+        return [_submission(each) for each in found or []]
+
+    def submit(self, file: Path, message: str, show_progress: bool = False) -> int:
+        """Upload a file and have it scored.
+
+        Args:
+            file: the submission.
+            message: its description.
+            show_progress: draw the client's bar on standard output.
+
+        Returns:
+            Kaggle's reference of the submission.
+
+        Raises:
+            LostAnswerError: Kaggle may have taken it or not.
+            UserError: Kaggle has not taken it.
+        """
+        with self.asking("submit", show_progress):
+            answer = self.api.competition_submit(str(file), message, SLUG, quiet=not show_progress)
+        if not answer.ref:  # the client's way to say that the file did not arrive
+            raise UserError(
+                f"{file}: the upload failed, Kaggle's storage did not take it; nothing was "
+                "submitted; repeat the command"
+            )
+        return answer.ref
+
+    @contextmanager
+    def asking(self, purpose: str, show_progress: bool = False) -> Iterator[None]:
+        """Keep what the client writes off the screen, and put what it raises into words.
+
+        Args:
+            purpose: what is asked of Kaggle, after "to": "list the submissions".
+            show_progress: let its bars through, to standard output.
+
+        Raises:
+            UserError: see the class.
+        """
+        try:
+            with _silence(show_progress):
+                yield
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._explained(error, purpose) from None
+
+    def _explained(self, error: BaseException, purpose: str) -> UserError:
+        from requests import ConnectionError, HTTPError, RequestException, Timeout
+
+        if isinstance(error, HTTPError) and error.response is not None:
+            return self._refused(error.response, purpose)
+        if isinstance(error, ConnectionError | Timeout):
+            if _call(error.request) in ONCE.values() and not _never_connected(error):
+                return LostAnswerError(
+                    f"the connection broke while Kaggle was asked to {purpose}; whether it was "
+                    "done is not known yet; repeat the command, it looks first"
+                )
+            return UserError(
+                f"Kaggle cannot be reached to {purpose} (no answer from "
+                f"{_host(error.request)}); check the network and repeat the command"
+            )
+        if isinstance(error, OSError) and not isinstance(error, RequestException):
+            raise error  # a full disk, a folder that cannot be written to
+        words = self._without_secrets(str(error)) or type(error).__name__
+        return UserError(
+            f"the Kaggle client {self.version} could not {purpose}: "
+            f"{_shortened(words)}; repeat the command, or update it with "
+            "pip install -U 'kaggle<2.3'"
+        )
+
+    def _refused(self, response: requests.Response, purpose: str) -> UserError:
+        status, reason = response.status_code, self._without_secrets(_reason(response))
+        because = f" ({reason})" if reason else ""
+        if status == 401:
+            advice = f"the token may be wrong or expired; {CREDENTIALS_ADVICE}"
+            return UserError(f"Kaggle refuses the credentials{because}; {advice}")
+        if status == 403:
+            advice = f"accept the competition's rules on {PAGE}/rules, or use the right account"
+        elif status == 404:
+            advice = "check the name; the competition or kernel may be gone or private"
+        elif status == 429:
+            wait = response.headers.get("Retry-After", "")
+            pause = f"after {wait} s" if wait.isdigit() else "in some minutes"
+            advice = f"it asks for a pause; repeat the command {pause}"
+        elif status >= 500:
+            if _call(response.request) in ONCE.values():
+                return LostAnswerError(
+                    f"Kaggle had an error of its own when asked to {purpose}: HTTP {status}"
+                    f"{because}; whether it was done is not known yet; repeat the command, it "
+                    "looks first"
+                )
+            advice = "the error is Kaggle's own; repeat the command later"
+        else:
+            advice = "usual causes are rules not accepted, no submissions left today, wrong rows"
+        return UserError(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
+
+    def _without_secrets(self, text: str) -> str:
+        values = getattr(self.api, "config_values", {})
+        secrets = {values.get(name) for name in ("key", "token")}
+        secrets |= {os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN")}
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        return re.sub(r"https?://\S*[?&]\S*", "(link)", text)  # signed links are credentials too
+
+
+def connect() -> Client:
+    """Import the official client and sign in.
+
+    Raises:
+        UserError: it is not installed, has no credentials, or Kaggle refuses or cannot be reached.
+    """
+    with Client(None, "").asking("sign in"):
+        try:
+            # Version 2.0 ends the process here already.
+            from kaggle.api.kaggle_api_extended import KaggleApi
+
+            api = _patient(KaggleApi)()
+            api.authenticate()
+        except ImportError as error:
+            raise UserError(
+                f"the Kaggle client is not installed ({error}); install it with "
+                "pip install 'kaggle-digits[kaggle]', in a copy of the repository pip install -e "
+                "'.[kaggle]'"
+            ) from None
+        except SystemExit:
+            raise _no_credentials() from None
+    return Client(api, version("kaggle"))
+
+
+def _patient(api_class: type) -> type:
+    """Return the client's class with limits on waiting, and asking again what may pass."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    class Adapter(HTTPAdapter):
+        def send(self, request, stream=False, timeout=None, **others):
+            timeout = timeout or (CONNECT_TIMEOUT, READ_TIMEOUT)
+            return super().send(request, stream=stream, timeout=timeout, **others)
+
+    again = Retry(
+        ATTEMPTS,
+        backoff_factor=BACKOFF_SECONDS,
+        status_forcelist=PASSING,
+        allowed_methods=None,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # that may be hours: it is said instead
+    )
+
+    class PatientApi(api_class):
+        def build_kaggle_client(self):
+            client = super().build_kaggle_client()
+            http = client.http_client()
+            http._init_session()
+            for scheme in ("https://", "http://"):
+                http._session.mount(scheme, Adapter(max_retries=again))
+            for service, call in ONCE.items():
+                http._session.mount(http._get_request_url(service, call), Adapter())
+            return client
+
+    return PatientApi
+
+
+def _no_credentials() -> UserError:
+    from kagglesdk.kaggle_env import get_access_token_from_env
+
+    _, source = get_access_token_from_env()
+    if source is None:
+        return UserError(f"no credentials for Kaggle were found; {CREDENTIALS_ADVICE}")
+    place = {"access_token": "~/.kaggle/access_token"}.get(source, source)
+    return UserError(
+        f"Kaggle does not know the token in {place}; it may be wrong or expired: "
+        f"{CREDENTIALS_ADVICE}"
+    )
+
+
+@contextmanager
+def _silence(show_progress: bool) -> Iterator[None]:
+    """Drop what the client writes; its bars may go to standard output."""
+    dropped = io.StringIO()
+    bars = sys.stdout if show_progress else dropped
+    with redirect_stdout(dropped), redirect_stderr(bars):
+        yield
+
+
+def _submission(found: Any) -> Submission:
+    time = found.date
+    if time is not None and time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return Submission(
+        reference=found.ref,
+        time=time,
+        description=found.description,
+        file_name=found.file_name,
+        status=found.status.name.lower(),
+        public_score=float(found.public_score) if found.public_score else None,
+        reason=found.error_description,
+    )
+
+
+def _reason(response: requests.Response) -> str:
+    """Return Kaggle's own words in an answer, "" where there are none for people."""
+    try:
+        answer = response.json()
+    except ValueError:
+        is_text = response.headers.get("Content-Type", "").startswith("text/plain")
+        return _shortened(response.text) if is_text else ""
+    words = answer.get("message") or answer.get("error") if isinstance(answer, dict) else ""
+    return _shortened(str(words or ""))
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= REASON_CHARACTERS else f"{line[: REASON_CHARACTERS - 3]}..."
+
+
+def _call(request: Any) -> str:
+    return request.url.rpartition("/")[2] if request is not None else ""
+
+
+def _host(request: Any) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(request.url).hostname if request is not None else "www.kaggle.com"
+
+
+def _never_connected(error: Exception) -> bool:
+    from requests import ConnectTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, ConnectTimeout) or isinstance(cause, NewConnectionError)
