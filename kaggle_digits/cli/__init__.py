@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from kaggle_digits.cli import bench, check, config, doctor, extend, run, tune
+from kaggle_digits.cli import bench, check, config, doctor, extend, run, submit, tune
 from kaggle_digits.cli.options import how_to_continue
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
@@ -31,8 +31,18 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
     help="Kaggle's Digit Recognizer: from train.csv and test.csv to a checked submission.csv.",
 )
-for _command in (run.run, extend.extend, tune.tune, doctor.doctor, check.check, bench.bench):
-    app.command(short_help=_command.__doc__)(_command)  # else it would be cut off
+COMMANDS = {
+    "run": run.run,
+    "extend": extend.extend,
+    "tune": tune.tune,
+    "check": check.check,
+    "submit": submit.submit,
+    "submissions": submit.list_submissions,
+    "bench": bench.bench,
+    "doctor": doctor.doctor,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name, short_help=_command.__doc__)(_command)  # else it would be cut off
 app.add_typer(config.app, name="config", short_help=config.app.info.help)
 
 

@@ -42,6 +42,7 @@ class RunFolder(LockedFolder):
         self.folds = folder / "folds.npz"
         self.augmentation = folder / "augmentation.png"
         self.log = folder / "run.log"
+        self.submitted = folder / "submitted.json"  # what of it was uploaded to Kaggle
         self.fits = folder / "fits"
 
     def places(self) -> list[Path]:
@@ -271,13 +272,13 @@ class RunFolder(LockedFolder):
         ]
 
     def checksums(self) -> dict[str, str]:
-        """Hash every artefact but the manifest and the log, by its path within the folder."""
+        """Hash every artefact by its path within the folder, but not those that change later."""
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path: path.relative_to(self.folder) for path in paths}
         return {
             name.as_posix(): files.checksum(path)
             for path, name in names.items()
-            if path not in (self.manifest, self.log)
+            if path not in (self.manifest, self.log, self.submitted)
             and not any(part.startswith(".") for part in name.parts)
         }
 

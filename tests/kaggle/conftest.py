@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from stand_in import StandIn, serving
+from stand_in import KEY, TOKEN, StandIn, serving
 
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR")
 
@@ -45,6 +45,9 @@ def begin(tmp_path, kaggle_env):
     for process in processes:
         process.kill()
         process.communicate()
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            _check_no_secrets(path.read_bytes(), path)
 
 
 @pytest.fixture
@@ -54,6 +57,7 @@ def command(begin):
     def command(*words, **variables):
         process = begin(*words, **variables)
         output, error = process.communicate(timeout=300)
+        _check_no_secrets((output + error).encode(), words)
         return process.returncode, output, error
 
     return command
@@ -72,6 +76,12 @@ def client(stand_in, tmp_path, monkeypatch):
     _forget_client()
     yield client.connect()
     _forget_client()
+
+
+def _check_no_secrets(content, where):
+    """Planted credentials are never printed, logged or stored; signed links are credentials too."""
+    for secret in (TOKEN, KEY, "planted-signature"):
+        assert secret.encode() not in content, where
 
 
 def _forget_client():

@@ -1,0 +1,99 @@
+"""The ledger -> what the terminal shows: a score beside its forecast, and all submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from kaggle_digits.kaggle.client import Submission
+from kaggle_digits.kaggle.ledger import Entry, utc_text
+from kaggle_digits.system.console import Fact, Facts
+
+ELSEWHERE = "not in this ledger"
+
+
+def submit_result(entry: Entry) -> Facts:
+    """Show what a submission has come to, beside what was expected of it.
+
+    Args:
+        entry: the ledger's row.
+
+    Returns:
+        Facts under headings.
+    """
+    facts = [Fact("public score", entry.public_score or entry.status, "strong")]
+    if entry.oof_accuracy:
+        facts.append(Fact("out-of-fold accuracy", entry.oof_accuracy))
+    if entry.expected_low:
+        band = f"{entry.expected_low} to {entry.expected_high}"
+        facts.append(Fact("expected leaderboard", band, "plain"))
+        if warning := _outside(entry):
+            facts.insert(0, Fact("WARNING", warning, "warning"))
+    facts.append(Fact("file", entry.file))
+    facts.append(Fact("message", entry.message))
+    return Facts(
+        {
+            f"Submission {entry.reference}": facts,
+            "Next": [Fact("all of them", "kaggle-digits submissions", "command")],
+        }
+    )
+
+
+def _outside(entry: Entry) -> str:
+    """Return what a score outside its band means, "" where it lies inside or is not known."""
+    if not entry.public_score:
+        return ""
+    score, band = float(entry.public_score), f"{entry.expected_low} to {entry.expected_high}"
+    if score < float(entry.expected_low):
+        return (
+            f"the score lies below the expected {band}; in 1 of 40 runs chance alone does that, "
+            "else the test rows differ from what the nets were trained on"
+        )
+    if score > float(entry.expected_high):
+        return (
+            f"the score lies above the expected {band}; in 1 of 40 runs chance alone does that, "
+            "else test rows have found their way into training"
+        )
+    return ""
+
+
+def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Table:
+    """Show all submissions, newest first.
+
+    Args:
+        entries: the ledger's rows, oldest first.
+        listed: Kaggle's submissions; those that the ledger does not have are shown too.
+
+    Returns:
+        A table that fits into 80 columns where files have short names.
+    """
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("time (UTC)", "reference", "file"):
+        shown.add_column(name, overflow="fold")
+    for name in ("out of fold", "expected", "score"):
+        shown.add_column(name, justify="right")
+    shown.add_column("status")
+    rows = [(entry.time, _cells(entry)) for entry in entries]
+    known = {entry.reference for entry in entries}
+    rows += [
+        (utc_text(found.time) if found.time else "", _cells_of_listed(found))
+        for found in listed
+        if str(found.reference) not in known
+    ]
+    for time, cells in sorted(rows, key=lambda row: row[0], reverse=True):
+        shown.add_row(time[:16].replace("T", " "), *cells)
+    return shown
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    band = f"{entry.expected_low[1:]}-{entry.expected_high[1:]}" if entry.expected_low else ""
+    score = entry.public_score + "!" * bool(entry.expected_low and _outside(entry))
+    return entry.reference, entry.file, entry.oof_accuracy, band, score, entry.status
+
+
+def _cells_of_listed(found: Submission) -> tuple[str, ...]:
+    score = "" if found.public_score is None else f"{found.public_score:.5f}"
+    name = f"{found.file_name} ({ELSEWHERE})"
+    return str(found.reference), name, "", "", score, found.status
