@@ -17,11 +17,14 @@ from kaggle_digits.cli.options import how_to_continue
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
 
-# What Typer says of a value -> what people read.
+# What Typer's and Click's versions say -> what people read.
 PLAIN_WORDS = {
     r"Input should be greater than or equal to (\d+)": r"expected at least \1",
-    r"Input should be a valid integer.*": "expected a whole number",
-    r"Input should be a valid number.*": "expected a number",
+    r"\S+ is not in the range x>=(\d+)\.": r"expected at least \1",
+    r"(?<=: )(Input should be|'.*' is not) a valid integer.*": "expected a whole number",
+    r"(?<=: )(Input should be|'.*' is not) a valid (number|float).*": "expected a number",
+    r"No such option '(\S+)'\.": r"No such option: \1",
+    r"(Did you mean .+?\?) \1": r"\1",
 }
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 

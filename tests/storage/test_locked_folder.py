@@ -204,7 +204,9 @@ def test_a_folder_that_a_killed_process_was_taking_can_be_taken(tmp_path, kind, 
     for name in left:
         (tmp_path / name).write_text(json.dumps(folder.stamp) if name == ".kaggle-digits" else "")
     lock_and_leave(folder)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".kaggle-digits", ".lock", ".owner"]
+    # Some versions of filelock leave their file, others delete it.
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left - {".lock"} == {".kaggle-digits", ".owner"}
 
 
 @kinds

@@ -414,12 +414,12 @@ def notebook(monkeypatch):
 def test_a_notebook_gets_plain_lines_and_tables(notebook, tmp_path, capsys):
     reporter = Reporter()
     reporter.log_to(tmp_path / "run.log")
-    reporter.say("[bold]epoch 1/2[/bold] " + "long " * 50)
+    reporter.say("[bold]epoch 1/2[/bold]" + " long" * 50)
     reporter.show(make_table())
     with reporter.live(make_table):
         pass
     out = capsys.readouterr().out
-    assert out.startswith("[bold]epoch 1/2[/bold] " + "long " * 50 + "\n")
+    assert out.startswith("[bold]epoch 1/2[/bold]" + " long" * 50 + "\n")
     assert "accuracy" in out
     for text in (out, (tmp_path / "run.log").read_text(encoding="utf-8")):
         assert "\x1b" not in text
