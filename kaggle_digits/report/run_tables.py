@@ -102,12 +102,13 @@ def _next_steps(
     if not metrics.complete:
         steps.append(Fact("continue", how_to_continue))
     if metrics.demo_data:
-        text = f"put digit-recognizer.zip from {DATA_PAGE} into data/, then repeat the command"
-        steps.append(Fact("the real files", text))
+        steps.append(Fact("the real files", "kaggle-digits data fetch", "command"))
+        steps.append(Fact("or by hand", f"put the zip from {DATA_PAGE} into data/"))
+    elif metrics.test_rows == TEST_ROWS:
+        steps.append(Fact("upload it", f"kaggle-digits submit {quote(str(folder))}", "command"))
+        steps.append(Fact("or by hand", SUBMIT_PAGE))
     else:
         steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
-        if metrics.test_rows == TEST_ROWS:
-            steps.append(Fact("upload it", SUBMIT_PAGE))
     if metrics.complete:
         seeds = 1 + max(map(_seed_number, metrics.members), default=1)
         more = f"kaggle-digits extend {quote(str(folder))} --seeds {seeds}"

@@ -85,8 +85,8 @@ def test_result_of_a_complete_run():
         ("expected leaderboard", "0.99612 to 0.99788 (95 % band)"),
     ]
     assert next_of() == [
-        ("check it", "kaggle-digits check runs/mine/submission.csv"),
-        ("upload it", "https://www.kaggle.com/competitions/digit-recognizer/submit"),
+        ("upload it", "kaggle-digits submit runs/mine"),
+        ("or by hand", "https://www.kaggle.com/competitions/digit-recognizer/submit"),
         ("more nets", "kaggle-digits extend runs/mine --seeds 2"),
     ]
     assert details_of() == [("training speed", "1,234 images/s"), *DETAILS]
@@ -114,15 +114,15 @@ def test_next_seed_is_one_more():
 def test_an_unfinished_run_is_continued_first():
     steps = next_of(complete=False, fits_finished=1, fits_planned=3)
     assert steps[0] == ("continue", "repeat the command")
-    assert [label for label, _ in steps] == ["continue", "check it", "upload it"]
+    assert [label for label, _ in steps] == ["continue", "upload it", "or by hand"]
 
 
 def test_commands_can_be_copied_whatever_the_folder_is_called():
     folder = Path("my runs/it's")
     facts = run_tables.run_result(OF_RUN, folder, folder / "submission.csv").sections["Next"]
-    words = [shlex.split(fact.value) for fact in facts if fact.label != "upload it"]
+    words = [shlex.split(fact.value) for fact in facts if fact.kind == "command"]
     assert words == [
-        ["kaggle-digits", "check", "my runs/it's/submission.csv"],
+        ["kaggle-digits", "submit", "my runs/it's"],
         ["kaggle-digits", "extend", "my runs/it's", "--seeds", "2"],
     ]
 
@@ -207,12 +207,12 @@ def test_accuracy_of_a_training_that_hardly_worked_is_called_so(accuracy, warns)
         (
             {"demo_data": True, "test_rows": 397},
             ("DEMO DATA", "this submission is NOT for upload"),
-            ["the real files", "more nets"],
+            ["the real files", "or by hand", "more nets"],
         ),
         (
             {"demo_data": True},
             ("DEMO DATA", "this submission is NOT for upload"),
-            ["the real files", "more nets"],
+            ["the real files", "or by hand", "more nets"],
         ),
         (
             {"test_rows": 27_999},
