@@ -58,8 +58,9 @@ def environment() -> dict[str, str]:
     It knows nothing of the data and the cache that this machine's user has.
     """
     kept = {name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE}
-    own = {"PYTHONPATH": str(Path(kaggle_digits.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
-    return kept | own
+    # CI has another version of the Kaggle client on the path.
+    places = [str(Path(kaggle_digits.__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, places)), "PYTHONUNBUFFERED": "1"}
 
 
 def write_data(folder: Path, leaked: int = 0) -> None:
