@@ -48,6 +48,7 @@ class Source:
 def find_source(
     path: str | Path | None,
     *,
+    setting: str = "--data",
     environ: Mapping[str, str] = os.environ,
     working_directory: Path | None = None,
     kaggle_root: Path = Path("/kaggle/input"),
@@ -60,6 +61,7 @@ def find_source(
 
     Args:
         path: a folder, or a zip as Kaggle ships it, or the demo data's name; None to search.
+        setting: the option that gives `path`, for error messages; "" where it is an argument.
         environ: environment variables.
         working_directory: the folder that holds `data/`; None for the current one.
         kaggle_root: where a Kaggle kernel mounts its inputs.
@@ -74,7 +76,7 @@ def find_source(
     if path is not None:
         if is_demo(path):
             return Source(demo.NAME, demo=True)
-        return _given(path, "--data")
+        return _given(path, setting)
     if environ.get("KAGGLE_DIGITS_DATA"):
         return _given(environ["KAGGLE_DIGITS_DATA"], "KAGGLE_DIGITS_DATA")
     for folder in (
@@ -144,7 +146,9 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
 
 def _given(path: str | Path, setting: str) -> Source:
     """Return the source at a path the user named; anything amiss there is an error."""
-    expected = f"{setting} {path}: expected a folder or a zip with train.csv and test.csv"
+    expected = (
+        f"{setting} {path}".lstrip() + ": expected a folder or a zip with train.csv and test.csv"
+    )
     with _search_errors_reported(path):
         location = Path(path).expanduser()
         if location.is_file() and location.suffix == ".zip":
