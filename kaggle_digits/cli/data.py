@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaggle_digits.cli.options import CacheOption, LeakOption, path_of
+from kaggle_digits.cli.options import CacheOption, LeakOption, ProgressOption, QuietOption, path_of
 from kaggle_digits.errors import UserError
 
 if TYPE_CHECKING:
     from kaggle_digits.data.digits import Digits
     from kaggle_digits.system.console import Reporter
 
+DEFAULT_FOLDER = "data"  # where run looks first
 FEWEST_FOLDS = 2
 
 PathArgument = Annotated[
@@ -36,6 +39,34 @@ app = typer.Typer(
 def _help(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command()
+def fetch(
+    to: Annotated[
+        str, typer.Option(callback=path_of, metavar="FOLDER", help="Where the files go.")
+    ] = DEFAULT_FOLDER,
+    cache: CacheOption = None,
+    progress: ProgressOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Download the competition's files.
+
+    Continues what was interrupted, unpacks and checks the files, and leaves train.csv and test.csv
+    where run finds them. In a Kaggle kernel, where they are mounted, there is nothing to do.
+    """
+    from kaggle_digits.kaggle import download
+    from kaggle_digits.report.data_tables import data_verdict
+    from kaggle_digits.storage.cache import Cache, cache_folder
+    from kaggle_digits.system.console import Reporter
+
+    reporter = Reporter(progress=progress, quiet=quiet)
+    store = Cache(cache_folder(cache), notice=reporter.say)
+    data = download.fetch(to, store.arrays, reporter.say, reporter.is_live)
+    reporter.show(data_verdict(data))
+    is_found = data.source == DEFAULT_FOLDER and not os.environ.get("KAGGLE_DIGITS_DATA")
+    where = "" if is_found else f" --data {shlex.quote(data.source)}"
+    reporter.say(f"kaggle-digits run{where} trains on them")
 
 
 @app.command()
