@@ -50,14 +50,17 @@ def fetch(
     if source := sources.mounted(kaggle_root):
         say(f"{source.description}: mounted by Kaggle, nothing to fetch")
         return describe(read_digits(source, cached))
+    unfinished = folder / UNFINISHED
     # A single one of the two is completed.
     missing = [part for part in sources.PARTS if not sources.part_file(folder, part)]
     if len(missing) != 1 and (source := sources.in_folder(folder)):
         data = _described(source, cached)
+        if unfinished.exists():
+            with _locked(unfinished):
+                _clear(unfinished)
         say(f"{source.description}: the competition's files are there already, nothing to fetch")
         return data
     client = connect()
-    unfinished = folder / UNFINISHED
     with _locked(unfinished):
         _check_space(folder)
         say(f"downloading {SLUG} into {folder}")
