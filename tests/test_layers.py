@@ -147,7 +147,9 @@ def start(tmp_path, process_env):
     return start
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["data", "fetch", "--help"]]
+)
 def test_help_is_light(start, arguments):
     status, output, errors, loaded = start(*arguments)
     assert (status, errors) == (0, [])
@@ -188,6 +190,12 @@ REFUSED = {
     "no value": (["run", "--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
     "unknown config": (["run", "--config", "quik"], "quik: no such config"),
     "absent data": (["run", "--data", "absent"], "--data absent: expected a folder or a zip"),
+    "absent data to check": (["data", "check", "absent"], "absent: expected a folder or a zip"),
+    "bad cell to describe": (["data", "describe", "bad"], "train.csv line 2"),
+    "other files than fetched": (
+        ["data", "fetch", "--to", "good"],
+        "good: expected the competition's files, found another train.csv and test.csv",
+    ),
     "bad cell": (["run", "--data", "bad"], "train.csv line 2"),
     "too few rows": (
         ["run", "--data", "few", "--set", "folds.count=3"],

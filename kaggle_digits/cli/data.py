@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from kaggle_digits.system.console import Reporter
 
 DEFAULT_FOLDER = "data"  # where run looks first
-FEWEST_FOLDS = 2
+FEWEST_FOLDS = 2  # that a config can have; each needs a row of every class
 
 PathArgument = Annotated[
     str | None,
     typer.Argument(
         callback=path_of,
-        metavar="[PATH]",
+        metavar="PATH",
         help="Folder or zip with train.csv and test.csv. Without it: where run would find them.",
     ),
 ]

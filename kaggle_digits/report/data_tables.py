@@ -97,7 +97,10 @@ def _leak(data: Description) -> Fact:
 
 def _upload(data: Description) -> Fact:
     if data.demo:
-        text = "the competition's files were not found; a submission of these is NOT for upload"
+        text = (
+            "the competition's files were not found, kaggle-digits data fetch downloads them; a "
+            "submission of these is NOT for upload"
+        )
         return Fact("DEMO DATA", text, "warning")
     if data.test.is_competitions:
         return Fact("for upload", "yes: a submission answers the competition's test rows", "good")

@@ -83,8 +83,8 @@ NOT_FOR_UPLOAD = "NOT FOR UPLOAD a submission would not answer the competition's
         (
             changed(test={"is_competitions": False}, demo=True),
             [
-                "DEMO DATA the competition's files were not found; a submission of these is NOT "
-                "for upload"
+                "DEMO DATA the competition's files were not found, kaggle-digits data fetch "
+                "downloads them; a submission of these is NOT for upload"
             ],
         ),
         (
