@@ -28,7 +28,7 @@ HEAVY |= {"cv2", "scipy", "keras_tuner", "grpc", "tensorboard", "jinja2"}
 THIN = {"__main__.py", "data/competition.py", "diagnostics/baselines.py"}
 # The other commands are tested by tests/test_cli.py and by what they call.
 THIN |= {name for name in SOURCES if name.startswith("cli/") and "__init__" not in name}
-THIN -= {"cli/config.py"}
+THIN -= {"cli/config.py", "cli/data.py"}
 # Only these are about nets or KerasTuner throughout, and import what they are about at the top.
 ABOUT = {
     "training/callbacks.py": {"keras"},
@@ -147,7 +147,9 @@ def start(tmp_path, process_env):
     return start
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["data", "fetch", "--help"]]
+)
 def test_help_is_light(start, arguments):
     status, output, errors, loaded = start(*arguments)
     assert (status, errors) == (0, [])
@@ -188,6 +190,12 @@ REFUSED = {
     "no value": (["run", "--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
     "unknown config": (["run", "--config", "quik"], "quik: no such config"),
     "absent data": (["run", "--data", "absent"], "--data absent: expected a folder or a zip"),
+    "absent data to check": (["data", "check", "absent"], "absent: expected a folder or a zip"),
+    "bad cell to describe": (["data", "describe", "bad"], "train.csv line 2"),
+    "other files than fetched": (
+        ["data", "fetch", "--to", "good"],
+        "good: expected the competition's files, found another train.csv and test.csv",
+    ),
     "bad cell": (["run", "--data", "bad"], "train.csv line 2"),
     "too few rows": (
         ["run", "--data", "few", "--set", "folds.count=3"],

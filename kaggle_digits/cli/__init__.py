@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from kaggle_digits.cli import bench, check, config, doctor, extend, run, submit, tune
+from kaggle_digits.cli import bench, check, config, data, doctor, extend, run, submit, tune
 from kaggle_digits.cli.options import how_to_continue
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
@@ -46,7 +46,8 @@ COMMANDS = {
 }
 for _name, _command in COMMANDS.items():
     app.command(_name, short_help=_command.__doc__)(_command)  # else it would be cut off
-app.add_typer(config.app, name="config", short_help=config.app.info.help)
+for _name, _group in {"config": config.app, "data": data.app}.items():
+    app.add_typer(_group, name=_name, short_help=_group.info.help)
 
 
 def _print_version(asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the competition fixes: how many rows its files have, and what their columns are called.
+"""What the competition fixes: what its files hold, and what their columns are called.
 
 The source is https://www.kaggle.com/competitions/digit-recognizer/data: train.csv with a label and
 784 pixels a row, test.csv without the label, and a submission with one row for each of test.csv.
@@ -9,4 +9,10 @@ PAGE = f"https://www.kaggle.com/competitions/{SLUG}"
 DATA_PAGE, SUBMIT_PAGE = f"{PAGE}/data", f"{PAGE}/submit"
 TRAIN_ROWS = 42_000  # together they are MNIST's 70,000
 TEST_ROWS = 28_000
+# `storage.files.digest` of each file's images and, where it has them, labels. Unlike a hash of the
+# file, it stays the same when another program has saved the rows with other line ends.
+CONTENT = {
+    "train.csv": "07b15e9703b06abc3ed4cdf2f0abfb41",
+    "test.csv": "f691ffb71b87a0ca57fdfb70eba55b09",
+}
 PIXEL_COLUMNS = tuple(f"pixel{index}" for index in range(784))

@@ -79,7 +79,11 @@ class Digits:
 
 
 def load_digits(
-    path: str | Path | None, folds: int, cache: Cache, say: Callable[[str], None]
+    path: str | Path | None,
+    folds: int,
+    cache: Cache,
+    say: Callable[[str], None],
+    setting: str = "--data",
 ) -> Digits:
     """Find and load the data that a command works on.
 
@@ -88,6 +92,7 @@ def load_digits(
         folds: number of folds, each of which needs a row of every class.
         cache: where parsed arrays are stored.
         say: called with one line before the files are read, which can take seconds.
+        setting: the option that gives `path`, see `sources.find_source`.
 
     Returns:
         The data.
@@ -95,7 +100,7 @@ def load_digits(
     Raises:
         UserError: the files are not found, fail a check, or have too few rows of a class.
     """
-    source = sources.find_source(path)
+    source = sources.find_source(path, setting=setting)
     cache.clear_temporary_files()
     say(f"reading {source.description}")
     digits = read_digits(source, cache.arrays)

@@ -16,11 +16,13 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 from kaggle_digits.data import demo
+from kaggle_digits.data.competition import SLUG
 from kaggle_digits.errors import UserError
 
 PARTS = ("train", "test")
 ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
-COMPETITION_ZIP = "digit-recognizer.zip"
+COMPETITION_ZIP = f"{SLUG}.zip"
+KAGGLE_ROOT = Path("/kaggle/input")  # where a Kaggle kernel mounts its inputs
 UNPACKED_LIMIT = 2 * 1024**3  # bytes; the real train.csv has 77 MB
 READ_SIZE = 1024**2  # bytes
 DIRECTORY_LIMIT = 4 * 1024**2  # bytes; enough for some 50,000 members of a zip
@@ -48,9 +50,10 @@ class Source:
 def find_source(
     path: str | Path | None,
     *,
+    setting: str = "--data",
     environ: Mapping[str, str] = os.environ,
     working_directory: Path | None = None,
-    kaggle_root: Path = Path("/kaggle/input"),
+    kaggle_root: Path = KAGGLE_ROOT,
 ) -> Source:
     """Find the competition's files, or fall back to the demo data.
 
@@ -60,6 +63,7 @@ def find_source(
 
     Args:
         path: a folder, or a zip as Kaggle ships it, or the demo data's name; None to search.
+        setting: the option that gives `path`, for error messages; "" where it is an argument.
         environ: environment variables.
         working_directory: the folder that holds `data/`; None for the current one.
         kaggle_root: where a Kaggle kernel mounts its inputs.
@@ -74,19 +78,20 @@ def find_source(
     if path is not None:
         if is_demo(path):
             return Source(demo.NAME, demo=True)
-        return _given(path, "--data")
+        return _given(path, setting)
     if environ.get("KAGGLE_DIGITS_DATA"):
         return _given(environ["KAGGLE_DIGITS_DATA"], "KAGGLE_DIGITS_DATA")
-    for folder in (
-        (working_directory or Path()) / "data",
-        kaggle_root / "competitions" / "digit-recognizer",
-        kaggle_root / "digit-recognizer",
-    ):
-        if source := _in_folder(folder):
-            return source
+    found = in_folder((working_directory or Path()) / "data") or mounted(kaggle_root)
+    if found:
+        return found
     if kaggle_root.exists() or "KAGGLE_KERNEL_RUN_TYPE" in environ:
         raise _not_mounted(kaggle_root)
     return Source(demo.NAME, demo=True)
+
+
+def mounted(kaggle_root: Path = KAGGLE_ROOT) -> Source | None:
+    """Return the competition's files as a Kaggle kernel has them, None where it has not."""
+    return in_folder(kaggle_root / "competitions" / SLUG) or in_folder(kaggle_root / SLUG)
 
 
 def is_demo(path: str | Path) -> bool:
@@ -144,7 +149,9 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
 
 def _given(path: str | Path, setting: str) -> Source:
     """Return the source at a path the user named; anything amiss there is an error."""
-    expected = f"{setting} {path}: expected a folder or a zip with train.csv and test.csv"
+    expected = (
+        f"{setting} {path}".lstrip() + ": expected a folder or a zip with train.csv and test.csv"
+    )
     with _search_errors_reported(path):
         location = Path(path).expanduser()
         if location.is_file() and location.suffix == ".zip":
@@ -152,7 +159,7 @@ def _given(path: str | Path, setting: str) -> Source:
         if not location.is_dir():
             found = "another kind of file" if location.is_file() else "no such folder"
             raise UserError(f"{expected}, found {found}; correct the path")
-    source = _in_folder(location, str(path))
+    source = in_folder(location, str(path))
     if source is None:
         raise UserError(f"{expected}, found neither; download them from the competition's page")
     return source
@@ -160,7 +167,7 @@ def _given(path: str | Path, setting: str) -> Source:
 
 def _not_mounted(kaggle_root: Path) -> UserError:
     folders = sorted({path.parent for path in kaggle_root.rglob("train.csv*")})
-    others = (folder for folder in folders if all(_part_file(folder, part) for part in PARTS))
+    others = (folder for folder in folders if all(part_file(folder, part) for part in PARTS))
     other = next(others, None)
     found = "neither" if other is None else "only another dataset's"
     choice = "--data" if other is None else f"--data {other} if that dataset is meant"
@@ -170,10 +177,18 @@ def _not_mounted(kaggle_root: Path) -> UserError:
     )
 
 
-def _in_folder(folder: Path, description: str | None = None) -> Source | None:
-    """Return the source in a folder, or None where it holds neither train nor test."""
+def in_folder(folder: Path, description: str | None = None) -> Source | None:
+    """Return the source in a folder, or None where it holds neither train nor test.
+
+    Args:
+        folder: is searched, but no folder in it.
+        description: for people; None: its path.
+
+    Raises:
+        UserError: it holds only one of the two, or cannot be searched.
+    """
     with _search_errors_reported(folder):
-        train, test = (_part_file(folder, part) for part in PARTS)
+        train, test = (part_file(folder, part) for part in PARTS)
         if train and test:
             return Source(description or str(folder), demo=False, train=train, test=test)
         if train or test:
@@ -197,7 +212,8 @@ def _search_errors_reported(where: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _part_file(folder: Path, part: str) -> Path | None:
+def part_file(folder: Path, part: str) -> Path | None:
+    """Return the file in a folder that holds "train" or "test", packed or not; None: none does."""
     candidates = (folder / f"{part}{ending}" for ending in ENDINGS)
     return next((path for path in candidates if path.is_file()), None)
 

@@ -48,6 +48,9 @@ class Reporter:
             the Python API draws a bar in place.
         quiet: write warnings and results only.
 
+    Attributes:
+        is_live: whether bars may move in place on standard output.
+
     Raises:
         UserError: there is no such kind of progress.
     """
@@ -61,7 +64,7 @@ class Reporter:
         is_jupyter = console is None and Console().is_jupyter
         self.console = console or _standard_output(progress, is_jupyter)
         self._has_bars = progress in ("auto", "rich") and not quiet
-        self._is_live = self._has_bars and self.console.is_terminal
+        self.is_live = self._has_bars and self.console.is_terminal
         self._draws_in_jupyter = self._has_bars and is_jupyter
         # Plain lines may go to a terminal too, where they are wrapped.
         is_shell = console is None and sys.stdout.isatty() and not in_notebook_shell()
@@ -101,7 +104,7 @@ class Reporter:
             fraction: of all work done, 0..1. Outside a terminal a line is written when this has
                 grown by `PROGRESS_STEP` since the last one.
         """
-        if self._has_progress and (self._is_live or fraction >= self._next_progress):
+        if self._has_progress and (self.is_live or fraction >= self._next_progress):
             self._next_progress = fraction + PROGRESS_STEP
             self._print(text)
         self._append(text)
@@ -156,7 +159,7 @@ class Reporter:
             finally:
                 bar.clear()
             return
-        if not self._is_live:
+        if not self.is_live:
             yield lambda done, text: None
             return
         # Spinner, spaces and percentage; and the terminal's ^C shall not begin another line.
@@ -183,7 +186,7 @@ class Reporter:
         Args:
             make: returns its present state; is called a few times a second.
         """
-        if not self._is_live:
+        if not self.is_live:
             yield
             return
         with Live(get_renderable=make, console=self.console, transient=True):

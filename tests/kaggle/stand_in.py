@@ -34,6 +34,8 @@ class Plan:
         drop: whether the connection is closed without an answer.
         after: whether the call is carried out all the same.
         seconds: how long the answer takes.
+        cut: bytes of the answer's body after which the connection is closed; None: it is sent
+            whole. Then `action` is called when these are sent.
         action: is called at that moment, for example to kill the client.
         headers: further headers of the answer.
         times: how many calls it concerns.
@@ -44,6 +46,7 @@ class Plan:
     drop: bool = False
     after: bool = False
     seconds: float = 0.0
+    cut: int | None = None
     action: Callable[[], None] = lambda: None
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
@@ -330,7 +333,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = None
         if plan.after or (plan.status is None and not plan.drop):
             answer = carry_out()
-        plan.action()
+        if plan.cut is None:
+            plan.action()
         time.sleep(plan.seconds)
         if plan.drop:
             self.close_connection = True
@@ -345,7 +349,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[: plan.cut])
+        if plan.cut is not None:
+            plan.action()
+            self.close_connection = True
 
     def _call(self, call, request):
         state = self.server.state

@@ -41,3 +41,26 @@ def test_without_variants_the_digits_are_shown_as_they_came():
 def test_it_is_a_png():
     picture = samples.augmentation_picture(IMAGES, LABELS, [])
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_samples_are_the_first_of_each_class_in_their_order():
+    # Class 3 has two rows more than are drawn, class 9 has one, the others none.
+    count = samples.SAMPLES + 2
+    values = np.arange(1, count + 2)
+    images = np.zeros((count + 1, 28, 28), np.uint8) + np.uint8(values)[:, None, None]
+    labels = np.uint8([3, 9, *[3] * (count - 1)])
+    shown = pixels(samples.samples_picture(images, labels))
+    assert shown.shape == (10 * 28, samples.SAMPLES * 28)
+    lines = shown.reshape(10, 28, samples.SAMPLES, 28)
+    assert (lines == lines[:, :1, :, :1]).all()
+    expected = np.full((10, samples.SAMPLES), 255)
+    expected[3] = [254, *range(252, 252 - samples.SAMPLES + 1, -1)]
+    expected[9, 0] = 253
+    np.testing.assert_array_equal(lines[:, 0, :, 0], expected)
+
+
+def test_samples_stand_upright():
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, 3, 20] = 255
+    shown = pixels(samples.samples_picture(image, np.uint8([7])))
+    assert np.argwhere(shown == 0).tolist() == [[7 * 28 + 3, 20]]
