@@ -19,8 +19,8 @@ from kaggle_digits.storage.files import Arrays
 
 DEMO_WARNING = (
     "DEMO DATA: the competition's files were not found, so this run uses scikit-learn's small "
-    f"digits. Its submission is NOT for upload. Get the real files from {DATA_PAGE} and give their "
-    "folder or zip with --data."
+    "digits. Its submission is NOT for upload. Get the real files with kaggle-digits data fetch, "
+    f"or by hand from {DATA_PAGE} into the folder data."
 )
 
 CachedArrays = Callable[[str, Callable[[], Arrays]], Arrays]

@@ -161,7 +161,7 @@ def _given(path: str | Path, setting: str) -> Source:
             raise UserError(f"{expected}, found {found}; correct the path")
     source = in_folder(location, str(path))
     if source is None:
-        raise UserError(f"{expected}, found neither; download them from the competition's page")
+        raise UserError(f"{expected}, found neither; kaggle-digits data fetch downloads them")
     return source
 
 
@@ -195,7 +195,7 @@ def in_folder(folder: Path, description: str | None = None) -> Source | None:
             missing = "test" if train else "train"
             raise UserError(
                 f"{description or folder}: expected train and test, found no {missing}.csv, "
-                f"{missing}.csv.gz or {missing}.csv.zip; download it from the competition's page"
+                f"{missing}.csv.gz or {missing}.csv.zip; kaggle-digits data fetch downloads it"
             )
         packed = folder / COMPETITION_ZIP
         return _in_zip(packed, str(packed)) if packed.is_file() else None

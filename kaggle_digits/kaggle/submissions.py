@@ -314,7 +314,7 @@ def _upload(
     book.write(entries)
     reporter.say(f"uploading {candidate.file}: {entry.message}")
     try:
-        reference = client.submit(candidate.file, entry.message, reporter.console.is_terminal)
+        reference = client.submit(candidate.file, entry.message, reporter.is_live)
     except LostAnswerError:
         *_, entry = _refreshed(client, book)[0]
         if not entry.reference:

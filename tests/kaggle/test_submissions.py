@@ -192,7 +192,9 @@ def test_files_that_kaggle_would_refuse(command, stand_in, file, tmp_path):
 def test_no_submissions_left_today(command, stand_in, file, rows):
     stand_in.daily_limit = 1
     assert command("submit", file)[0] == 0
-    assert_refused(command("submit", file, "--again"), "has used all 1" if _old() else "no submissions left")
+    assert_refused(
+        command("submit", file, "--again"), "has used all 1" if _old() else "no submissions left"
+    )
     assert [row["status"] for row in rows()] == ["complete"] + ["refused"] * _old()
 
 
