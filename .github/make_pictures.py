@@ -1,13 +1,15 @@
-"""Makes the pictures of the READMEs: run.svg, the screen after a run; search.png, a search's page.
+"""Makes the pictures of the READMEs: the screen after `run` and `submit`, the page of a search.
 
 In the root of the repository:
 
     .venv/bin/python .github/make_pictures.py
+    .venv/bin/python .github/make_pictures.py --submit submissions/quick-1
     .venv/bin/python .github/make_pictures.py --search submissions/tune-detuned-1
 
-The first line trains, in a temporary folder and with an empty cache, on the files that
-`kaggle-digits run` would find, or on those of `--data`; it needs tmux. The second one needs
-Chromium. A picture that would show an absolute path is refused.
+The first line makes run.svg: it trains, in a temporary folder and with an empty cache, on the files
+that `kaggle-digits run` would find, or on those of `--data`. The second one makes submit.svg: it
+submits a run to the tests' stand-in for Kaggle, which makes its score up. Both need tmux. The third
+one makes search.png and needs Chromium. A picture that would show an absolute path is refused.
 """
 
 import argparse
@@ -18,12 +20,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from kaggle_digits import load_run
 from kaggle_digits.data import sources
 from kaggle_digits.errors import UserError
 
@@ -58,11 +62,11 @@ def link_data(given: str | None, folder: Path) -> None:
         (folder / part.name).symlink_to(part.resolve())
 
 
-def final_screen(command: str, folder: Path) -> str:
+def final_screen(command: str, folder: Path, variables: Mapping[str, str]) -> str:
     """Run a command in a terminal of its own and return the screen as it is at the end, in ANSI."""
     kept = {name: value for name, value in os.environ.items() if name not in OF_THE_USER}
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    env = kept | {"PATH": path, "KAGGLE_DIGITS_CACHE": str(folder.parent / "cache")}
+    own = {"PATH": path, "KAGGLE_DIGITS_CACHE": str(folder.parent / "cache")}
     (folder.parent / "tmux.conf").write_text(TMUX_SETTINGS)
     server = ["-S", str(folder.parent / "tmux"), "-f", str(folder.parent / "tmux.conf")]
     tmux = ["tmux", "-u", *server]
@@ -74,7 +78,7 @@ def final_screen(command: str, folder: Path) -> str:
     )
     size = ["-x", str(COLUMNS), "-y", str(ROWS)]
     start = [*tmux, "new-session", "-d", *size, "-c", str(folder), script]
-    subprocess.run(start, env=env, check=True)
+    subprocess.run(start, env=kept | own | variables, check=True)
     try:
         subprocess.run([*tmux, "wait-for", "ended"], check=True)
         shown = [*tmux, "capture-pane", "-e", "-p"]
@@ -86,20 +90,44 @@ def final_screen(command: str, folder: Path) -> str:
     return screen.rstrip()
 
 
+def picture_of_screen(
+    command: str, folder: Path, name: str, variables: Mapping[str, str] | None = None
+) -> None:
+    """Write a picture of the screen after a command."""
+    if shutil.which("tmux") is None:
+        sys.exit(f"the picture of {command} needs a terminal: install tmux")
+    screen = Text.from_ansi(final_screen(command, folder, variables or {}))
+    refuse_paths(screen.plain, command)
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    console.print(screen, no_wrap=True, crop=False)
+    console.save_svg(str(HERE / name), title=command)
+
+
 def picture_of_run(data: str | None, options: list[str]) -> None:
     """Write run.svg."""
-    if shutil.which("tmux") is None:
-        sys.exit("the picture of a run needs a terminal: install tmux")
-    command = shlex.join(["kaggle-digits", "run", *options])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "kaggle-digits")
         folder.mkdir()
         link_data(data, folder / "data")
-        screen = Text.from_ansi(final_screen(command, folder))
-    refuse_paths(screen.plain, "the run")
-    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
-    console.print(screen, no_wrap=True, crop=False)
-    console.save_svg(str(HERE / "run.svg"), title=command)
+        picture_of_screen(shlex.join(["kaggle-digits", "run", *options]), folder, "run.svg")
+
+
+def picture_of_submit(run: Path) -> None:
+    """Write submit.svg; the stand-in's score is the middle of what the run expects."""
+    sys.path.insert(0, str(HERE.parent / "tests" / "kaggle"))
+    from stand_in import StandIn, serving
+
+    made = load_run(run)
+    labels = made.submission["Label"].to_numpy()
+    wrong = round((1 - sum(made.metrics.expected_leaderboard) / 2) * len(labels))
+    labels[:wrong] = (labels[:wrong] + 1) % 10
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary, "home")
+        folder = Path(temporary, "kaggle-digits")
+        shutil.copytree(run, folder / "submissions" / run.name)
+        with serving(StandIn(labels=labels.tolist())) as stand_in:
+            command = f"kaggle-digits submit submissions/{run.name}"
+            picture_of_screen(command, folder, "submit.svg", stand_in.variables(home))
 
 
 def picture_of_search(folder: Path) -> None:
@@ -123,9 +151,12 @@ def picture_of_search(folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", help="folder or zip with train.csv and test.csv")
+    parser.add_argument("--submit", type=Path, help="folder of a run: makes submit.svg instead")
     parser.add_argument("--search", type=Path, help="folder of a search: makes search.png instead")
     arguments, of_run = parser.parse_known_args()  # the rest is for `kaggle-digits run`
     if arguments.search:
         picture_of_search(arguments.search)
+    elif arguments.submit:
+        picture_of_submit(arguments.submit)
     else:
         picture_of_run(arguments.data, of_run)
