@@ -87,6 +87,48 @@ def run(
         return Run(pipeline.run(options, Reporter(progress=progress), budget).folder)
 
 
+def prepare(
+    config: str | Path | Config = "quick",
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressMode = "auto",
+    allow_leak: bool = False,
+) -> Run:
+    """Do what comes before the first fit: check the data, split it, draw the augmented images.
+
+    `run` with the same arguments goes on from there.
+
+    Args:
+        config: see `run`.
+        data: see `run`.
+        out: see `run`.
+        overrides: see `run`.
+        cache: see `run`.
+        progress: see `run`.
+        allow_leak: see `run`.
+
+    Returns:
+        The run, which has begun.
+
+    Raises:
+        UserError: anything that the caller can fix, in one line; nothing finished is lost.
+        KeyboardInterrupt: it was interrupted.
+    """
+    options = pipeline.RunOptions(
+        *loading.resolve(config, overrides or {}),
+        data=_path(data),
+        out=_path(out),
+        cache=cache_folder(cache),
+        allow_leak=allow_leak,
+        how_to_continue=CONTINUE,
+    )
+    with _budget(None) as budget:
+        return Run(pipeline.prepare(options, Reporter(progress=progress), budget).folder)
+
+
 def tune(
     config: str | Path | Config = "quick",
     *,

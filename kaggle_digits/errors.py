@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Where nothing may be written.
 READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
@@ -46,3 +49,24 @@ def explained(error: OSError) -> UserError:
     where = f"{error.filename}: " if error.filename else ""
     advice = ADVICE.get(error.errno, "fix that and repeat the command")
     return UserError(f"{where}{error.strerror or error}; {advice}")
+
+
+@contextmanager
+def reported_in_one_line(program: str) -> Iterator[None]:
+    """End a script by one line on standard error where a user can fix what is wrong, or stops it.
+
+    Args:
+        program: what the line begins with.
+
+    Raises:
+        SystemExit: with status 2, or 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except (UserError, OSError) as error:
+        line = explained(error) if isinstance(error, OSError) else error
+        print(f"{program}: {line}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"{program}: stopped by Ctrl-C; repeat the command to continue", file=sys.stderr)
+        raise SystemExit(130) from None

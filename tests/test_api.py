@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import kaggle_digits as kd
+from kaggle_digits import api
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 
@@ -373,3 +374,26 @@ def test_a_full_disk_or_missing_rights_are_a_user_error(place, monkeypatch):
         kd.UserError, match=r"there\.csv: Permission denied; change its permissions"
     ):
         kd.run("quick")
+
+
+def test_prepare_does_what_comes_before_the_first_fit(place, run):
+    out, cache = place / "prepared", place / "fresh-cache"
+    begun = api.prepare("quick", out=out, overrides=TINY, cache=cache, progress="none")
+    assert repr(begun) == f"Run({str(out)!r}, no fit finished)"
+    assert (out / "folds.npz").read_bytes() == (run.folder / "folds.npz").read_bytes()
+    assert len(list(cache.glob("bank/*/variant-*.npy"))) == 2
+    assert not list(out.glob("fits/*"))
+    assert files.read_json(out / ".seconds")["wall"] > 0
+    again = kd.run("quick", out=out, overrides=TINY, cache=cache, progress="none")
+    assert again.metrics.complete
+    expected = (run.folder / "submission.csv").read_bytes()
+    assert (out / "submission.csv").read_bytes() == expected
+
+
+def test_prepare_leaves_a_finished_run_as_it_is(place, run):
+    names = ("submission.csv", "predictions.npz", "config.yaml", "folds.npz")
+    before = {name: (run.folder / name).read_bytes() for name in names}
+    begun = api.prepare("quick", out=run.folder, overrides=TINY, progress="none")
+    assert begun.metrics.complete
+    assert {name: (run.folder / name).read_bytes() for name in names} == before
+    assert files.read_json(run.folder / "manifest.json")["complete"] is True

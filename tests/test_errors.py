@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from kaggle_digits.errors import UserError, explained
+from kaggle_digits.errors import UserError, explained, reported_in_one_line
 
 
 def test_message_is_one_line():
@@ -41,3 +41,26 @@ def test_what_the_system_refused_is_explained():
 )
 def test_it_says_what_to_do(number, words):
     assert str(explained(OSError(number, os.strerror(number), "a.csv"))).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("a.csv,\n line 3"), 2, "train.py: a.csv, line 3"),
+        (FileNotFoundError(2, "No such file", "a.csv"), 2, "train.py: a.csv: No such file; check"),
+        (KeyboardInterrupt(), 130, "train.py: stopped by Ctrl-C; repeat the command to continue"),
+    ],
+)
+def test_a_script_ends_in_one_line(capsys, error, status, line):
+    with pytest.raises(SystemExit) as end, reported_in_one_line("train.py"):
+        raise error
+    assert end.value.code == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    [found] = captured.err.splitlines()
+    assert found.startswith(line)
+
+
+def test_a_defect_of_a_script_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), reported_in_one_line("train.py"):
+        _ = 1 / 0

@@ -223,6 +223,7 @@ REFUSED = {
     ),
     "time limit that is none": (["run", "--time-limit", "soon"], "expected a duration such as"),
     "nothing to extend": (["extend", "good", "--seeds", "2"], "good: expected the folder of a run"),
+    "nothing to export": (["export", "good"], "good: expected the folder of a run, found no mani"),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),
 }

@@ -47,7 +47,11 @@ def test_wheel_holds_every_module_template_and_config(built):
         *package.rglob("*.py"),
         *package.rglob("*.html"),
         *(package / "configs").rglob("*.yaml"),
+        *(package / "kaggle" / "templates").rglob("*.*"),
+        package / "kaggle" / "templates" / "archive" / "LICENSE",
     ]
+    [licence] = [each for each in names if each.endswith("templates/archive/LICENSE")]
+    assert zipfile.ZipFile(built[1]).read(licence) == (ROOT / "LICENSE").read_bytes()
     assert {path.relative_to(ROOT).as_posix() for path in expected} <= names
 
 

@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from kaggle_digits.cli import bench, check, config, data, doctor, extend, run, submit, tune
+from kaggle_digits.cli import (
+    bench,
+    check,
+    config,
+    data,
+    doctor,
+    export,
+    extend,
+    run,
+    submit,
+    tune,
+)
 from kaggle_digits.cli.options import how_to_continue
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
@@ -41,6 +52,7 @@ COMMANDS = {
     "check": check.check,
     "submit": submit.submit,
     "submissions": submit.list_submissions,
+    "export": export.export,
     "bench": bench.bench,
     "doctor": doctor.doctor,
 }

@@ -137,6 +137,21 @@ def read_digits(source: sources.Source, cached: CachedArrays | None = None) -> D
     )
 
 
+def read_test_images(path: str | Path) -> np.ndarray:
+    """Read rows to predict, however many, from a file like test.csv.
+
+    Args:
+        path: see `sources.find_test`.
+
+    Returns:
+        (m, 28, 28) uint8, 0..255.
+
+    Raises:
+        UserError: the file cannot be read or fails a check; names file, row and column.
+    """
+    return _load_part(sources.find_test(path), "test", cached=None)["images"]
+
+
 def check_class_counts(labels: np.ndarray, folds: int, source: str) -> None:
     """Refuse data in which a class has fewer rows than there are folds.
 

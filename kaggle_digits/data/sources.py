@@ -94,6 +94,33 @@ def mounted(kaggle_root: Path = KAGGLE_ROOT) -> Source | None:
     return in_folder(kaggle_root / "competitions" / SLUG) or in_folder(kaggle_root / SLUG)
 
 
+def find_test(path: str | Path) -> Source:
+    """Find rows to predict, without any to learn from.
+
+    Args:
+        path: a CSV of any name, also gzipped; a folder or a zip with test.csv, as `find_source`
+            takes it; or the demo data's name.
+
+    Returns:
+        A source of "test" alone. The file is not parsed yet.
+
+    Raises:
+        UserError: there is nothing of the kind at the path.
+    """
+    if is_demo(path):
+        return Source(demo.NAME, demo=True)
+    with _search_errors_reported(path):
+        location = Path(path).expanduser()
+        packed = location / COMPETITION_ZIP
+        found = location if location.is_file() else part_file(location, "test")
+        if found is None and not packed.is_file():
+            raise UserError(
+                f"{path}: expected a CSV with rows to predict, or a folder or a zip with test.csv, "
+                "found none; correct the path"
+            )
+    return Source(str(path), demo=False, test=found or packed)
+
+
 def is_demo(path: str | Path) -> bool:
     """Return whether a path is the name under which a run has noted the demo data."""
     return str(path) == demo.NAME

@@ -32,7 +32,7 @@ def run_result(
         Facts under headings.
     """
     sections = {
-        f"Result of {folder}": [*_warnings(metrics), *_scores(metrics)],
+        f"Result of {folder}": [*warnings(metrics), *scores(metrics)],
         "Next": _next_steps(metrics, folder, submission, how_to_continue),
         "Details": _details(metrics, folder),
     }
@@ -40,7 +40,8 @@ def run_result(
     return Facts(sections)
 
 
-def _warnings(metrics: RunMetrics) -> list[Fact]:
+def warnings(metrics: RunMetrics) -> list[Fact]:
+    """List what people have to know before they trust a run's result or upload it."""
     facts = []
     if metrics.demo_data:
         facts.append(Fact("DEMO DATA", "this submission is NOT for upload", "warning"))
@@ -66,7 +67,8 @@ def _warnings(metrics: RunMetrics) -> list[Fact]:
     return facts
 
 
-def _scores(metrics: RunMetrics) -> list[Fact]:
+def scores(metrics: RunMetrics) -> list[Fact]:
+    """List the scores that a run has come to, with their intervals."""
     facts = []
     if metrics.oof:
         facts += _with_interval("out-of-fold accuracy", metrics.oof)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import leak_check
 from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
@@ -101,6 +101,44 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
         Stopped: a signal came; nothing finished is lost.
         UserError: anything a person can fix; nothing finished is lost.
     """
+    with _planned(options, reporter, budget) as (job, notes):
+        _run_in(job, notes)
+    return job.folder
+
+
+def prepare(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolder:
+    """Do what comes before the first fit: check the data, split it, draw the augmented images.
+
+    `run` with the same options goes on from there.
+
+    Args:
+        options: see `run`.
+        reporter: see `run`.
+        budget: see `run`.
+
+    Returns:
+        The run's folder, in which a run has begun.
+
+    Raises:
+        Stopped: see `run`.
+        UserError: see `run`.
+    """
+    with _planned(options, reporter, budget) as (job, notes):
+        state, _ = _begin(job, notes)
+        preparation.fill_banks(job.plan, state.to_do, job.folder, job.cache, budget, reporter)
+        job.clock.note()
+    return job.folder
+
+
+@contextmanager
+def _planned(
+    options: RunOptions, reporter: Reporter, budget: TimeBudget
+) -> Iterator[tuple[_Job, list[str]]]:
+    """Load the data and plan the run, in a folder that no other process works in meanwhile.
+
+    Yields:
+        The job, and lines for people on it.
+    """
     config = loading.without_tuning(options.config)
     callback_names = (*config.callbacks, *map(_name_of, options.callbacks))
     factories = (*user_callbacks.load(config.callbacks), *options.callbacks)
@@ -116,9 +154,8 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
         if options.restart:
             folder.clear()
         notes = []
-        config = threads.resolved(
-            config, _threads_begun(folder, _config_begun(folder)), "run", notes.append
-        )
+        begun = preparation.threads_begun(folder, preparation.config_begun(folder))
+        config = threads.resolved(config, begun, "run", notes.append)
         options = replace(options, config=config)
         notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
@@ -134,8 +171,7 @@ def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolde
             callbacks=callback_names,
         )
         clock, notes = Clock(folder, budget), [*notes, *split_notes]
-        _run_in(_Job(folder, plan, cache, options, budget, reporter, clock), notes)
-    return folder
+        yield _Job(folder, plan, cache, options, budget, reporter, clock), notes
 
 
 def _name_of(factory: Callable) -> str:
@@ -155,8 +191,8 @@ def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> Ru
         # A complete run whose result nobody has seen was stopped in its last moment.
         if manifest.get("complete") and folder.was_reported():
             return False
-        begun = _config_begun(folder)
-        config = threads.as_begun(options.config, _threads_begun(folder, begun))
+        begun = preparation.config_begun(folder)
+        config = threads.as_begun(options.config, preparation.threads_begun(folder, begun))
         wanted["config"] = summary.config_digest(config)
         if not manifest:
             # Damaged; the fits have identities of their own, which are looked at.
@@ -170,34 +206,15 @@ def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> Ru
     return folder
 
 
-def _config_begun(folder: RunFolder) -> Config | None:
-    """Return the config of the run in a folder; None where there is none, or it is damaged."""
-    try:
-        return loading.load(str(folder.config), say=lambda line: None)
-    except UserError:
-        return None
-
-
-def _threads_begun(folder: RunFolder, begun: Config | None) -> int | None:
-    """Return the threads of the run in a folder; None where there is none.
-
-    Args:
-        folder: the run's folder.
-        begun: its config, see `_config_begun`.
-    """
-    number = threads.threads_of(begun)
-    if number is not None:
-        return number
-    # The config is damaged, but each fit has its own.
-    for member, fold in folder.finished_fits():
-        with suppress(UserError, files.DamagedError, KeyError, TypeError):
-            settings = folder.read_fit(member, fold)["identity"]["settings"]
-            return MemberSettings.from_identity(settings).train.threads
-    return None
-
-
 def _run_in(job: _Job, notes: list[str]) -> None:
     """Do the job in a folder that no other process works in."""
+    state, metrics = _begin(job, notes)
+    with ExitStack() as until_the_end:
+        _train_and_report(job, state, metrics, until_the_end)
+
+
+def _begin(job: _Job, notes: list[str]) -> tuple[RunState, RunMetrics | None]:
+    """Write what is known before the first fit, and make the summary of finished ones true."""
     folder, plan = job.folder, job.plan
     state = _scan(job, notes)
     resume.clear_leftovers(folder, state)
@@ -207,8 +224,7 @@ def _run_in(job: _Job, notes: list[str]) -> None:
     if state.finished or state.is_complete:
         # Whatever became of the summary files, they are true again.
         metrics = summary.update(folder, plan, state, job.clock)
-    with ExitStack() as until_the_end:
-        _train_and_report(job, state, metrics, until_the_end)
+    return state, metrics
 
 
 def _train_and_report(

@@ -1,11 +1,15 @@
-"""What comes before the first fit of a run: the banks are drawn."""
+"""What comes before the first fit of a run: how its folder was begun, and the banks are drawn."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from kaggle_digits.augmentation import bank
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.errors import UserError
 from kaggle_digits.report import samples
 from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
@@ -14,10 +18,36 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter, count_of, duration
 from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
-from kaggle_digits.training import fit_spec
+from kaggle_digits.training import fit_spec, threads
 from kaggle_digits.training.fit_spec import FitSpec
 
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
+
+
+def config_begun(folder: RunFolder) -> Config | None:
+    """Return the config of the run in a folder; None where there is none, or it is damaged."""
+    try:
+        return loading.load(str(folder.config), say=lambda line: None)
+    except UserError:
+        return None
+
+
+def threads_begun(folder: RunFolder, begun: Config | None) -> int | None:
+    """Return the threads of the run in a folder; None where there is none.
+
+    Args:
+        folder: the run's folder.
+        begun: its config, see `config_begun`.
+    """
+    number = threads.threads_of(begun)
+    if number is not None:
+        return number
+    # The config is damaged, but each fit has its own.
+    for member, fold in folder.finished_fits():
+        with suppress(UserError, files.DamagedError, KeyError, TypeError):
+            settings = folder.read_fit(member, fold)["identity"]["settings"]
+            return MemberSettings.from_identity(settings).train.threads
+    return None
 
 
 def fill_banks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
-from kaggle_digits.data.submission_csv import check_file
+from kaggle_digits.data.submission_csv import check_file, to_csv
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import summary
@@ -141,27 +142,55 @@ class Run:
         Raises:
             UserError: the images have another shape or other values, or no fit is finished.
         """
+        return self._predicted_by_nets(images).astype(np.float32)
+
+    def submission_bytes(self, images: np.ndarray | None = None) -> bytes:
+        """Make the content of a submission from what the finished fits predict.
+
+        Args:
+            images: of other test rows, in their order, as in `predict`; None: the run's own test
+                rows, as its fits have predicted them, without a net or a backend.
+
+        Returns:
+            A CSV with the columns `ImageId`, from 1, and `Label`.
+
+        Raises:
+            UserError: the images are none, a fit's predictions are damaged, or no fit is finished.
+        """
+        if images is None:
+            test = self._averaged(
+                lambda member, fold: self._folder.read_fit_arrays(member, fold)["test"]
+            )
+        else:
+            test = self._predicted_by_nets(images)
+        return to_csv(test.argmax(axis=1))
+
+    def _predicted_by_nets(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, 10) float64 probabilities, see `predict`."""
         images = _checked_images(images)
-        fits = self._folder.finished_fits()
-        if not fits:
+        if not self._folder.finished_fits():
             raise self._nothing_finished()
         backend.configure(threads.as_begun(self.config, None).train.threads)
         import keras
 
         from kaggle_digits.training.train import predict
 
-        nothing = np.zeros(0, np.int64), np.zeros((0, 10), np.float32)
-        found = [
-            ensemble.FitPredictions(
-                member,
-                fold,
-                *nothing,
-                predict(keras.models.load_model(self._folder.model_path(member, fold)), images),
+        return self._averaged(
+            lambda member, fold: predict(
+                keras.models.load_model(self._folder.model_path(member, fold)), images
             )
-            for member, fold in fits
+        )
+
+    def _averaged(self, test_of: Callable[[str, int], np.ndarray]) -> np.ndarray:
+        """Average (n, 10) probabilities of each finished fit, given by member and fold."""
+        nothing = np.zeros(0, np.int64), np.zeros((0, 10), np.float32)
+        fits = [
+            ensemble.FitPredictions(member, fold, *nothing, test_of(member, fold))
+            for member, fold in self._folder.finished_fits()
         ]
-        method = self.config.ensemble.method
-        return ensemble.test_probabilities(found, method).astype(np.float32)
+        if not fits:
+            raise self._nothing_finished()
+        return ensemble.test_probabilities(fits, self.config.ensemble.method)
 
     @cached_property
     def _arrays(self) -> files.Arrays:

@@ -248,9 +248,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
+def json_bytes(values: Mapping) -> bytes:
+    """Return the content of a JSON file for people to read."""
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
 def write_json(path: Path, values: Mapping) -> None:
     """Write a JSON file whole or not at all, for people to read."""
-    write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
+    write_bytes(path, json_bytes(values))
 
 
 @timed_io()

@@ -20,6 +20,7 @@ FORMAT = 1
 SUBMISSIONS = Path("submissions")  # where runs and searches make their folders
 # Files of a finished fit.
 MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
+FAILURES = ".failed.json"  # end of the name of the attempts at a fit that diverged
 
 
 class RunFolder(LockedFolder):
@@ -138,7 +139,7 @@ class RunFolder(LockedFolder):
 
     def failures_path(self, member: str, fold: int) -> Path:
         """Return the file of the attempts at a fit that diverged."""
-        return self.fits / f"{self.fit_name(member, fold)}.failed.json"
+        return self.fits / f"{self.fit_name(member, fold)}{FAILURES}"
 
     def read_fit(self, member: str, fold: int) -> dict | None:
         """Read a fit's `fit.json`, None if the fit is not there.
@@ -270,6 +271,39 @@ class RunFolder(LockedFolder):
             for path, expected in summary
             if not path.is_file() or files.checksum(path) != expected
         ]
+
+    def handed_over(self) -> dict[str, bytes]:
+        """Read what a finished run is used and repeated from.
+
+        These are only files that a run makes, so that nothing else that is stored in its folder
+        gets into other hands; neither the log nor the place of the data, which are of this machine.
+
+        Returns:
+            Each file's content by its path within the folder.
+
+        Raises:
+            files.DamagedError: a file is not as it was written, or missing.
+        """
+        summary = [self.submission, self.metrics, self.config, self.predictions, self.folds]
+        known = [*summary, self.augmentation]
+        changed = self.changed_artefacts()
+        for path in known:
+            if path.name in changed or (path in summary and not path.is_file()):
+                raise files.DamagedError(path, "it is missing or differs from manifest.json")
+        for member, fold in self.finished_fits():
+            self.read_fit_arrays(member, fold)  # compares all its files' checksums
+            names = ("fit.json", *self.read_fit(member, fold)["checksums"])
+            known += [self.fit_folder(member, fold) / name for name in names]
+        for path in self.fits.glob(f"*{FAILURES}"):
+            known += [path] if self.parse_fit_name(path.name.removesuffix(FAILURES)) else []
+        contents = {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in known
+            if path.is_file()
+        }
+        manifest = files.read_json(self.manifest)
+        manifest.pop("data_source", None)
+        return contents | {self.manifest.name: files.json_bytes(manifest)}
 
     def checksums(self) -> dict[str, str]:
         """Hash every artefact by its path within the folder, but not those that change later."""

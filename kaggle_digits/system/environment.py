@@ -6,10 +6,12 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from kaggle_digits.system.console import count_of
 
@@ -64,13 +66,21 @@ def hardware() -> dict[str, object]:
 
 def description() -> dict[str, str]:
     """Return processor, memory, system and package versions as people read them."""
-    found = hardware()
-    versions = package_versions().items()
+    return described(hardware(), package_versions())
+
+
+def described(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
+    """Return what a machine is as people read it.
+
+    Args:
+        hardware: what the function `hardware` returned there.
+        versions: what `package_versions` returned there.
+    """
     return {
-        "processor": f"{found['processor']}, {count_of(found['cores'], 'core')}",
-        "memory": f"{found['memory_bytes'] / 2**30:.1f} GiB",
-        "system": str(found["system"]),
-        "versions": ", ".join(f"{package} {version}" for package, version in versions),
+        "processor": f"{hardware['processor']}, {count_of(hardware['cores'], 'core')}",
+        "memory": f"{hardware['memory_bytes'] / 2**30:.1f} GiB",
+        "system": str(hardware["system"]),
+        "versions": ", ".join(f"{package} {version}" for package, version in versions.items()),
     }
 
 

@@ -49,6 +49,7 @@ class FitResult:
         test: (m, 10) float32 probabilities of the test rows.
         training: what its training ended with.
         predict_seconds: wall time of both predictions.
+        accelerators: names of the GPUs or TPUs that there were.
     """
 
     model: keras.Model
@@ -56,6 +57,7 @@ class FitResult:
     test: np.ndarray
     training: TrainingResult
     predict_seconds: float
+    accelerators: tuple[str, ...] = ()
 
 
 def train_fit(
@@ -148,6 +150,7 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
         test=predict(trained.model, inputs.test_images),
         training=trained,
         predict_seconds=time.monotonic() - start,
+        accelerators=tuple(backend.accelerators()),
     )
 
 
@@ -194,6 +197,7 @@ def save_fit(
         "train_images": result.training.images,
         "packages": environment.package_versions(),
         "hardware": environment.hardware(),
+        "accelerators": result.accelerators,
         **(more or {}),
     }
     folder.write_fit(spec.member, spec.fold, writers, facts)

@@ -32,6 +32,7 @@ from kaggle_digits.data.digits import (
     check_class_counts,
     load_digits,
     read_digits,
+    read_test_images,
 )
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
@@ -364,3 +365,20 @@ def test_the_competitions_files():
     np.testing.assert_array_equal(digits.train_labels, table["label"])
     images = digits.train_images.reshape(-1, 784)
     np.testing.assert_array_equal(images, table[[f"pixel{index}" for index in range(784)]])
+
+
+def test_rows_to_predict_may_be_any_number(tmp_path):
+    train, test = (content.splitlines(keepends=True) for content in demo.csv_files().values())
+    path = tmp_path / "new.csv"
+    path.write_bytes(b"".join([test[0], *train[1:4]]))
+    images = read_test_images(path)
+    assert (images.shape, images.dtype) == ((3, 28, 28), np.uint8)
+    expected = read_digits(sources.find_source(demo.NAME)).train_images[:3]
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_bad_cell_of_rows_to_predict_is_named(tmp_path):
+    [header, row] = demo.csv_files()["test"].splitlines(keepends=True)[:2]
+    (tmp_path / "new.csv").write_bytes(header + row.replace(b",0,", b",x,", 1))
+    with pytest.raises(UserError, match=r"new\.csv line 2, column .* found \"x\""):
+        read_test_images(tmp_path / "new.csv")

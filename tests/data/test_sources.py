@@ -551,3 +551,36 @@ def test_fingerprint_follows_content_part_and_kind(tmp_path):
     source = sources.Source(demo.NAME, demo=True)
     digest = hashlib.blake2b(demo.csv_files()["train"]).hexdigest()
     assert sources.fingerprint(source, "train") == f"train-demo-{digest}"
+
+
+# Test rows alone
+
+TEST_ROWS = {
+    "new.csv": CONTENT["test"],
+    "new.csv.gz": gzip.compress(CONTENT["test"]),
+    "here/test.csv": CONTENT["test"],
+    "here/test.csv.gz": gzip.compress(CONTENT["test"]),
+    "any.zip": zipped({"test.csv": CONTENT["test"]}),
+    "here/digit-recognizer.zip": competition_zip(),
+}
+
+
+@pytest.mark.parametrize("name", TEST_ROWS)
+def test_test_rows_alone(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(TEST_ROWS[name])
+    given = path.parent if path.parent.name == "here" else path
+    source = sources.find_test(given)
+    assert (source.description, source.demo, source.train) == (str(given), False, None)
+    assert sources.read(source, "test")[1] == CONTENT["test"]
+
+
+def test_test_rows_of_the_demo_data():
+    assert sources.find_test(demo.NAME).demo
+
+
+@pytest.mark.parametrize("name", ["absent", "", "absent.csv"])
+def test_no_test_rows_at_a_path(tmp_path, name):
+    with pytest.raises(UserError, match=r"expected a CSV with rows to predict, .* found none"):
+        sources.find_test(tmp_path / name)

@@ -173,6 +173,27 @@ def test_predict_averages_as_the_config_says(copied, digits):
     np.testing.assert_allclose(Run(copied).predict(digits.test_images), expected, atol=1e-5)
 
 
+def test_submission_from_what_the_fits_have_predicted(copied):
+    expected = (copied / "submission.csv").read_bytes()
+    (copied / "submission.csv").unlink()
+    (copied / "predictions.npz").unlink()
+    assert Run(copied).submission_bytes() == expected
+
+
+def test_submission_of_other_images(run, digits):
+    lines = run.submission_bytes(digits.test_images[[4, 2]]).decode().splitlines()
+    labels = run.submission["Label"]
+    assert lines == ["ImageId,Label", f"1,{labels[4]}", f"2,{labels[2]}"]
+
+
+def test_submission_of_damaged_predictions_is_refused(copied):
+    path = copied / "fits" / "two-fold1" / "predictions.npz"
+    arrays = files.read_arrays(path)
+    files.write_arrays(path, arrays | {"test": arrays["test"][::-1]})
+    with pytest.raises(files.DamagedError, match=r"two-fold1/predictions\.npz: its checksum"):
+        Run(copied).submission_bytes()
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -223,6 +244,8 @@ def test_no_submission_yet(begun):
 def test_nothing_predicts_before_a_fit_is_finished(begun):
     with pytest.raises(UserError, match=r"run: no fit is finished yet; continue the run first"):
         begun.predict(np.zeros((28, 28)))
+    with pytest.raises(UserError, match=r"run: no fit is finished yet; continue the run first"):
+        begun.submission_bytes()
 
 
 def test_provisional_run(copied):

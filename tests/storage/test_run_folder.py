@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -400,3 +401,59 @@ def test_expected_rows_beside_another_programs_manifest(run, manifest):
     run.folder.mkdir()
     run.manifest.write_text(manifest)
     assert expected_rows(run.submission, default=7) == 7
+
+
+@pytest.fixture
+def finished(run):
+    """A finished run of one fit, with files in its folder that no run makes."""
+    run.write_fit("cnn", 0, FILES, {})
+    for path in (run.submission, run.metrics, run.config, run.predictions, run.folds):
+        path.write_text(path.name)
+    for path in (
+        run.log,
+        run.folder / "notes.txt",
+        run.fits / "x",
+        run.fits / "x.failed.json",
+        run.fit_folder("cnn", 0) / "y",
+    ):
+        path.write_text("not for others")
+    run.write_failures("cnn", 1, [])
+    manifest = {"kind": "run", "data_source": "/home/me", "artefacts": run.checksums()}
+    files.write_json(run.manifest, manifest)
+    return run
+
+
+def test_a_run_is_handed_over_without_what_is_not_its_own(finished):
+    found = finished.handed_over()
+    assert sorted(found) == [
+        "config.yaml",
+        "fits/cnn-fold1/fit.json",
+        "fits/cnn-fold1/model.keras",
+        "fits/cnn-fold1/predictions.npz",
+        "fits/cnn-fold2.failed.json",
+        "folds.npz",
+        "manifest.json",
+        "metrics.json",
+        "predictions.npz",
+        "submission.csv",
+    ]
+    manifest = files.read_json(finished.manifest)
+    assert manifest.pop("data_source") == "/home/me"
+    assert json.loads(found.pop("manifest.json")) == manifest
+    for name, content in found.items():
+        assert (finished.folder / name).read_bytes() == content
+
+
+def test_damage_of_what_is_not_handed_over_does_not_count(finished):
+    flip_last_byte(finished.folder / "notes.txt")
+    (finished.fits / "x").unlink()
+    assert "submission.csv" in finished.handed_over()
+
+
+@pytest.mark.parametrize("name", ["submission.csv", "folds.npz", "fits/cnn-fold1/model.keras"])
+@pytest.mark.parametrize("damage", [flip_last_byte, lambda path: path.unlink()])
+def test_a_damaged_run_is_not_handed_over(finished, name, damage):
+    damage(finished.folder / name)
+    with pytest.raises(files.DamagedError) as refusal:
+        finished.handed_over()
+    assert refusal.value.path == finished.folder / name

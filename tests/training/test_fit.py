@@ -97,6 +97,7 @@ def result(**changes):
         "test": generator.random((5, 10), np.float32),
         "training": SimpleNamespace(history=history, seconds=2.5, images=80),
         "predict_seconds": 0.5,
+        "accelerators": ("Tesla T4",),
     }
     return fit.FitResult(**values | changes)
 
@@ -113,6 +114,7 @@ def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
     assert facts["digest"] == spec.digest
     assert facts["seconds"] == {"train": 2.5, "predict": 0.5}
     assert facts["train_images"] == 80
+    assert facts["accelerators"] == ["Tesla T4"]
     assert sorted(facts["checksums"]) == ["history.csv", "model.keras", "predictions.npz"]
     arrays = folder.read_fit_arrays("b", 1)
     np.testing.assert_array_equal(arrays["heldout"], done.heldout)
