@@ -21,6 +21,7 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.training import backend, threads
 
 if TYPE_CHECKING:
+    import keras
     import pandas as pd
 
 CLASSES = [str(digit) for digit in range(ensemble.CLASSES)]
@@ -171,15 +172,27 @@ class Run:
         if not self._folder.finished_fits():
             raise self._nothing_finished()
         backend.configure(threads.as_begun(self.config, None).train.threads)
-        import keras
-
         from kaggle_digits.training.train import predict
 
         return self._averaged(
-            lambda member, fold: predict(
-                keras.models.load_model(self._folder.model_path(member, fold)), images
-            )
+            lambda member, fold: predict(self._net(self._folder.model_path(member, fold)), images)
         )
+
+    def _net(self, path: Path) -> keras.Model:
+        """Read a net."""
+        import keras
+
+        try:
+            return keras.models.load_model(path)
+        except (TypeError, ValueError) as error:
+            made_by = self._folder.package_versions().get("keras")
+            if made_by == keras.__version__:
+                raise
+            # Nets of a later Keras have settings that an earlier one does not know.
+            raise UserError(
+                f"{path}: saved by Keras {made_by}, Keras {keras.__version__} cannot read it; "
+                f"pip install keras=={made_by}"
+            ) from error
 
     def _averaged(self, test_of: Callable[[str, int], np.ndarray]) -> np.ndarray:
         """Average (n, 10) probabilities of each finished fit, given by member and fold."""

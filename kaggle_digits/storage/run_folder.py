@@ -60,6 +60,10 @@ class RunFolder(LockedFolder):
         source = files.read_json(self.manifest).get("data_source")
         return Path(source).expanduser() if isinstance(source, str) else None
 
+    def package_versions(self) -> dict[str, str]:
+        """Return the versions of the packages that made the run."""
+        return _dict(files.read_json(self.manifest).get("packages"))
+
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""
         return self.config.is_file()
