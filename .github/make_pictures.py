@@ -118,7 +118,7 @@ def picture_of_submit(run: Path) -> None:
     from stand_in import StandIn, serving
 
     made = load_run(run)
-    labels = made.submission["Label"].to_numpy()
+    labels = made.submission["Label"].to_numpy(copy=True)
     wrong = round((1 - sum(made.metrics.expected_leaderboard) / 2) * len(labels))
     labels[:wrong] = (labels[:wrong] + 1) % 10
     with tempfile.TemporaryDirectory() as temporary:

@@ -28,9 +28,11 @@ def submit_result(entry: Entry) -> Facts:
         facts.append(Fact("out-of-fold accuracy", entry.oof_accuracy))
     if entry.expected_low:
         band = f"{entry.expected_low} to {entry.expected_high}"
-        facts.append(Fact("expected leaderboard", band, "plain"))
         if warning := _outside(entry):
             facts.insert(0, Fact("WARNING", warning, "warning"))
+        elif entry.public_score:
+            band += ", the score is inside"
+        facts.append(Fact("expected leaderboard", band))
     facts.append(Fact("file", entry.file))
     facts.append(Fact("message", entry.message))
     return Facts(

@@ -33,7 +33,7 @@ def text_of(content, width=100):
 
 def test_a_score_stands_beside_its_forecast():
     text = text_of(submission_tables.submit_result(ENTRY))
-    for words in ("Submission 40000000", "0.99500", "0.99440", "0.99376 to 0.99653"):
+    for words in ("Submission 40000000", "0.99500", "0.99440", "0.99376 to 0.99653, the score is"):
         assert words in text
     assert "WARNING" not in text
 
@@ -62,6 +62,7 @@ def test_one_that_is_not_scored_yet_says_so():
     text = text_of(submission_tables.submit_result(entry))
     assert "public score          pending" in text
     assert "WARNING" not in text
+    assert "inside" not in text
 
 
 def test_the_ledger_beside_what_kaggle_lists():
