@@ -46,7 +46,6 @@ def test_wheel_holds_every_module_template_and_config(built):
     expected = [
         *package.rglob("*.py"),
         *package.rglob("*.html"),
-        *package.rglob("*.jinja"),
         *(package / "configs").rglob("*.yaml"),
         *(package / "kaggle" / "templates").rglob("*.*"),
         package / "kaggle" / "templates" / "archive" / "LICENSE",
