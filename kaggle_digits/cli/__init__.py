@@ -20,6 +20,7 @@ from kaggle_digits.cli import (
     doctor,
     export,
     extend,
+    kernel,
     run,
     submit,
     tune,
@@ -58,7 +59,8 @@ COMMANDS = {
 }
 for _name, _command in COMMANDS.items():
     app.command(_name, short_help=_command.__doc__)(_command)  # else it would be cut off
-for _name, _group in {"config": config.app, "data": data.app}.items():
+GROUPS = {"data": data.app, "kernel": kernel.app, "config": config.app}
+for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name, short_help=_group.info.help)
 
 

@@ -33,6 +33,7 @@ CREDENTIALS_ADVICE = (
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60
 # What may pass by itself is asked again after 0, 1, 2 and 4 seconds.
 ATTEMPTS, BACKOFF_SECONDS = 4, 0.5
+SCHEMES = ("https://", "http://")
 PASSING = (429, 500, 502, 503, 504)  # HTTP statuses
 # Service -> its call that, repeated, might do the same thing twice.
 ONCE = {
@@ -142,6 +143,25 @@ class Client:
             )
         return answer.ref
 
+    def download(self, url: str, path: Path) -> None:
+        """Save what one of Kaggle's links leads to.
+
+        Args:
+            url: the link; it is a credential.
+            path: the file.
+
+        Raises:
+            UserError: it is not there or cannot be reached.
+        """
+        import requests
+
+        with self.asking(f"download {path.name}"), requests.Session() as session:
+            for scheme in SCHEMES:
+                session.mount(scheme, _patient_adapter(ATTEMPTS))
+            answer = session.get(url)
+            answer.raise_for_status()
+            path.write_bytes(answer.content)
+
     @contextmanager
     def asking(self, purpose: str, show_progress: bool = False) -> Iterator[None]:
         """Keep what the client writes off the screen, and put what it raises into words.
@@ -246,6 +266,23 @@ def connect() -> Client:
 
 def _patient(api_class: type) -> type:
     """Return the client's class with limits on waiting, and asking again what may pass."""
+
+    class PatientApi(api_class):
+        def build_kaggle_client(self):
+            client = super().build_kaggle_client()
+            http = client.http_client()
+            http._init_session()
+            for scheme in SCHEMES:
+                http._session.mount(scheme, _patient_adapter(ATTEMPTS))
+            for service, call in ONCE.items():
+                http._session.mount(http._get_request_url(service, call), _patient_adapter(0))
+            return client
+
+    return PatientApi
+
+
+def _patient_adapter(attempts: int) -> Any:
+    """Return what a session of `requests` sends with: limits on waiting, and further attempts."""
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
@@ -254,27 +291,17 @@ def _patient(api_class: type) -> type:
             timeout = timeout or (CONNECT_TIMEOUT, READ_TIMEOUT)
             return super().send(request, stream=stream, timeout=timeout, **others)
 
+    if not attempts:
+        return Adapter()
     again = Retry(
-        ATTEMPTS,
+        attempts,
         backoff_factor=BACKOFF_SECONDS,
         status_forcelist=PASSING,
         allowed_methods=None,
         raise_on_status=False,
         respect_retry_after_header=False,  # that may be hours: it is said instead
     )
-
-    class PatientApi(api_class):
-        def build_kaggle_client(self):
-            client = super().build_kaggle_client()
-            http = client.http_client()
-            http._init_session()
-            for scheme in ("https://", "http://"):
-                http._session.mount(scheme, Adapter(max_retries=again))
-            for service, call in ONCE.items():
-                http._session.mount(http._get_request_url(service, call), Adapter())
-            return client
-
-    return PatientApi
+    return Adapter(max_retries=again)
 
 
 def _no_credentials() -> UserError:

@@ -179,8 +179,6 @@ def _name_of(factory: Callable) -> str:
 
 
 def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> RunFolder:
-    wanted = {"data": digits.hashes, "backend": backend_name}
-
     def continues_in(path: Path) -> bool:
         folder = RunFolder(path)
         if not folder.may_be_used():
@@ -191,13 +189,7 @@ def _choose_folder(options: RunOptions, digits: Digits, backend_name: str) -> Ru
         # A complete run whose result nobody has seen was stopped in its last moment.
         if manifest.get("complete") and folder.was_reported():
             return False
-        begun = preparation.config_begun(folder)
-        config = threads.as_begun(options.config, preparation.threads_begun(folder, begun))
-        wanted["config"] = summary.config_digest(config)
-        if not manifest:
-            # Damaged; the fits have identities of their own, which are looked at.
-            return begun is not None and summary.config_digest(begun) == wanted["config"]
-        return all(manifest.get(key) == value for key, value in wanted.items())
+        return preparation.is_same_run(folder, options.config, digits, backend_name)
 
     if options.out is None:
         return RunFolder(next_folder(options.root, options.name, continues_in))

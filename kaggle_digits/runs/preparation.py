@@ -9,8 +9,10 @@ from contextlib import suppress
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import samples
+from kaggle_digits.runs import summary
 from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
@@ -48,6 +50,26 @@ def threads_begun(folder: RunFolder, begun: Config | None) -> int | None:
             settings = folder.read_fit(member, fold)["identity"]["settings"]
             return MemberSettings.from_identity(settings).train.threads
     return None
+
+
+def is_same_run(folder: RunFolder, config: Config, digits: Digits, backend_name: str) -> bool:
+    """Return whether a run with this config, data and backend would continue the one in a folder.
+
+    Args:
+        folder: holds a run, which may be damaged.
+        config: may have `train.threads: auto`.
+        digits: the data.
+        backend_name: see `backend.name`.
+    """
+    begun = config_begun(folder)
+    own = threads.as_begun(loading.without_tuning(config), threads_begun(folder, begun))
+    digest = summary.config_digest(own)
+    manifest = files.read_json(folder.manifest)
+    if not manifest:
+        # Damaged; the fits have identities of their own, which are looked at.
+        return begun is not None and summary.config_digest(begun) == digest
+    wanted = {"data": digits.hashes, "backend": backend_name, "config": digest}
+    return all(manifest.get(key) == value for key, value in wanted.items())
 
 
 def fill_banks(

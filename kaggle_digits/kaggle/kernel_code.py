@@ -1,0 +1,133 @@
+"""The one code file of a kernel: a script or a notebook that carries this package and a config.
+
+What it does on Kaggle is `in_kernel`; `kernel_folder` puts it into a folder for the upload.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import lzma
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import kaggle_digits
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
+from kaggle_digits.errors import UserError
+from kaggle_digits.system.environment import package_versions
+
+LINE = 100  # characters of a line of base64
+CARRIED = (".py", ".yaml", ".html", ".jinja", "LICENSE")  # endings of the package's files
+CELL = re.compile(r"^# %%(?: \[(markdown|hidden)\])?\n", re.MULTILINE)
+HIDDEN = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # Jupyter's word and Kaggle's
+
+
+@dataclass(frozen=True)
+class KernelCode:
+    """What a kernel's code file says and does.
+
+    Attributes:
+        title: its heading.
+        command: the command that makes this file.
+        config: the config of its run.
+        config_name: what that is called.
+        time_limit: of the run, such as 8h30m.
+        flags: names of further options of `run` that are set, as in Python: `allow_leak`.
+        keras_backend: what Keras runs on; "" for the image's own choice.
+    """
+
+    title: str
+    command: str
+    config: Config
+    config_name: str
+    time_limit: str
+    flags: tuple[str, ...] = ()
+    keras_backend: str = ""
+
+    def script(self) -> str:
+        """Return the Python script; equal code and package give equal bytes."""
+        return self._render("script.py.jinja")
+
+    def notebook(self) -> str:
+        """Return the notebook as JSON; equal code and package give equal bytes.
+
+        Raises:
+            UserError: nbformat is not installed.
+        """
+        try:
+            import nbformat
+            from nbformat import v4
+        except ImportError:
+            raise UserError(
+                "--notebook: nbformat is not installed; install it with pip install nbformat"
+            ) from None
+
+        _, *parts = CELL.split(self._render("notebook.py.jinja"))
+        cells = []
+        for number, (kind, text) in enumerate(zip(parts[::2], parts[1::2], strict=True), 1):
+            new = v4.new_markdown_cell if kind == "markdown" else v4.new_code_cell
+            metadata = HIDDEN if kind == "hidden" else {}
+            cells.append(new(text.strip("\n"), id=f"cell-{number}", metadata=metadata))
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+        return nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)) + "\n"
+
+    def _render(self, template: str) -> str:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("kaggle_digits.kaggle"),
+            autoescape=False,  # it is Python
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters["in_quotes"] = _in_quotes
+        words = [f"--{flag.replace('_', '-')}" for flag in self.flags]
+        package = base64.b64encode(packed()).decode("ascii")
+        return environment.get_template(template).render(
+            vars(self)
+            | {
+                "version": package_versions().get("kaggle-digits", ""),
+                "config": loading.dump(self.config, compact=True),
+                "run_options": json.dumps(["--time-limit", self.time_limit, *words]),
+                "package": "\n".join(re.findall(f".{{1,{LINE}}}", package)),
+            }
+        )
+
+
+@cache
+def packed() -> bytes:
+    """Return this package as a .tar.xz, with what says its version; always the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in sorted(_files()):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Yield (path within the archive, content) of each file that is carried."""
+    package = Path(kaggle_digits.__file__).parent
+    # In a checkout `configs` is a link, which a glob would not follow.
+    for folder, _, names in os.walk(package, followlinks=True):
+        for path in (Path(folder, name) for name in names if name.endswith(CARRIED)):
+            yield path.relative_to(package.parent).as_posix(), path.read_bytes()
+    if version := package_versions().get("kaggle-digits"):
+        text = f"Metadata-Version: 2.1\nName: kaggle-digits\nVersion: {version}\n"
+        yield f"kaggle_digits-{version}.dist-info/METADATA", text.encode()
+
+
+def _in_quotes(text: str) -> str:
+    """Return a text as it is written between three double quotes in Python."""
+    return text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

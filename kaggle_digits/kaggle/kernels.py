@@ -1,0 +1,348 @@
+"""Kernels on Kaggle: upload a built one, follow it, bring its output home as a run folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kaggle_digits.errors import UserError
+from kaggle_digits.kaggle.client import Client
+from kaggle_digits.kaggle.in_kernel import RUN
+from kaggle_digits.kaggle.kernel_folder import METADATA, KernelFolder
+from kaggle_digits.storage import files
+from kaggle_digits.storage.run_copies import damaged_files, find_runs, holds_all_of
+from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
+
+NAME = re.compile(r"[\w-]+/[\w-]+")  # owner and name
+UNDER_WAY = ("queued", "running", "new_script", "cancel_requested")
+POLL_SECONDS = 10.0
+PAGE_SIZE = 100  # files of one answer
+SHOWN_FILES = 3  # in an error message
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class KernelState:
+    """How far a kernel's newest session is.
+
+    Attributes:
+        name: queued, running, complete, error, cancel_acknowledged, ...
+        failure: Kaggle's reason, "" if there is none.
+    """
+
+    name: str
+    failure: str
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has not come to its end."""
+        return self.name in UNDER_WAY
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without its result."""
+        return not self.is_under_way and self.name != "complete"
+
+    def __str__(self) -> str:
+        words = self.name.replace("_", " ")
+        return f"{words}: {_plain(self.failure)}" if self.failure else words
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What Kaggle has taken.
+
+    Attributes:
+        kernel: its owner and name.
+        version: counted from 1.
+        url: its page.
+    """
+
+    kernel: str
+    version: int
+    url: str
+
+
+def name_of(client: Client, kernel: str) -> str:
+    """Return a kernel's owner and name, `owner/name`.
+
+    Args:
+        client: says whose kernel it is where only a name is known.
+        kernel: the folder of a built one, a name, or both parts.
+
+    Raises:
+        UserError: it is nothing of these.
+    """
+    is_folder = Path(kernel).is_dir()
+    name = str(KernelFolder(Path(kernel)).read_metadata()["id"]) if is_folder else kernel
+    if "/" not in name:
+        name = f"{client.username}/{name}"
+    if not NAME.fullmatch(name):
+        raise UserError(f"{kernel}: expected a kernel's folder or OWNER/NAME; give one of these")
+    return name
+
+
+def push(client: Client, folder: KernelFolder) -> Pushed:
+    """Upload a kernel, which Kaggle then runs.
+
+    Args:
+        client: to ask with.
+        folder: what `kernel_folder.build` made; people may have changed it.
+
+    Raises:
+        UserError: Kaggle refuses it, does not know one of its inputs, or still runs an earlier
+            version of it.
+    """
+    metadata, kernel = folder.read_metadata(), name_of(client, str(folder.folder))
+    code = folder.folder / str(metadata["code_file"])
+    if not code.is_file():
+        raise UserError(f"{code}: is missing; build the kernel again")
+    if _is_under_way(client, kernel):
+        raise UserError(
+            f"{kernel}: an earlier version is still under way; follow it with kaggle-digits kernel "
+            f"status {kernel} --wait, stop it on its page, or build this one with another --name"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copyfile(code, Path(place, code.name))
+        text = json.dumps(metadata | {"id": kernel, "code_file": code.name})
+        Path(place, METADATA).write_text(text, encoding="utf-8")
+        with client.asking("push the kernel"):
+            answer = client.api.kernels_push(place, timeout=folder.session_seconds())
+    if answer.error:
+        raise UserError(f"Kaggle refuses the kernel {kernel}: {answer.error}")
+    unknown = [
+        *answer.invalidCompetitionSources,
+        *answer.invalidKernelSources,
+        *answer.invalidDatasetSources,
+    ]
+    if unknown:
+        raise UserError(
+            f"{kernel}: version {answer.versionNumber} begins without {', '.join(unknown)}, which "
+            f"Kaggle does not find among its inputs; stop it on {answer.url}, correct the name, "
+            "build and push again"
+        )
+    return Pushed(kernel, answer.versionNumber, answer.url)
+
+
+def state(client: Client, kernel: str) -> KernelState:
+    """Ask how far a kernel, `owner/name`, is."""
+    with client.asking("say how far the kernel is"):
+        answer = client.api.kernels_status(kernel)
+    return KernelState(answer.status.name.lower(), answer.failure_message or "")
+
+
+def follow(client: Client, kernel: str, say: Callable[[str], object]) -> KernelState:
+    """Wait for a kernel's end, with its log as far as it can be read on the way.
+
+    Args:
+        client: to ask with.
+        kernel: owner and name.
+        say: is called with a line for each new state and each line of the log.
+
+    Returns:
+        The last state.
+    """
+    shown, seen = "", 0
+    while True:
+        now = state(client, kernel)
+        if now.name != shown:
+            say(f"{kernel}: {now}")
+            shown = now.name
+        # A stream that was silent for a minute breaks; each one begins with the first line.
+        with suppress(UserError):
+            for number, text in enumerate(_log_events(client, kernel)):
+                if number >= seen:
+                    seen = number + 1
+                    for line in text.splitlines():
+                        say(_plain(line))
+        if not now.is_under_way:
+            return now
+        time.sleep(POLL_SECONDS)
+
+
+def log_tail(client: Client, kernel: str, lines: int) -> list[str]:
+    """Return the last lines of a kernel's log; none if it cannot be read."""
+    text: list[str] = []
+    with suppress(UserError):
+        for event in _log_events(client, kernel):
+            text += map(_plain, event.splitlines())
+    return text[-lines:]
+
+
+def fetch(
+    client: Client,
+    kernel: str,
+    say: Callable[[str], object],
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> RunFolder:
+    """Bring the run in a kernel's output home, checked and whole or not at all.
+
+    A run folder that is there is replaced only if all that it holds is also in the fetched one.
+
+    Args:
+        client: to ask with.
+        kernel: owner and name.
+        say: is called with lines for people.
+        out: the run's folder at home; None: after the kernel's name, under submissions.
+        overwrite: replace whatever run is there.
+
+    Raises:
+        UserError: the kernel is under way, its output holds no sound run, or what is at home
+            would be lost.
+    """
+    now = state(client, kernel)
+    if now.is_under_way:
+        raise UserError(
+            f"{kernel}: is {now}, there is no output yet; follow it with kaggle-digits kernel "
+            f"status {kernel} --wait"
+        )
+    if now.has_failed:
+        say(f"WARNING: {kernel}: {now}; what it has left is fetched all the same")
+    target = RunFolder(out or SUBMISSIONS / kernel.partition("/")[2])
+    target.check_usable()
+    beside = files.temporary_path(target.folder)
+    with files.writing(target.folder):
+        beside.parent.mkdir(parents=True, exist_ok=True)
+    _clear_up(target.folder)
+    try:
+        _download(client, kernel, beside, say)
+        _take(_sound_run(kernel, beside), target, overwrite, say)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def _is_under_way(client: Client, kernel: str) -> bool:
+    with suppress(UserError):  # it is new
+        return state(client, kernel).is_under_way
+    return False
+
+
+def _log_events(client: Client, kernel: str) -> Iterator[str]:
+    """Yield the log from its beginning, with clients of 2.2 while it is written."""
+    if not hasattr(client.api, "kernels_logs_stream"):
+        with client.asking("read the kernel's log"):
+            log = client.api.kernels_logs(kernel)
+        yield from map(_text_of, _parsed(log))
+        return
+    events = client.api.kernels_logs_stream(kernel)
+    while True:
+        with client.asking("read the kernel's log"):  # not for longer: it keeps all lines back
+            event = next(events, None)
+        if event is None:
+            return
+        yield _text_of(event)
+
+
+def _parsed(log: str) -> list:
+    """Return the events of a log, which is a JSON list as a rule, else lines."""
+    try:
+        events = json.loads(log)
+    except ValueError:
+        events = None
+    return events if isinstance(events, list) else log.splitlines()
+
+
+def _text_of(event: Any) -> str:
+    return str(event.get("data") or "") if isinstance(event, dict) else str(event)
+
+
+def _plain(text: str) -> str:
+    return CONTROL.sub("", text)
+
+
+def _download(client: Client, kernel: str, place: Path, say: Callable[[str], object]) -> None:
+    """Download the run in a kernel's output into a new folder."""
+    urls = {name: url for name, url in _outputs(client, kernel) if name.startswith(f"{RUN}/")}
+    say(f"{kernel}: fetching {len(urls):,} files")
+    for name, url in urls.items():
+        parts = PurePosixPath(name).parts
+        if ".." in parts or "\\" in name:
+            raise UserError(
+                f"{kernel}: its output holds {name!r}, a path that leaves the folder; nothing was "
+                "fetched"
+            )
+        path = place.joinpath(*parts)
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            client.download(url, path)
+
+
+def _outputs(client: Client, kernel: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, link) of each file in a kernel's output, from all pages of the list."""
+    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+    request = ApiListKernelSessionOutputRequest()
+    request.user_name, request.kernel_slug = kernel.split("/")
+    request.page_size = PAGE_SIZE
+    while True:
+        with (
+            client.asking("list the kernel's output"),
+            client.api.build_kaggle_client() as kaggle,
+        ):
+            answer = kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
+        yield from ((file.file_name, file.url) for file in answer.files or ())
+        if not answer.next_page_token:
+            return
+        request.page_token = answer.next_page_token
+
+
+def _sound_run(kernel: str, place: Path) -> RunFolder:
+    runs = find_runs(place)
+    if not runs:
+        raise UserError(
+            f"{kernel}: its output holds no run; kaggle-digits kernel status {kernel} shows the "
+            "end of its log"
+        )
+    [run] = runs
+    if damaged := damaged_files(run):
+        more = f" and {len(damaged) - SHOWN_FILES} more" if damaged[SHOWN_FILES:] else ""
+        raise UserError(
+            f"{kernel}: {', '.join(damaged[:SHOWN_FILES])}{more} in its output did not arrive as "
+            "they were written; nothing was changed here; repeat the command"
+        )
+    return run
+
+
+def _clear_up(folder: Path) -> None:
+    """Clear up after a fetch into a folder that was killed."""
+    pattern = f"{files.TEMP_PREFIX}*[0-9]-"
+    for earlier in folder.parent.glob(pattern + _earlier(folder).name):
+        if files.is_abandoned(earlier) and not folder.exists():
+            files.move(earlier, folder)
+    for remains in (folder, _earlier(folder)):
+        for path in folder.parent.glob(pattern + remains.name):
+            if files.is_abandoned(path):
+                shutil.rmtree(path)
+
+
+def _earlier(folder: Path) -> Path:
+    return folder.with_name(f"earlier-{folder.name}")
+
+
+def _take(run: RunFolder, target: RunFolder, overwrite: bool, say: Callable[[str], object]) -> None:
+    """Give a fetched run its place at home."""
+    if not target.folder.exists():
+        files.move(run.folder, target.folder)
+        return
+    if process := target.owner():
+        raise UserError(f"{target.folder}: process {process} is at work in it; wait for it")
+    if target.has_config() and not (overwrite or holds_all_of(run, target)):
+        raise UserError(
+            f"{target.folder}: holds a run with fits that the fetched one does not have; give "
+            "another --out, or --overwrite"
+        )
+    earlier = files.temporary_path(_earlier(target.folder))
+    files.move(target.folder, earlier)  # a kill from here on is repaired by `_clear_up`
+    files.move(run.folder, target.folder)
+    shutil.rmtree(earlier)
+    say(f"{target.folder}: the earlier run there is replaced")

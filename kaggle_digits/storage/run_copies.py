@@ -1,0 +1,78 @@
+"""Run folders from elsewhere, a kernel's output for one: to find, check, compare and copy."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from kaggle_digits.errors import UserError
+from kaggle_digits.storage import files
+from kaggle_digits.storage.locked_folder import LOCK, OWNER
+from kaggle_digits.storage.run_folder import RunFolder
+
+
+def find_runs(place: Path) -> list[RunFolder]:
+    """Find the folders of runs of this version, at any depth below a place, sorted by path."""
+    record = RunFolder(place).record.name
+    found = (RunFolder(path.parent) for path in sorted(place.rglob(record)))
+    return [run for run in found if run.has_config() and run.may_be_used()]
+
+
+def copy_run(run: RunFolder, folder: Path) -> None:
+    """Copy a run to another folder, which is there whole or not at all.
+
+    The copy can be written to, wherever the run came from, and nobody is at work in it.
+    """
+    beside = files.temporary_path(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with files.writing(folder):
+            for path in sorted(run.folder.rglob("*")):
+                copy = beside / path.relative_to(run.folder)
+                if path.is_file() and path.name not in (LOCK, OWNER):
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
+            files.move(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def damaged_files(run: RunFolder) -> list[str]:
+    """Name what is missing or not as it was written, of the summary and of all finished fits.
+
+    Unlike `RunFolder.changed_artefacts` it reads every file; the log and unfinished fits do not
+    count.
+    """
+    manifest = files.read_json(run.manifest)
+    if not manifest:
+        return [run.manifest.name]
+    artefacts = manifest.get("artefacts")
+    noted = (Path(name).parent.name for name in artefacts) if isinstance(artefacts, dict) else ()
+    fits = {fit for fit in map(run.parse_fit_name, noted) if fit}
+    damaged = run.changed_artefacts()
+    for member, fold in sorted(fits.union(run.finished_fits())):
+        try:
+            run.read_fit_arrays(member, fold)
+        except (UserError, TypeError):  # TypeError: the whole fit is missing
+            damaged.append(f"{run.fits.name}/{run.fit_name(member, fold)}")
+    return damaged
+
+
+def holds_all_of(run: RunFolder, other: RunFolder) -> bool:
+    """Return whether nothing trained is in `other` alone; what is damaged there is nothing."""
+    own = run.finished_fits()
+    for fit in other.finished_fits():
+        with suppress(files.DamagedError):
+            theirs = other.read_fit(*fit)["checksums"]
+            if fit not in own or run.read_fit(*fit)["checksums"] != theirs:
+                return False
+    return all(
+        run.parse_fit_name(path.stem) in own
+        or _checksum(run.fits / path.name) == files.checksum(path)
+        for path in other.fits.glob("*.state")
+    )
+
+
+def _checksum(path: Path) -> str | None:
+    return files.checksum(path) if path.is_file() else None

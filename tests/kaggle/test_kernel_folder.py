@@ -1,0 +1,190 @@
+"""The folder of a kernel: its metadata, which the real client accepts, and what is not lost."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kaggle_digits.config import loading
+from kaggle_digits.errors import UserError
+from kaggle_digits.kaggle import kernel_folder
+from kaggle_digits.kaggle.kernel_folder import ACCELERATORS, KernelFolder, KernelOptions, build
+
+OPTIONS = KernelOptions(loading.load("quick"), "quick", "the command", owner="ada")
+SCRIPT = "kaggle-digits-quick.py"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def metadata_of(folder):
+    return json.loads((folder / "kernel-metadata.json").read_text())
+
+
+def test_metadata(tmp_path):
+    sources = {"kernel_sources": ("ada/earlier",), "dataset_sources": ("bob/run/3",)}
+    build(replace(OPTIONS, **sources), tmp_path / "k")
+    assert metadata_of(tmp_path / "k") == {
+        "id": "ada/kaggle-digits-quick",
+        "title": "kaggle digits quick",
+        "code_file": SCRIPT,
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_internet": False,
+        "enable_gpu": True,
+        "enable_tpu": False,
+        "competition_sources": ["digit-recognizer"],
+        "kernel_sources": ["ada/earlier"],
+        "dataset_sources": ["bob/run/3"],
+        "model_sources": [],
+    }
+    assert KernelFolder(tmp_path / "k").session_seconds() == 8 * 3600 + 1800 + 900
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "expected"),
+    [
+        ("none", (False, False, None)),
+        ("gpu", (True, False, None)),
+        ("t4x2", (True, False, "NvidiaTeslaT4")),
+        ("tpu", (False, True, "TpuV5E8")),
+    ],
+)
+def test_accelerators(tmp_path, accelerator, expected):
+    built = build(replace(OPTIONS, accelerator=accelerator), tmp_path)
+    metadata = metadata_of(tmp_path)
+    found = (metadata["enable_gpu"], metadata["enable_tpu"], metadata.get("machine_shape"))
+    assert found == expected
+    assert f"accelerator {accelerator}" in built.description()[1]
+    code = (tmp_path / metadata["code_file"]).read_text()
+    assert ('["KERAS_BACKEND"] = "jax"' in code) == (accelerator == "tpu")
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
+def test_the_real_client_accepts_it(tmp_path, client, stand_in, capsys, notebook, accelerator):
+    options = replace(
+        OPTIONS,
+        notebook=notebook,
+        accelerator=accelerator,
+        kernel_sources=("ada/earlier",),
+        dataset_sources=("bob/run/3",),
+        config_name="Tune_best of.all",
+    )
+    build(options, tmp_path / "k")
+    answer = client.api.kernels_push(str(tmp_path / "k"), timeout="60")
+    assert not answer.error
+    assert not answer.invalidCompetitionSources
+    assert capsys.readouterr().out == ""  # else it warns that the title does not give the slug
+    sent = stand_in.kernels["ada/kaggle-digits-tune-best-of-all"]
+    assert sent["kernelType"] == ("notebook" if notebook else "script")
+    assert (sent["isPrivate"], sent["enableInternet"]) == (True, False)
+    assert sent["sessionTimeoutSeconds"] == 60
+    assert len(sent["text"]) < kernel_folder.LARGEST_CODE / 3
+
+
+def test_asked_for_it_is_public_and_online(tmp_path):
+    built = build(replace(OPTIONS, public=True, internet=True), tmp_path)
+    metadata = metadata_of(tmp_path)
+    assert (metadata["is_private"], metadata["enable_internet"]) == (False, True)
+    assert "public, internet on" in built.description()[1]
+
+
+def test_where_the_data_is_at_home_is_not_carried(tmp_path):
+    config = loading.load("quick", {"data.path": "/home/ada/secret"})
+    build(replace(OPTIONS, config=config), tmp_path)
+    assert not any(b"/home/ada" in content for content in contents(tmp_path).values())
+
+
+def test_built_again_it_has_the_same_bytes(tmp_path):
+    build(OPTIONS, tmp_path)
+    before = contents(tmp_path)
+    build(OPTIONS, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_another_kind_takes_the_place_of_the_first(tmp_path):
+    build(OPTIONS, tmp_path)
+    build(replace(OPTIONS, notebook=True), tmp_path)
+    assert not (tmp_path / SCRIPT).exists()
+    assert metadata_of(tmp_path)["code_file"] == "kaggle-digits-quick.ipynb"
+
+
+@pytest.mark.parametrize("name", [SCRIPT, "kernel-metadata.json"])
+def test_what_was_changed_by_hand_is_kept(tmp_path, name):
+    build(OPTIONS, tmp_path)
+    changed = (tmp_path / name).read_text().replace("quick", "swift")
+    (tmp_path / name).write_text(changed)
+    others = replace(OPTIONS, accelerator="tpu", notebook=True)
+    with pytest.raises(UserError, match=f"{name}: was changed after it was built; .*--overwrite"):
+        build(others, tmp_path)
+    assert (tmp_path / name).read_text() == changed
+    build(others, tmp_path, overwrite=True)
+    assert metadata_of(tmp_path)["enable_tpu"] is True
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="expected a new or empty folder, or that of a kernel"):
+        build(OPTIONS, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slug": "abc"}, "--name abc: expected 5 to 50 lower-case letters, digits and single hy"),
+        ({"slug": "Mine and yours"}, "--name Mine and yours: expected"),
+        ({"slug": "a" * 51}, "--name a+: expected"),
+        ({"accelerator": "p100"}, "--accelerator: expected one of none, gpu, t4x2, tpu, found 'p1"),
+        ({"kernel_sources": ("mine",)}, "'mine': expected the owner and the name of a kernel"),
+        ({"dataset_sources": ("a/b/c",)}, "'a/b/c': expected the owner and the name"),
+        ({"time_limit": "soon"}, "--time-limit: expected a duration"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        build(replace(OPTIONS, **options), tmp_path / "k")
+    assert not (tmp_path / "k").exists()
+
+
+def test_a_folder_without_metadata_is_no_kernels(tmp_path):
+    with pytest.raises(UserError, match=r"with a kernel-metadata.json, found none; make one with"):
+        KernelFolder(tmp_path).read_metadata()
+
+
+# The command
+
+
+def test_the_command_needs_no_credentials(tmp_path, command, stand_in):
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\n")
+    config = ("--config", str(tmp_path / "mine.yaml"), "--set", "seed=7")
+    status, output, error = command("kernel", "build", *config, KAGGLE_API_TOKEN="")
+    assert (status, error) == (0, "")
+    folder = tmp_path / "submissions" / "kernels" / "kaggle-digits-mine"
+    assert metadata_of(folder)["id"] == "kaggle-digits-mine"
+    size = (folder / "kaggle-digits-mine.py").stat().st_size
+    assert f"({size / 1000:.0f} KB, Kaggle takes 1,000)" in output
+    assert "kaggle-digits kernel push submissions/kernels/kaggle-digits-mine" in output
+    code = (folder / "kaggle-digits-mine.py").read_text()
+    assert "\n    kaggle-digits kernel build --config mine.yaml --set seed=7\n" in code
+    assert "\nseed: 7\n" in code
+    assert "  epochs: 3\n" in code
+    assert str(tmp_path) not in code
+    assert (stand_in.calls, list((tmp_path / "home").iterdir())) == ([], [])  # no client came up
+
+
+def test_the_owner_may_come_from_the_environment(tmp_path, command):
+    status, _, error = command("kernel", "build", "--name", "digits", KAGGLE_USERNAME="ada")
+    assert (status, error) == (0, "")
+    metadata = metadata_of(tmp_path / "submissions" / "kernels" / "digits")
+    assert (metadata["id"], metadata["title"]) == ("ada/digits", "digits")
+
+
+def test_a_refusal_is_one_line(command):
+    status, output, error = command("kernel", "build", "--accelerator", "p100")
+    assert (status, output) == (2, "")
+    [line] = error.splitlines()
+    assert line.startswith("kaggle-digits: --accelerator: expected one of none, gpu")

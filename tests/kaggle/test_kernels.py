@@ -1,0 +1,415 @@
+"""Kernels through the real client: what is pushed, followed and fetched, and what is refused."""
+
+import json
+import shutil
+import subprocess
+import time
+
+import lives
+import pytest
+from pretended_kaggle import MOUNTS, Session
+from stand_in import USERNAME, Plan
+
+from kaggle_digits.config import loading
+from kaggle_digits.data import submission_csv
+from kaggle_digits.errors import UserError
+from kaggle_digits.kaggle import kernel_folder, kernels
+from kaggle_digits.kaggle.client import LostAnswerError
+from kaggle_digits.kaggle.kernel_folder import KernelOptions
+from kaggle_digits.kaggle.kernels import KernelState
+from kaggle_digits.storage import files
+from kaggle_digits.storage.run_copies import damaged_files
+from kaggle_digits.storage.run_folder import RunFolder
+
+KERNEL = f"{USERNAME}/kaggle-digits-quick"
+CONFIG = loading.load("quick", lives.SETTINGS)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(kernels, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def built(tmp_path):
+    """Build a kernel that has no owner yet."""
+    return kernel_folder.build(KernelOptions(CONFIG, "quick", "the command"), tmp_path / "kernel")
+
+
+def change(built, **settings):
+    metadata = json.loads(built.metadata.read_text()) | settings
+    built.metadata.write_text(json.dumps(metadata))
+
+
+# push
+
+
+def test_push_fills_in_whose_kernel_it_is(client, stand_in, built):
+    before = built.metadata.read_bytes()
+    pushed = kernels.push(client, built)
+    assert (pushed.kernel, pushed.version) == (KERNEL, 1)
+    assert pushed.url == f"https://www.kaggle.com/code/{KERNEL}"
+    sent = stand_in.kernels[KERNEL]
+    assert sent["text"] == (built.folder / "kaggle-digits-quick.py").read_text()
+    assert sent["competitionDataSources"] == ["digit-recognizer"]
+    assert (sent["isPrivate"], sent["enableInternet"], sent["enableGpu"]) == (True, False, True)
+    assert sent["sessionTimeoutSeconds"] == int(8.5 * 3600) + 900
+    assert built.metadata.read_bytes() == before
+    assert kernels.push(client, built).version == 2
+
+
+def test_push_takes_what_people_have_changed(client, stand_in, built):
+    change(built, id=f"{USERNAME}/another-name", title="another name", enable_gpu=False)
+    assert kernels.push(client, built).kernel == f"{USERNAME}/another-name"
+    assert stand_in.kernels[f"{USERNAME}/another-name"]["enableGpu"] is False
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "CANCEL_REQUESTED"])
+def test_push_does_not_double_what_is_under_way(client, stand_in, built, state):
+    kernels.push(client, built)
+    stand_in.kernel_states[KERNEL] = [state]
+    with pytest.raises(UserError, match=f"{KERNEL}: an earlier version is still under way; follow"):
+        kernels.push(client, built)
+    assert stand_in.kernels[KERNEL]["version"] == 1
+
+
+def test_push_names_an_input_that_kaggle_does_not_know(client, built):
+    change(built, competition_sources=["digit-recogniser"])
+    with pytest.raises(UserError, match="version 1 begins without digit-recogniser, which Kaggle"):
+        kernels.push(client, built)
+
+
+def test_push_is_refused_in_kaggles_words(client, built):
+    change(built, id="somebody/elses-digits")
+    with pytest.raises(
+        UserError, match=r"HTTP 400 \(The kernel id somebody/elses-digits is not valid\)"
+    ):
+        kernels.push(client, built)
+    (built.folder / "kaggle-digits-quick.py").unlink()
+    with pytest.raises(UserError, match=r"kaggle-digits-quick.py: is missing; build"):
+        kernels.push(client, built)
+
+
+def test_after_a_lost_answer_push_looks_first(client, stand_in, built):
+    stand_in.plan("SaveKernel", Plan(drop=True, after=True))
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    with pytest.raises(LostAnswerError, match="repeat the command, it looks first"):
+        kernels.push(client, built)
+    with pytest.raises(UserError, match="still under way"):
+        kernels.push(client, built)
+    assert stand_in.kernels[KERNEL]["version"] == 1
+
+
+@pytest.mark.parametrize("kernel", ["a/b/c", "what is this", "../nothing"])
+def test_what_names_no_kernel(client, kernel):
+    with pytest.raises(UserError, match="expected a kernel's folder or OWNER/NAME"):
+        kernels.name_of(client, kernel)
+
+
+def test_a_name_alone_is_ones_own(client):
+    assert kernels.name_of(client, "digits") == f"{USERNAME}/digits"
+
+
+# status
+
+
+@pytest.fixture(params=["stream", "no stream"])
+def log_client(request, client, monkeypatch):
+    """Return a client; that of version 2.0 reads a kernel's log only whole."""
+    if request.param == "no stream" and hasattr(client.api, "kernels_logs_stream"):
+        for each in type(client.api).__mro__:
+            if "kernels_logs_stream" in vars(each):
+                monkeypatch.delattr(each, "kernels_logs_stream")
+    return client
+
+
+def test_follow_says_each_state_and_each_line_once(log_client, stand_in, built):
+    kernels.push(log_client, built)
+    stand_in.kernel_states[KERNEL] = ["QUEUED", "RUNNING", "RUNNING", "RUNNING", "COMPLETE"]
+    stand_in.kernel_logs[KERNEL] = "reading\nepoch 1\x1b[31m/2\x1b[0m\nepoch 2/2\n"
+    said = []
+    assert kernels.follow(log_client, KERNEL, said.append) == KernelState("complete", "")
+    assert said == [
+        f"{KERNEL}: queued",
+        "reading",
+        "epoch 1/2",
+        "epoch 2/2",
+        f"{KERNEL}: running",
+        f"{KERNEL}: complete",
+    ]
+
+
+def test_a_log_that_cannot_be_read_does_not_matter(log_client, stand_in, built):
+    kernels.push(log_client, built)
+    stand_in.kernel_states[KERNEL] = ["RUNNING", "COMPLETE"]
+    for call in ("Logs", "ListKernelSessionOutput"):
+        stand_in.plan(call, Plan(status=404, times=9))
+    said = []
+    kernels.follow(log_client, KERNEL, said.append)
+    assert said == [f"{KERNEL}: running", f"{KERNEL}: complete"]
+
+
+def test_the_tail_of_the_log(log_client, stand_in, built):
+    kernels.push(log_client, built)
+    stand_in.kernel_logs[KERNEL] = "".join(f"line {number}\n" for number in range(30))
+    assert kernels.log_tail(log_client, KERNEL, 2) == ["line 28", "line 29"]
+
+
+# fetch
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Return an empty working folder."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+def put_out(stand_in, run, **changes):
+    """Have a run's folder be the output of the kernel; return its content by path."""
+    paths = [path for path in run.rglob("*") if path.is_file()]
+    content = {path.relative_to(run).as_posix(): path.read_bytes() for path in paths}
+    files = {f"run/{name}": data for name, data in content.items()}
+    stand_in.outputs[KERNEL] = files | {"submission.csv": b"1", "__results__.html": b"2"}
+    stand_in.page_size = 7
+    return content
+
+
+def content_of(folder):
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def nothing_half_written(home):
+    return not [path for path in home.rglob("*") if path.name.startswith(".kaggle-digits-half")]
+
+
+def test_fetch_brings_a_whole_run_home(client, stand_in, undisturbed, home):
+    expected = put_out(stand_in, undisturbed.run)
+    assert len(expected) > 2 * stand_in.page_size
+    said = []
+    run = kernels.fetch(client, KERNEL, said.append)
+    assert run.folder.resolve() == home / "submissions" / "kaggle-digits-quick"
+    assert content_of(run.folder) == expected
+    assert said == [f"{KERNEL}: fetching {len(expected)} files"]
+    assert nothing_half_written(home)
+    kernels.fetch(client, KERNEL, said.append)  # the same again
+    assert content_of(run.folder) == expected
+    assert nothing_half_written(home)
+
+
+def test_fetch_does_without_hidden_files(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    output = stand_in.outputs[KERNEL]
+    stand_in.outputs[KERNEL] = {name: output[name] for name in output if "/." not in name}
+    run = kernels.fetch(client, KERNEL, print)
+    assert run.finished_fits() == [("cnn", 0), ("cnn", 1)]
+    assert damaged_files(run) == []
+
+
+def test_a_run_that_went_on_takes_the_place_of_its_earlier_self(
+    client, stand_in, undisturbed, home
+):
+    early = put_out(stand_in, undisturbed.home / "cut-off")
+    run = kernels.fetch(client, KERNEL, print)
+    assert content_of(run.folder) == early
+    late = put_out(stand_in, undisturbed.run)
+    said = []
+    kernels.fetch(client, KERNEL, said.append)
+    assert said[-1] == "submissions/kaggle-digits-quick: the earlier run there is replaced"
+    assert content_of(run.folder) == late
+    # But not the other way round.
+    put_out(stand_in, undisturbed.home / "cut-off")
+    with pytest.raises(UserError, match="holds a run with fits that the fetched one does not have"):
+        kernels.fetch(client, KERNEL, print)
+    assert content_of(run.folder) == late
+    kernels.fetch(client, KERNEL, print, overwrite=True)
+    assert content_of(run.folder) == early
+    assert nothing_half_written(home)
+
+
+@pytest.mark.parametrize("moment", ["before", "between", "after"])
+def test_killed_while_one_run_takes_the_place_of_another(
+    client, stand_in, undisturbed, home, moment
+):
+    place = home / "submissions"
+    put_out(stand_in, undisturbed.run)
+    run = kernels.fetch(client, KERNEL, print)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    remains = files.temporary_path(place / f"earlier-{run.folder.name}", ended.pid)
+    if moment == "between":
+        run.folder.rename(remains)
+    elif moment == "after":
+        shutil.copytree(run.folder, remains)
+    shutil.copytree(
+        undisturbed.home / "cut-off", files.temporary_path(place / run.folder.name, ended.pid)
+    )
+    expected = content_of(undisturbed.run)
+    stand_in.outputs[KERNEL] = broken(stand_in.outputs[KERNEL], "no manifest")
+    with pytest.raises(UserError, match="holds no run"):
+        kernels.fetch(client, KERNEL, print)
+    assert content_of(run.folder) == expected
+    assert nothing_half_written(home)
+
+
+def test_a_fit_of_another_run_is_not_lost(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    run = kernels.fetch(client, KERNEL, print)
+    fit_json = run.fit_folder("cnn", 1) / "fit.json"
+    facts = run.read_fit("cnn", 1) | {"checksums": {"model.keras": "another"}}
+    run.remove_fit("cnn", 1)
+    run.write_fit("cnn", 1, {}, facts)
+    before = fit_json.read_bytes()
+    with pytest.raises(UserError, match="give another --out, or --overwrite"):
+        kernels.fetch(client, KERNEL, print)
+    assert fit_json.read_bytes() == before
+
+
+def broken(output, kind):
+    damaged = dict(output)
+    if kind == "cut off":
+        damaged["run/fits/cnn-fold1/model.keras"] = output["run/fits/cnn-fold1/model.keras"][:99]
+    elif kind == "a fit is missing":
+        damaged = {name: data for name, data in output.items() if "cnn-fold2/" not in name}
+    elif kind == "no submission":
+        del damaged["run/submission.csv"]
+    elif kind == "no manifest":
+        del damaged["run/manifest.json"]
+    elif kind == "leaves the folder":
+        damaged["run/../../../evil"] = b"x"
+    return damaged
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("cut off", "fits/cnn-fold1 in its output did not arrive as they were written"),
+        ("a fit is missing", "fits/cnn-fold2 in its output did not arrive"),
+        ("no submission", "submission.csv in its output did not arrive"),
+        ("no manifest", "its output holds no run; kaggle-digits kernel status"),
+        ("leaves the folder", "'run/../../../evil', a path that leaves the folder"),
+    ],
+)
+def test_what_is_not_sound_changes_nothing_at_home(
+    client, stand_in, undisturbed, home, tmp_path, kind, message
+):
+    put_out(stand_in, undisturbed.home / "cut-off")
+    run = kernels.fetch(client, KERNEL, print)
+    before = content_of(run.folder)
+    put_out(stand_in, undisturbed.run)
+    stand_in.outputs[KERNEL] = broken(stand_in.outputs[KERNEL], kind)
+    with pytest.raises(UserError) as caught:
+        kernels.fetch(client, KERNEL, print)
+    assert message in str(caught.value)
+    assert content_of(run.folder) == before
+    assert nothing_half_written(home)
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_file_that_storage_does_not_give_is_not_taken_for_one(
+    client, stand_in, undisturbed, home
+):
+    put_out(stand_in, undisturbed.run)
+    stand_in.plan("GET", Plan(status=503, times=2), Plan(status=404))
+    with pytest.raises(UserError, match="Kaggle refuses to download"):
+        kernels.fetch(client, KERNEL, print)
+    assert not list((home / "submissions").iterdir())
+
+
+def test_fetch_waits_for_nothing(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    with pytest.raises(UserError, match=f"{KERNEL}: is running, there is no output yet; follow it"):
+        kernels.fetch(client, KERNEL, print)
+
+
+def test_what_a_failed_kernel_has_left_is_fetched(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.home / "cut-off")
+    stand_in.kernel_states[KERNEL] = ["ERROR"]
+    stand_in.failure_messages[KERNEL] = "Your notebook ran out of time"
+    said = []
+    kernels.fetch(client, KERNEL, said.append)
+    warning = (
+        f"WARNING: {KERNEL}: error: Your notebook ran out of time; what it has left is fetched"
+    )
+    assert said[0] == f"{warning} all the same"
+
+
+def test_other_things_at_home_are_left_alone(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    (home / "thesis").mkdir()
+    (home / "thesis" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="expected a new or empty folder, or that of a run"):
+        kernels.fetch(client, KERNEL, print, out=home / "thesis")
+    busy = kernels.fetch(client, KERNEL, print)
+    with (
+        RunFolder(busy.folder).locked(),
+        pytest.raises(UserError, match=r"process \d+ is at work in it"),
+    ):
+        kernels.fetch(client, KERNEL, print)
+
+
+# The commands
+
+
+def test_status_of_a_failed_kernel(command, stand_in):
+    stand_in.outputs[KERNEL] = {}
+    stand_in.kernel_states[KERNEL] = ["ERROR"]
+    stand_in.failure_messages[KERNEL] = "It crashed"
+    stand_in.kernel_logs[KERNEL] = "ValueError: no\n"
+    for words in ([], ["--wait"]):
+        status, output, error = command("kernel", "status", KERNEL, *words)
+        assert (status, error) == (1, "")
+        assert output.splitlines() == [f"{KERNEL}: error: It crashed", "ValueError: no"]
+
+
+def test_status_of_an_unknown_kernel_is_one_line(command):
+    status, output, error = command("kernel", "status", "ada/nothing")
+    assert (status, output) == (2, "")
+    [line] = error.splitlines()
+    assert "Kernel ada/nothing was not found" in line
+
+
+def test_without_credentials_nothing_is_pushed(command, tmp_path):
+    assert command("kernel", "build", "--out", "k")[0] == 0
+    status, _, error = command("kernel", "push", "k", KAGGLE_API_TOKEN="")
+    assert status == 2
+    [line] = error.splitlines()
+    assert line.startswith("kaggle-digits: no credentials for Kaggle were found")
+
+
+def test_run_takes_a_kernel_from_its_build_to_a_run_at_home(begin, stand_in, tmp_path):
+    """The pretended Kaggle runs what has arrived there; its output comes home."""
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    words = [word for setting in lives.SETTINGS for word in ("--set", setting)]
+    process = begin("kernel", "run", *words, "--time-limit", "1h")
+    deadline = time.monotonic() + lives.PATIENCE
+    while KERNEL not in stand_in.kernels:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(lives.POLL_SECONDS)
+    (tmp_path / "arrived.py").write_text(stand_in.kernels[KERNEL]["text"])
+    session = Session(tmp_path / "session", MOUNTS[0])
+    session.finish(tmp_path / "arrived.py")
+    put_out(stand_in, session.run)
+    stand_in.kernel_logs[KERNEL] = session.said
+    stand_in.kernel_states[KERNEL] = ["COMPLETE"]
+    output, error = process.communicate(timeout=lives.PATIENCE)
+    assert (process.returncode, error) == (0, "")
+    run = RunFolder(tmp_path / "submissions" / "kaggle-digits-quick")
+    assert len(submission_csv.check_file(run.submission, 30)) == 30
+    assert run.submission.read_bytes() == session.result()[0]
+    for line in (
+        f"{KERNEL}: version 1 is on Kaggle: https://www.kaggle.com/code/{KERNEL}",
+        f"{KERNEL}: complete",
+        "kaggle-digits submit submissions/kaggle-digits-quick   submits it",
+    ):
+        assert line in output.splitlines()
+    assert "cnn fold 2 finished: " in output
+    # `build` makes the same files.
+    before = content_of(tmp_path / "submissions" / "kernels")
+    begin("kernel", "build", *words, "--time-limit", "1h").communicate()
+    assert content_of(tmp_path / "submissions" / "kernels") == before
