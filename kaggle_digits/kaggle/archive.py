@@ -10,9 +10,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.resources import files as resources
-from importlib.resources.abc import Traversable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from kaggle_digits.data.competition import DATA_PAGE, PAGE
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle.handed_over import FILE as SETTINGS
 from kaggle_digits.kaggle.handed_over import Settings
+from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report import run_tables
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
@@ -31,9 +30,6 @@ from kaggle_digits.system.console import count_of, duration
 if TYPE_CHECKING:
     from kaggle_digits.results.run_metrics import RunMetrics
 
-PACKAGE = "kaggle_digits"
-# Whatever else is stored beside the package's modules stays where it is.
-SOURCES = (".py", ".yaml", ".html", ".jinja", "LICENSE")
 REQUIREMENTS, STRUCTURE = "requirements.txt", "directory_structure.txt"
 TEMPLATE = ".jinja"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold: the same run gives the same bytes
@@ -99,26 +95,12 @@ def _contents(run: Run, folder: RunFolder, name: str) -> dict[str, bytes]:
     manifest = json.loads(of_run[folder.manifest.name])
     settings = Settings.of_run(metrics.demo_data, manifest["backend"])
     contents = {f"{settings.model_dir}/{path}": content for path, content in of_run.items()}
-    contents |= dict(_package())
+    contents |= dict(package_files())
     contents[SETTINGS] = files.json_bytes(settings.values())
     contents[REQUIREMENTS] = _requirements(manifest["packages"], manifest["backend"])
     contents |= _rendered(_facts(name, run, folder, manifest, settings))
     contents[STRUCTURE] = _tree(name, [*contents, STRUCTURE])
     return contents
-
-
-def _package() -> Iterator[tuple[str, bytes]]:
-    """Yield path and content of this package's modules, configs and templates."""
-
-    def below(place: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-        for entry in place.iterdir():
-            within = f"{path}/{entry.name}"
-            if entry.is_dir():
-                yield from below(entry, within)
-            elif entry.name.endswith(SOURCES) and not entry.name.startswith("."):
-                yield within, entry.read_bytes()
-
-    yield from below(resources(PACKAGE), PACKAGE)
 
 
 def _requirements(noted: Mapping[str, str], backend: str) -> bytes:

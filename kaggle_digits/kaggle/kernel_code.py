@@ -9,22 +9,19 @@ import base64
 import io
 import json
 import lzma
-import os
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import kaggle_digits
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError
+from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.system.environment import package_versions
 
 LINE = 100  # characters of a line of base64
-CARRIED = (".py", ".yaml", ".html", ".jinja", "LICENSE")  # endings of the package's files
 CELL = re.compile(r"^# %%(?: \[(markdown|hidden)\])?\n", re.MULTILINE)
 HIDDEN = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # Jupyter's word and Kaggle's
 
@@ -118,11 +115,7 @@ def packed() -> bytes:
 
 def _files() -> Iterator[tuple[str, bytes]]:
     """Yield (path within the archive, content) of each file that is carried."""
-    package = Path(kaggle_digits.__file__).parent
-    # In a checkout `configs` is a link, which a glob would not follow.
-    for folder, _, names in os.walk(package, followlinks=True):
-        for path in (Path(folder, name) for name in names if name.endswith(CARRIED)):
-            yield path.relative_to(package.parent).as_posix(), path.read_bytes()
+    yield from package_files()
     if version := package_versions().get("kaggle-digits"):
         text = f"Metadata-Version: 2.1\nName: kaggle-digits\nVersion: {version}\n"
         yield f"kaggle_digits-{version}.dist-info/METADATA", text.encode()

@@ -304,15 +304,6 @@ def test_credentials_stay_at_home(copied, monkeypatch):
     assert not [name for name, content in found.items() if SECRET.encode() in content]
 
 
-def test_package_hands_over_its_own_files_only(tmp_path, monkeypatch):
-    (tmp_path / "room").mkdir()
-    for name in ("kaggle.json", ".env", "room/one.py", "room/one.pyc", "room/.hidden.py", "a.yaml"):
-        (tmp_path / name).write_text(name)
-    monkeypatch.setattr(archive, "resources", lambda package: tmp_path)
-    expected = {"kaggle_digits/room/one.py": b"room/one.py", "kaggle_digits/a.yaml": b"a.yaml"}
-    assert dict(archive._package()) == expected
-
-
 def test_places_of_this_machine_stay_at_home(job, made):
     manifest = json.loads(contents(made)["tiny/model/manifest.json"])
     there = json.loads((job.run / "manifest.json").read_text())
