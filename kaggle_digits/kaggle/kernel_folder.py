@@ -175,6 +175,11 @@ def build(options: KernelOptions, out: Path | None = None, overwrite: bool = Fal
     if options.accelerator not in ACCELERATORS:
         known = ", ".join(ACCELERATORS)
         raise UserError(f"--accelerator: expected one of {known}, found {options.accelerator!r}")
+    if options.config.callbacks:
+        raise UserError(
+            f"callbacks: {', '.join(options.config.callbacks)} would not be found on Kaggle, where "
+            "only this package is; build the kernel with --set callbacks=[]"
+        )
     for option in ("kernel_sources", "dataset_sources"):
         for source in getattr(options, option):
             if not SOURCE.fullmatch(source):

@@ -11,6 +11,7 @@ from kaggle_digits.kaggle import kernel_folder
 from kaggle_digits.kaggle.kernel_folder import ACCELERATORS, KernelFolder, KernelOptions, build
 
 OPTIONS = KernelOptions(loading.load("quick"), "quick", "the command", owner="ada")
+WITH_CALLBACK = loading.load("quick", ["callbacks=[mine:make]"])
 SCRIPT = "kaggle-digits-quick.py"
 
 
@@ -142,6 +143,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         ({"kernel_sources": ("mine",)}, "'mine': expected the owner and the name of a kernel"),
         ({"dataset_sources": ("a/b/c",)}, "'a/b/c': expected the owner and the name"),
         ({"time_limit": "soon"}, "--time-limit: expected a duration"),
+        ({"config": WITH_CALLBACK}, "callbacks: mine:make would not be found on Kaggle"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, message):

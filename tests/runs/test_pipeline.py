@@ -144,7 +144,7 @@ def test_demo_data_are_no_secret(first):
     lines = first.done.stdout.splitlines()
     assert lines[0] == "reading demo data (scikit-learn load_digits)"
     assert lines[1].startswith("DEMO DATA: ")
-    for text in ("NOT for upload", competition.DATA_PAGE, "--data"):
+    for text in ("NOT for upload", competition.DATA_PAGE, "kaggle-digits data fetch"):
         assert text in lines[1]
     result = lines[lines.index("Result of run") :]
     assert "NOT for upload" in result[1]
