@@ -7,6 +7,7 @@ writes its own lines and ends the process where it finds no credentials.
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.data.competition import PAGE, SLUG
 from kaggle_digits.errors import UserError
+from kaggle_digits.kaggle import retries
+from kaggle_digits.kaggle.retries import NOT_IDEMPOTENT
 
 if TYPE_CHECKING:
     import requests
@@ -29,19 +32,10 @@ CREDENTIALS_ADVICE = (
     f"sign in to Kaggle, make a token on {TOKEN_PAGE} and put it into the environment variable "
     "KAGGLE_API_TOKEN or the file ~/.kaggle/access_token"
 )
-# Seconds. The client itself waits for ever.
-CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60
-# What may pass by itself is asked again after 0, 1, 2 and 4 seconds.
-ATTEMPTS, BACKOFF_SECONDS = 4, 0.5
-SCHEMES = ("https://", "http://")
-PASSING = (429, 500, 502, 503, 504)  # HTTP statuses
-# Service -> its call that, repeated, might do the same thing twice.
-ONCE = {
-    "competitions.CompetitionApiService": "CreateSubmission",
-    "kernels.KernelsApiService": "SaveKernel",
-}
 PAGE_SIZE = 100  # submissions of one answer
+UPLOAD_FAILED = "Could not submit to competition"  # the client's answer then, as of a success
 REASON_CHARACTERS = 300  # of Kaggle's words, in an error message
+RULES_ADVICE = f"accept the competition's rules on {PAGE}/rules with this account"
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ class Client:
         """List the team's newest submissions, at most `PAGE_SIZE`, newest first."""
         with self.asking("list the submissions"):
             found = self.api.competition_submissions(SLUG, page_size=PAGE_SIZE)
-        return [_submission(each) for each in found or []]
+            return [_submission(each) for each in found or []]
 
     def submit(self, file: Path, message: str, show_progress: bool = False) -> int:
         """Upload a file and have it scored.
@@ -134,11 +128,13 @@ class Client:
             LostAnswerError: Kaggle may have taken it or not.
             UserError: Kaggle has not taken it.
         """
-        with self.asking("submit", show_progress):
+        with self.asking("submit", show_progress, once=True):
             answer = self.api.competition_submit(str(file), message, SLUG, quiet=not show_progress)
-        if not answer.ref:  # the client's way to say that the file did not arrive
+            if not answer.ref and answer.message != UPLOAD_FAILED:
+                raise _lost("submit")
+        if not answer.ref:
             raise UserError(
-                f"{file}: the upload failed, Kaggle's storage did not take it; nothing was "
+                f"{file.name}: the upload failed, Kaggle's storage did not take it; nothing was "
                 "submitted; repeat the command"
             )
         return answer.ref
@@ -156,79 +152,92 @@ class Client:
         import requests
 
         with self.asking(f"download {path.name}"), requests.Session() as session:
-            for scheme in SCHEMES:
-                session.mount(scheme, _patient_adapter(ATTEMPTS))
+            for scheme in retries.SCHEMES:
+                session.mount(scheme, retries.patient_adapter(retries.ATTEMPTS))
             answer = session.get(url)
             answer.raise_for_status()
             path.write_bytes(answer.content)
 
     @contextmanager
-    def asking(self, purpose: str, show_progress: bool = False) -> Iterator[None]:
+    def asking(
+        self,
+        purpose: str,
+        show_progress: bool = False,
+        once: bool = False,
+        if_forbidden: str = RULES_ADVICE,
+    ) -> Iterator[None]:
         """Keep what the client writes off the screen, and put what it raises into words.
 
         Args:
             purpose: what is asked of Kaggle, after "to": "list the submissions".
             show_progress: let its bars through, to standard output.
+            once: whether the block ends in a call that is not idempotent; then an answer that does
+                not arrive says nothing of what was done.
+            if_forbidden: what people do where the account may not do it.
 
         Raises:
+            LostAnswerError: with `once`.
             UserError: see the class.
         """
         try:
-            with _silence(show_progress):
+            with _silence(show_progress), retries.limited_waiting():
                 yield
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._explained(error, purpose) from None
+            raise self._explained(error, purpose, once, if_forbidden) from None
 
-    def _explained(self, error: BaseException, purpose: str) -> UserError:
+    def _explained(
+        self, error: BaseException, purpose: str, once: bool, if_forbidden: str
+    ) -> UserError:
         from requests import ConnectionError, HTTPError, RequestException, Timeout
 
         if isinstance(error, HTTPError) and error.response is not None:
-            return self._refused(error.response, purpose)
+            return self._refused(error.response, purpose, if_forbidden)
+        is_of_requests = isinstance(error, RequestException)
+        # An answer may also break in its middle, where requests does not say which one it is.
+        may_be_done = once and _call(getattr(error, "request", None)) in (
+            *NOT_IDEMPOTENT.values(),
+            "",
+        )
+        is_broken_answer = is_of_requests or isinstance(error, json.JSONDecodeError)
+        if may_be_done and is_broken_answer and not _never_connected(error):
+            return _lost(purpose)
         if isinstance(error, ConnectionError | Timeout):
-            if _call(error.request) in ONCE.values() and not _never_connected(error):
-                return LostAnswerError(
-                    f"the connection broke while Kaggle was asked to {purpose}; whether it was "
-                    "done is not known yet; repeat the command, it looks first"
-                )
             return UserError(
                 f"Kaggle cannot be reached to {purpose} (no answer from "
                 f"{_host(error.request)}); check the network and repeat the command"
             )
-        if isinstance(error, OSError) and not isinstance(error, RequestException):
+        if isinstance(error, OSError) and not is_of_requests:
             raise error  # a full disk, a folder that cannot be written to
         words = self._without_secrets(str(error)) or type(error).__name__
         return UserError(
-            f"the Kaggle client {self.version} could not {purpose}: "
-            f"{_shortened(words)}; repeat the command, or update it with "
-            "pip install -U 'kaggle<2.3'"
+            f"the Kaggle client {self.version} could not {purpose}: {_shortened(words)}; correct "
+            "that, or update the client with pip install -U 'kaggle<2.3', and repeat the command"
         )
 
-    def _refused(self, response: requests.Response, purpose: str) -> UserError:
+    def _refused(self, response: requests.Response, purpose: str, if_forbidden: str) -> UserError:
         status, reason = response.status_code, self._without_secrets(_reason(response))
         because = f" ({reason})" if reason else ""
         if status == 401:
-            advice = f"the token may be wrong or expired; {CREDENTIALS_ADVICE}"
-            return UserError(f"Kaggle refuses the credentials{because}; {advice}")
-        if status == 403:
-            advice = f"accept the competition's rules on {PAGE}/rules, or use the right account"
-        elif status == 404:
-            advice = "check the name; the competition or kernel may be gone or private"
+            return UserError(
+                f"Kaggle refuses the credentials{because}; the token may be wrong or expired; "
+                f"{CREDENTIALS_ADVICE}"
+            )
+        if status >= 500 and _call(response.request) in NOT_IDEMPOTENT.values():
+            return _lost(f"{purpose}, HTTP {status}{because}")
+        if status >= 500:
+            advice = "the error is Kaggle's own; repeat the command later"
         elif status == 429:
             wait = response.headers.get("Retry-After", "")
             pause = f"after {wait} s" if wait.isdigit() else "in some minutes"
             advice = f"it asks for a pause; repeat the command {pause}"
-        elif status >= 500:
-            if _call(response.request) in ONCE.values():
-                return LostAnswerError(
-                    f"Kaggle had an error of its own when asked to {purpose}: HTTP {status}"
-                    f"{because}; whether it was done is not known yet; repeat the command, it "
-                    "looks first"
-                )
-            advice = "the error is Kaggle's own; repeat the command later"
+        elif status == 404:
+            advice = "check the name; what it names may be gone or private"
+        elif status == 403:
+            advice = if_forbidden
         else:
-            advice = "usual causes are rules not accepted, no submissions left today, wrong rows"
+            advice = "correct that and repeat the command" if reason else "Kaggle gives no reason"
         return UserError(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
 
     def _without_secrets(self, text: str) -> str:
@@ -246,62 +255,36 @@ def connect() -> Client:
     Raises:
         UserError: it is not installed, has no credentials, or Kaggle refuses or cannot be reached.
     """
+    try:
+        import requests  # noqa: F401  (what the client needs, and `asking`)
+    except ImportError as error:
+        raise _not_installed(error) from None
     with Client(None, "").asking("sign in"):
         try:
             # Version 2.0 ends the process here already.
             from kaggle.api.kaggle_api_extended import KaggleApi
 
-            api = _patient(KaggleApi)()
+            api = retries.patient(KaggleApi)()
             api.authenticate()
         except ImportError as error:
-            raise UserError(
-                f"the Kaggle client is not installed ({error}); install it with "
-                "pip install 'kaggle-digits[kaggle]', in a copy of the repository pip install -e "
-                "'.[kaggle]'"
-            ) from None
+            raise _not_installed(error) from None
         except SystemExit:
             raise _no_credentials() from None
     return Client(api, version("kaggle"))
 
 
-def _patient(api_class: type) -> type:
-    """Return the client's class with limits on waiting, and asking again what may pass."""
-
-    class PatientApi(api_class):
-        def build_kaggle_client(self):
-            client = super().build_kaggle_client()
-            http = client.http_client()
-            http._init_session()
-            for scheme in SCHEMES:
-                http._session.mount(scheme, _patient_adapter(ATTEMPTS))
-            for service, call in ONCE.items():
-                http._session.mount(http._get_request_url(service, call), _patient_adapter(0))
-            return client
-
-    return PatientApi
-
-
-def _patient_adapter(attempts: int) -> Any:
-    """Return what a session of `requests` sends with: limits on waiting, and further attempts."""
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
-
-    class Adapter(HTTPAdapter):
-        def send(self, request, stream=False, timeout=None, **others):
-            timeout = timeout or (CONNECT_TIMEOUT, READ_TIMEOUT)
-            return super().send(request, stream=stream, timeout=timeout, **others)
-
-    if not attempts:
-        return Adapter()
-    again = Retry(
-        attempts,
-        backoff_factor=BACKOFF_SECONDS,
-        status_forcelist=PASSING,
-        allowed_methods=None,
-        raise_on_status=False,
-        respect_retry_after_header=False,  # that may be hours: it is said instead
+def _not_installed(error: ImportError) -> UserError:
+    return UserError(
+        f"the Kaggle client is not installed ({error}); install it with pip install "
+        "'kaggle-digits[kaggle]', in a copy of the repository pip install -e '.[kaggle]'"
     )
-    return Adapter(max_retries=again)
+
+
+def _lost(purpose: str) -> LostAnswerError:
+    return LostAnswerError(
+        f"no answer that could be read came from Kaggle when it was asked to {purpose}; whether it "
+        "was done is not known yet; repeat the command, it looks first"
+    )
 
 
 def _no_credentials() -> UserError:
@@ -333,11 +316,11 @@ def _submission(found: Any) -> Submission:
     return Submission(
         reference=found.ref,
         time=time,
-        description=found.description,
+        description=" ".join(found.description.split()),
         file_name=found.file_name,
         status=found.status.name.lower(),
         public_score=float(found.public_score) if found.public_score else None,
-        reason=found.error_description,
+        reason=_shortened(found.error_description),
     )
 
 

@@ -6,11 +6,13 @@ are filled in as Kaggle tells them, also by a later command where this one died 
 
 from __future__ import annotations
 
+import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kaggle_digits.errors import UserError
@@ -22,6 +24,8 @@ from kaggle_digits.storage.run_folder import SUBMISSIONS
 UPLOADING = "uploading"  # begun; whether Kaggle has it is not known
 REFUSED = "refused"  # Kaggle has not taken it
 PENDING = "pending"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+NUMBERS = ("public_score", "oof_accuracy", "expected_low", "expected_high")
 MARK_DIGITS = 12  # of the file's hash, at the end of a description
 
 
@@ -55,7 +59,16 @@ class Entry:
     expected_high: str = ""
     reason: str = ""
 
-    def with_news(self, found: Submission) -> Entry:
+    @property
+    def has_numbers(self) -> bool:
+        """Whether its figures are numbers, as far as they are known."""
+        try:
+            [float(getattr(self, name)) for name in NUMBERS if getattr(self, name)]
+        except ValueError:
+            return False
+        return True
+
+    def updated(self, found: Submission) -> Entry:
         """Return the row with what Kaggle says of the submission now."""
         return replace(
             self,
@@ -107,27 +120,29 @@ class Ledger:
         Raises:
             UserError: the file has other columns or cannot be read as CSV.
         """
-        import pandas as pd
-
         if not self.path.exists():
             return []
+        # Not with pandas: a row with too many cells would be shifted, one with too few filled up.
         try:
-            table = pd.read_csv(self.path, dtype=str, keep_default_na=False, encoding="utf-8")
-        except ValueError as error:  # pandas' errors of parsing and decoding are of this kind
-            raise self._unreadable(str(error)) from None
-        if tuple(table.columns) != COLUMNS:
-            raise self._unreadable(f"the columns {','.join(table.columns)}")
-        return [Entry(**row) for row in table.to_dict("records")]
+            with self.path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file, strict=True)
+        except (ValueError, csv.Error) as error:
+            raise self._unreadable(f"something else ({error})") from None
+        if tuple(header) != COLUMNS:
+            raise self._unreadable(f"the columns {','.join(header)}")
+        for number, row in enumerate(rows, 2):
+            if len(row) != len(COLUMNS) or not Entry(*row).has_numbers:
+                raise self._unreadable(f"in row {number} the cells {','.join(row)}")
+        return [Entry(*row) for row in rows]
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write all rows, the whole file or nothing of it."""
-        import pandas as pd
-
-        text = io.StringIO()
-        pd.DataFrame(map(asdict, entries), columns=COLUMNS).to_csv(
-            text, index=False, lineterminator="\n"
-        )
-        files.write_bytes(self.path, text.getvalue().encode())
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)  # ends lines as RFC 4180 says; others leave a bare \r unquoted
+        writer.writerow(COLUMNS)
+        writer.writerows(map(astuple, entries))
+        # Names of files need not be text.
+        files.write_bytes(self.path, text.getvalue().encode("utf-8", "backslashreplace"))
 
     def _unreadable(self, found: str) -> UserError:
         return UserError(
@@ -161,7 +176,7 @@ def reconciled(entries: Sequence[Entry], listed: Sequence[Submission]) -> list[E
         found = by_reference.get(entry.reference)
         if not entry.reference:
             found = unclaimed.pop(entry.message, None)
-        result.append(entry if found is None else entry.with_news(found))
+        result.append(entry if found is None else entry.updated(found))
     return result
 
 
@@ -190,4 +205,13 @@ def is_of_content(text: str, sha256: str) -> bool:
 
 def utc_text(time: datetime) -> str:
     """Return a time with a time zone as the ledger has it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime(TIME)
+
+
+def age_seconds(entry: Entry) -> float:
+    """Return how long ago an upload began; infinite where the ledger's time is not readable."""
+    try:
+        begun = datetime.strptime(entry.time, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return math.inf
+    return (datetime.now(UTC) - begun).total_seconds()

@@ -64,15 +64,23 @@ def command(begin):
 
 
 @pytest.fixture
+def file(tmp_path):
+    """Return a submission of three rows, of which the stand-in takes two for right."""
+    path = tmp_path / "submission.csv"
+    path.write_text("ImageId,Label\n1,1\n2,2\n3,4\n")
+    return path
+
+
+@pytest.fixture
 def client(stand_in, tmp_path, monkeypatch):
     """Return a signed-in client in this process, with next to no pauses."""
-    from kaggle_digits.kaggle import client
+    from kaggle_digits.kaggle import client, retries
 
     for name in CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
     for name, value in stand_in.variables(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(retries, "BACKOFF_SECONDS", 0.001)
     _forget_client()
     yield client.connect()
     _forget_client()

@@ -7,17 +7,9 @@ import pytest
 from stand_in import KEY, TOKEN, USERNAME, Plan
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.kaggle.client import PASSING, Allowance, LostAnswerError, connect
+from kaggle_digits.kaggle.client import Allowance, LostAnswerError, connect
 
 SUBMIT = ["StartSubmissionUpload", "PUT", "CreateSubmission"]
-
-
-@pytest.fixture
-def file(tmp_path):
-    """Return a submission of three rows, of which the stand-in takes two for right."""
-    path = tmp_path / "submission.csv"
-    path.write_text("ImageId,Label\n1,1\n2,2\n3,4\n")
-    return path
 
 
 def problem_of(call, *arguments):
@@ -75,31 +67,6 @@ def test_allowance(client, stand_in, file):
     assert client.allowance() is None  # all zeros, but nothing is used up
 
 
-@pytest.mark.parametrize("plan", [Plan(drop=True), *(Plan(status=s) for s in PASSING)])
-def test_what_passes_is_asked_again(client, stand_in, file, plan):
-    for call in ("ListSubmissions", "StartSubmissionUpload"):
-        stand_in.plan(call, Plan(status=plan.status, drop=plan.drop, times=3))
-    stand_in.calls.clear()
-    assert client.submissions() == []
-    assert stand_in.calls == ["ListSubmissions"] * 4
-    client.submit(file, "")
-    assert len(stand_in.submissions) == 1
-
-
-def test_a_slow_answer_is_waited_for(client, stand_in):
-    stand_in.plan("ListSubmissions", Plan(seconds=1.5))
-    assert client.submissions() == []
-
-
-def test_an_answer_that_never_comes_is_not_waited_for(client, stand_in, monkeypatch):
-    monkeypatch.setattr("kaggle_digits.kaggle.client.READ_TIMEOUT", 0.2)
-    stand_in.plan("ListSubmissions", Plan(seconds=2, times=5))
-    assert problem_of(client.submissions) == (
-        "Kaggle cannot be reached to list the submissions (no answer from localhost); check the "
-        "network and repeat the command"
-    )
-
-
 @pytest.mark.parametrize(
     ("plan", "expected"),
     [
@@ -131,13 +98,25 @@ def test_what_kaggle_refuses_is_said_in_its_own_words(client, stand_in, file, pl
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("plan", [Plan(drop=True), Plan(status=500, message="Oops")])
+@pytest.mark.parametrize("plan", [{"drop": True}, {"status": 500, "message": "Oops"}])
 def test_a_lost_answer_is_not_taken_for_a_refusal(client, stand_in, file, plan, after):
-    plan = Plan(status=plan.status, drop=plan.drop, message=plan.message, after=after)
-    stand_in.plan("CreateSubmission", plan)
+    stand_in.plan("CreateSubmission", Plan(**plan, after=after))
     with pytest.raises(LostAnswerError, match="not known yet; repeat the command, it looks first"):
         client.submit(file, "")
     assert len(stand_in.submissions) == after
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_a_refusal(client, stand_in, file):
+    stand_in.plan("CreateSubmission", Plan(after=True, cut=5))
+    with pytest.raises(LostAnswerError):
+        client.submit(file, "")
+    assert len(stand_in.submissions) == 1
+
+
+def test_a_connection_that_breaks_before_the_submission_is_no_lost_answer(client, stand_in, file):
+    stand_in.plan("StartSubmissionUpload", Plan(drop=True, times=9))
+    text = problem_of(client.submit, file, "")
+    assert "Kaggle cannot be reached to submit" in text
 
 
 def test_a_failed_blob_upload_is_a_failure(client, stand_in, file):
@@ -189,7 +168,7 @@ def test_what_the_client_itself_raises_is_one_line(client):
 
     assert problem_of(fail).startswith(
         f"the Kaggle client {client.version} could not push the kernel: Invalid folder at (link) "
-        "***; repeat the command"
+        "***; correct that, or update the client"
     )
 
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle import ledger
@@ -40,6 +42,46 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_there_is_no_ledger_yet(tmp_path):
     assert Ledger(tmp_path).read() == []
+
+
+HEADER = ",".join(ledger.COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("t,f,s,m,7,complete,0.5,,,,,my note", "in row 3 the cells t,f,s,m,7,complete,0.5,,,,,my"),
+        ("t,f,s,m,7,complete,0.5,,,", "in row 3 the cells t,f,s,m,7,complete,0.5"),
+        ("t,f,s,m,7,complete,good,,,,", "in row 3 the cells t,f,s,m,7,complete,good"),
+        ("t,f,s,m,7,complete,0.5,,,,,my,note", "in row 3 the cells t,f,s,m"),
+    ],
+)
+def test_a_row_that_was_changed_is_named(tmp_path, row, found):
+    (tmp_path / "ledger.csv").write_text(f"{HEADER}\nt,f,s,m,,refused,,,,,\n{row}\n")
+    with pytest.raises(UserError) as caught:
+        Ledger(tmp_path).read()
+    assert found in str(caught.value)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+def test_whatever_kaggle_says_is_read_again(tmp_path_factory, texts):
+    book = Ledger(tmp_path_factory.mktemp("ledger"))
+    entries = [replace(COMPLETE, message=text, reason=text) for text in texts]
+    book.write(entries)
+    assert book.read() == entries
+
+
+def test_names_that_are_no_text(tmp_path):
+    book = Ledger(tmp_path)
+    book.write([replace(BEGUN, file="x\udce9.csv")])
+    assert book.read()[0].file == "x\\udce9.csv"
+
+
+def test_age():
+    now = ledger.utc_text(datetime.now(UTC))
+    assert 0 <= ledger.age_seconds(replace(BEGUN, time=now)) < 60
+    assert ledger.age_seconds(BEGUN) > 3600
+    assert ledger.age_seconds(replace(BEGUN, time="21.11.2026")) == float("inf")
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"time,file\n\xff\xff,2\n", b'"'])
