@@ -37,13 +37,13 @@ def submit(
     quiet: QuietOption = False,
 ) -> None:
     """Check a submission, upload it to Kaggle and show its score beside the expected one."""
-    from kaggle_digits.kaggle import submission_tables, submissions
+    from kaggle_digits.kaggle import gate, submission_tables, submissions
     from kaggle_digits.kaggle.ledger import Ledger
     from kaggle_digits.system.console import Reporter
 
     reporter = Reporter(progress=progress, quiet=quiet)
     options = submissions.SubmitOptions(message, again=again, dry_run=dry_run, wait=wait)
-    candidate = submissions.checked(target, provisional)
+    candidate = gate.checked(target, provisional)
     if entry := submissions.submit(candidate, options, Ledger(), reporter):
         reporter.show(submission_tables.submit_result(entry))
 

@@ -45,8 +45,17 @@ def check_file(path: Path, rows: int | None) -> np.ndarray:
     Raises:
         UserError: The file cannot be read or is refused.
     """
+    return check_bytes(read_file(path), rows=rows, name=str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Read a submission without a look at its content.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         found, advice = error.strerror, "check the path"
         if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -54,7 +63,6 @@ def check_file(path: Path, rows: int | None) -> np.ndarray:
         elif isinstance(error, IsADirectoryError):
             found, advice = "a folder", "give the submission.csv in it"
         raise UserError(f"{path}: expected a submission file, found {found}; {advice}") from error
-    return check_bytes(content, rows=rows, name=str(path))
 
 
 def check_bytes(content: bytes, *, rows: int | None, name: str) -> np.ndarray:

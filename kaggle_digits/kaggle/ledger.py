@@ -23,7 +23,7 @@ from kaggle_digits.storage.run_folder import SUBMISSIONS
 # A submission's status here, beside Kaggle's own pending, complete and error.
 UPLOADING = "uploading"  # begun; whether Kaggle has it is not known
 REFUSED = "refused"  # Kaggle has not taken it
-PENDING = "pending"
+PENDING, ERROR = "pending", "error"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 NUMBERS = ("public_score", "oof_accuracy", "expected_low", "expected_high")
 MARK_DIGITS = 12  # of the file's hash, at the end of a description

@@ -90,7 +90,7 @@ def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Table:
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
-    band = f"{entry.expected_low[1:]}-{entry.expected_high[1:]}" if entry.expected_low else ""
+    band = f"{entry.expected_low}-{entry.expected_high}" if entry.expected_low else ""
     score = entry.public_score + "!" * bool(entry.expected_low and _outside(entry))
     return entry.reference, entry.file, entry.oof_accuracy, band, score, entry.status
 

@@ -1,4 +1,4 @@
-"""The gate, the upload and the wait for the score of `kaggle-digits submit`.
+"""The upload and the wait for the score of `kaggle-digits submit`.
 
 A row of the ledger is written before anything is uploaded. So a command that died between any two
 calls leaves what the next one needs to find out, by Kaggle's list, what became of it.
@@ -6,126 +6,26 @@ calls leaves what the next one needs to find out, by Kaggle's list, what became 
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kaggle_digits.data import leak_check, submission_csv
-from kaggle_digits.data.competition import TEST_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle import ledger
 from kaggle_digits.kaggle.client import Client, LostAnswerError, Submission, connect
+from kaggle_digits.kaggle.gate import Candidate
 from kaggle_digits.kaggle.ledger import Entry, Ledger
-from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import summary
-from kaggle_digits.storage import files
-from kaggle_digits.storage.run_folder import RunFolder, is_demo
-from kaggle_digits.system.console import Reporter, count_of, duration
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system.console import Reporter, duration
 
 MESSAGE_CHARACTERS = 400
 # Seconds: Kaggle scores this competition in a few.
 WAIT_SECONDS, FIRST_POLL, SLOWEST_POLL, POLL_GROWTH = 600.0, 2.0, 15.0, 1.3
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A submission file that may be uploaded.
-
-    Attributes:
-        file: the file.
-        sha256: of its content, in hex digits.
-        run: the folder of the run that made it; None: it stands alone.
-        metrics: the run's figures.
-    """
-
-    file: Path
-    sha256: str
-    run: RunFolder | None = None
-    metrics: RunMetrics | None = None
-
-    @property
-    def message(self) -> str:
-        """What is written with it where the user says nothing: the run, its score, the code."""
-        if self.metrics is None:
-            return self.file.name
-        found = [self.run.folder.resolve().name]
-        if score := self.metrics.oof:
-            found.append(f"out-of-fold {score.accuracy:.5f} ({score.errors} of {score.rows} wrong)")
-        found.append(f"{count_of(self.metrics.fits_finished, 'fit')}")
-        if revision := _git_revision(self.run.folder):
-            found.append(f"git {revision}")
-        return ", ".join(found)
-
-    @property
-    def row(self) -> dict[str, str]:
-        """Its columns of the ledger."""
-        columns = {"file": str(self.file), "sha256": self.sha256}
-        if self.metrics and self.metrics.oof:
-            columns["oof_accuracy"] = f"{self.metrics.oof.accuracy:.5f}"
-        if self.metrics and self.metrics.expected_leaderboard:
-            low, high = self.metrics.expected_leaderboard
-            columns |= {"expected_low": f"{low:.5f}", "expected_high": f"{high:.5f}"}
-        return columns
-
-
-def checked(target: Path, provisional: bool = False) -> Candidate:
-    """Check all that can be known of a submission before it is uploaded.
-
-    Args:
-        target: a run's folder or a submission file.
-        provisional: take a submission of an unfinished fit too.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: it is not for upload; says why.
-    """
-    file = RunFolder(target).submission if target.is_dir() else target
-    if target.is_dir() and not file.is_file():
-        raise UserError(
-            f"{target}: expected the folder of a run with a submission.csv, found none; give "
-            "another folder, or continue the run"
-        )
-    if is_demo(file):
-        raise UserError(
-            f"{file}: not for upload, it is of DEMO DATA; kaggle-digits data fetch brings the "
-            "competition's files"
-        )
-    submission_csv.check_file(file, TEST_ROWS)
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    run = RunFolder(file.parent)
-    if file.name != run.submission.name or not run.manifest.is_file():
-        return Candidate(file, sha256)
-    run.check_usable()
-    _check_run(run, provisional)
-    return Candidate(file, sha256, run, summary.read_metrics(run))
-
-
-def _check_run(run: RunFolder, provisional: bool) -> None:
-    file = run.submission
-    if file.name in run.changed_artefacts():
-        raise UserError(
-            f"{file}: expected the file that the run wrote, found it changed since; repeat "
-            "kaggle-digits run, or copy the file out of the folder to submit it as it is"
-        )
-    metrics = summary.read_metrics(run)
-    leaked = metrics.test_rows_also_in_train
-    if leaked > leak_check.MOST_LEAKED_ROWS:
-        raise UserError(
-            f"{file}: not for upload, {leaked:,} rows of test.csv were also in its training data; "
-            "train on the competition's train.csv"
-        )
-    if metrics.provisional and not provisional:
-        raise UserError(
-            f"{file}: expected predictions of finished fits, found a PROVISIONAL submission of "
-            f"{metrics.provisional_fit}, which is not finished; continue the run, or add "
-            "--provisional to submit it all the same"
-        )
+# Seconds from the begin of an upload; what Kaggle does not list then has not arrived.
+LISTING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +34,7 @@ class SubmitOptions:
 
     Attributes:
         message: what is written with the submission; None: the candidate's own message.
-        again: upload a file that was uploaded before.
+        again: upload what was uploaded and scored before.
         dry_run: do all but the upload.
         wait: wait for the score.
     """
@@ -145,13 +45,39 @@ class SubmitOptions:
     wait: bool = True
 
 
+@dataclass(frozen=True)
+class _Desk:
+    """What the steps of a submission work with."""
+
+    client: Client
+    book: Ledger
+    reporter: Reporter
+
+    def refreshed(self) -> tuple[list[Entry], list[Submission]]:
+        """Bring the ledger up to date with Kaggle's list; return both."""
+        known, listed = self.book.read(), self.client.submissions()
+        entries = ledger.reconciled(known, listed)
+        if entries != known:
+            self.write(entries)
+        return entries, listed
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write the ledger, and what of it concerns a run into the run's folder."""
+        self.book.write(entries)
+        for folder in {Path(entry.file).parent for entry in entries if entry.reference}:
+            try:
+                _note_in_run(RunFolder(folder), entries)
+            except (OSError, UserError) as error:
+                self.reporter.say(f"WARNING: not noted in the run's folder: {error}")
+
+
 def submit(
     candidate: Candidate, options: SubmitOptions, book: Ledger, reporter: Reporter
 ) -> Entry | None:
-    """Upload a file, note it in the ledger and in its run's folder, and wait for its score.
+    """Upload a submission, note it in the ledger and in its run's folder, and wait for its score.
 
     Args:
-        candidate: the file.
+        candidate: what has passed the gate.
         options: what is asked for.
         book: the ledger.
         reporter: says what happens.
@@ -165,32 +91,30 @@ def submit(
     """
     message = _checked_message(options.message or candidate.message)
     book.read()  # a damaged one is refused before anything is asked of Kaggle
-    client = connect()
+    desk = _Desk(connect(), book, reporter)
     with book.locked(lambda: reporter.say("waiting for another submit to end ...")):
         known = book.read()
-        entries, listed = _refreshed(client, book)
-        entry = None
-        if not options.again:
-            entry = _uploaded_before(candidate, known, entries, listed)
+        entries, listed = _settled(desk, candidate)
+        entry = _unfinished(candidate, known, entries)
         if entry is None:
-            _warn(candidate, reporter)
-            _check_allowance(client, reporter)
-            entries, entry = _with_new_row(entries, candidate, message, listed)
-            if options.dry_run:
-                reporter.say(f"message: {entry.message}")
-                reporter.say(f"dry run: {candidate.file} would be uploaded now", important=True)
-                return None
-            entry = _upload(client, candidate, entries, entry, book, reporter)
+            if not options.again:
+                _refuse_second_upload(candidate, entries, listed)
+            if candidate.warning:
+                reporter.say(candidate.warning)
+            _check_allowance(desk.client, reporter)
+            new = _new_entry(candidate, message, entries, listed)
+            entry = _upload(desk, candidate, entries, new, options.dry_run)
         else:
             reporter.say(
                 f"{candidate.file} is submission {entry.reference} already, it is not uploaded "
                 "again",
                 important=True,
             )
+    if options.dry_run:
+        return None
     if options.wait and entry.status == ledger.PENDING:
-        entry = _awaited(client, entry, book, reporter)
-    _note_in_run(candidate, book.read())
-    if entry.status not in (ledger.PENDING, "complete"):
+        entry = _awaited(desk, entry)
+    if entry.status == ledger.ERROR:
         raise UserError(
             f"{candidate.file}: Kaggle could not score submission {entry.reference}"
             f" ({entry.reason or 'no reason given'}); correct the file and submit it again"
@@ -211,40 +135,47 @@ def refreshed(book: Ledger, reporter: Reporter) -> tuple[list[Entry], list[Submi
     Raises:
         UserError: Kaggle cannot be asked.
     """
-    client = connect()
+    desk = _Desk(connect(), book, reporter)
     with book.locked(lambda: reporter.say("waiting for a submit to end ...")):
-        return _refreshed(client, book)
+        return desk.refreshed()
 
 
-def _refreshed(client: Client, book: Ledger) -> tuple[list[Entry], list[Submission]]:
-    known, listed = book.read(), client.submissions()
-    entries = ledger.reconciled(known, listed)
-    if entries != known:
-        book.write(entries)
+def _settled(desk: _Desk, candidate: Candidate) -> tuple[list[Entry], list[Submission]]:
+    """Bring the ledger up to date; wait for what Kaggle may not list yet."""
+    entries, listed = desk.refreshed()
+    while _may_be_listed_yet(entries, candidate.sha256):
+        desk.reporter.say("looking for an upload that was cut off ...")
+        time.sleep(FIRST_POLL)
+        entries, listed = desk.refreshed()
     return entries, listed
 
 
-def _uploaded_before(
-    candidate: Candidate,
-    known: Sequence[Entry],
-    entries: Sequence[Entry],
-    listed: Sequence[Submission],
+def _unfinished(
+    candidate: Candidate, known: Sequence[Entry], entries: Sequence[Entry]
 ) -> Entry | None:
-    """Return the row of an earlier upload whose end nobody has seen, None if there was no upload.
+    """Return the row of an upload of this content whose end no command has seen.
 
     Args:
-        candidate: the file.
+        candidate: the submission.
         known: the ledger's rows before Kaggle was asked.
         entries: the same rows as Kaggle knows them now.
-        listed: Kaggle's submissions.
 
-    Raises:
-        UserError: the content was uploaded and its score seen, or it was uploaded elsewhere.
+    Returns:
+        The row with its reference; None: there is none.
     """
     for before, entry in zip(reversed(known), reversed(entries), strict=True):
+        seen = before.status not in (ledger.UPLOADING, ledger.PENDING)
+        if entry.sha256 == candidate.sha256 and entry.reference and not seen:
+            return entry
+    return None
+
+
+def _refuse_second_upload(
+    candidate: Candidate, entries: Sequence[Entry], listed: Sequence[Submission]
+) -> None:
+    """Refuse a content that was uploaded before, from here or elsewhere."""
+    for entry in reversed(entries):
         if entry.sha256 == candidate.sha256 and entry.reference:
-            if before.status in (ledger.UPLOADING, ledger.PENDING):
-                return entry  # an earlier command has died, or was not to wait
             score = f"public score {entry.public_score}" if entry.public_score else entry.status
             raise UserError(
                 f"{candidate.file}: uploaded before, at {entry.time} as submission "
@@ -256,17 +187,16 @@ def _uploaded_before(
                 f"{candidate.file}: uploaded before, from another place, as submission "
                 f"{found.reference}; add --again to upload it once more"
             )
-    return None
 
 
-def _warn(candidate: Candidate, reporter: Reporter) -> None:
-    """Say what does not keep a file from being uploaded, but should be known."""
-    metrics = candidate.metrics
-    if metrics and not metrics.complete and not metrics.provisional:
-        reporter.say(
-            f"WARNING: the run is not complete: {metrics.fits_finished} of "
-            f"{count_of(metrics.fits_planned, 'fit')}"
-        )
+def _may_be_listed_yet(entries: Sequence[Entry], sha256: str) -> bool:
+    """Return whether an upload of a content was cut off so lately that Kaggle may list it soon."""
+    return any(
+        entry.sha256 == sha256
+        and entry.status == ledger.UPLOADING
+        and ledger.age_seconds(entry) < LISTING_SECONDS
+        for entry in entries
+    )
 
 
 def _check_allowance(client: Client, reporter: Reporter) -> None:
@@ -285,65 +215,82 @@ def _check_allowance(client: Client, reporter: Reporter) -> None:
     reporter.say(f"submissions left today: {allowance.left}")
 
 
-def _with_new_row(
-    entries: Sequence[Entry], candidate: Candidate, message: str, listed: Sequence[Submission]
-) -> tuple[list[Entry], Entry]:
-    """Return the rows with one for this upload, at the end, and that row."""
-    # A row of the same content that never became a submission makes room for this attempt.
-    kept = [e for e in entries if e.reference or e.sha256 != candidate.sha256]
-    described = {entry.message for entry in kept} | {found.description for found in listed}
-    earlier = sum(ledger.is_of_content(text, candidate.sha256) for text in described)
-    entry = Entry(
-        time=ledger.utc_text(datetime.now(UTC)),
-        message=ledger.description(message, candidate.sha256, earlier + 1),
-        **candidate.row,
-    )
-    return [*kept, entry], entry
-
-
 def _upload(
-    client: Client,
-    candidate: Candidate,
-    entries: Sequence[Entry],
-    entry: Entry,
-    book: Ledger,
-    reporter: Reporter,
+    desk: _Desk, candidate: Candidate, entries: Sequence[Entry], entry: Entry, dry_run: bool
 ) -> Entry:
-    """Upload the file of the last row; return that row with Kaggle's reference."""
-    *earlier, _ = entries
-    book.write(entries)
-    reporter.say(f"uploading {candidate.file}: {entry.message}")
+    """Write a new row, upload the content, and return the row with Kaggle's reference."""
+    if dry_run:
+        desk.reporter.say(f"message: {entry.message}")
+        desk.reporter.say(f"dry run: {candidate.file} would be uploaded now", important=True)
+        return entry
+    entries = [
+        replace(each, status=ledger.REFUSED, reason="Kaggle does not list it")
+        if each.sha256 == entry.sha256 and each.status == ledger.UPLOADING
+        else each
+        for each in entries
+    ]
+    desk.write([*entries, entry])
+    desk.reporter.say(f"uploading {candidate.file}: {entry.message}")
     try:
-        reference = client.submit(candidate.file, entry.message, reporter.is_live)
+        # What was checked is uploaded, whatever has become of the file meanwhile.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, candidate.file.name)
+            copy.write_bytes(candidate.content)
+            reference = desk.client.submit(copy, entry.message, desk.reporter.is_live)
     except LostAnswerError:
-        *_, entry = _refreshed(client, book)[0]
+        *_, entry = desk.refreshed()[0]
         if not entry.reference:
             raise
         return entry
     except UserError as refusal:
-        book.write([*earlier, replace(entry, status=ledger.REFUSED, reason=refusal.problem)])
+        desk.write([*entries, replace(entry, status=ledger.REFUSED, reason=refusal.problem)])
         raise
     entry = replace(entry, reference=str(reference), status=ledger.PENDING)
-    book.write([*earlier, entry])
-    reporter.say(f"uploaded as submission {reference}")
+    desk.write([*entries, entry])
+    desk.reporter.say(f"uploaded as submission {reference}")
     return entry
 
 
-def _awaited(client: Client, entry: Entry, book: Ledger, reporter: Reporter) -> Entry:
+def _new_entry(
+    candidate: Candidate, message: str, entries: Sequence[Entry], listed: Sequence[Submission]
+) -> Entry:
+    """Return the row of an upload that is to begin."""
+    described = {entry.message for entry in entries} | {found.description for found in listed}
+    earlier = sum(ledger.is_of_content(text, candidate.sha256) for text in described)
+    oof = candidate.metrics and candidate.metrics.oof
+    low, high = (candidate.metrics and candidate.metrics.expected_leaderboard) or (None, None)
+    return Entry(
+        time=ledger.utc_text(datetime.now(UTC)),
+        file=str(candidate.file),
+        sha256=candidate.sha256,
+        message=ledger.description(message, candidate.sha256, earlier + 1),
+        oof_accuracy=_figure(oof and oof.accuracy),
+        expected_low=_figure(low),
+        expected_high=_figure(high),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"
+
+
+def _awaited(desk: _Desk, entry: Entry) -> Entry:
     """Ask until Kaggle has scored a submission or the time is up; return its row."""
     start, pause = time.monotonic(), FIRST_POLL
     label = f"submission {entry.reference}: waiting for the score"
-    with reporter.bar(WAIT_SECONDS, label) as show:
+    with desk.reporter.bar(WAIT_SECONDS, label) as show:
         while (waited := time.monotonic() - start) < WAIT_SECONDS:
             show(waited, label)
-            with book.locked(lambda: None):
-                entries, _ = _refreshed(client, book)
-            [entry] = [each for each in entries if each.reference == entry.reference]
+            with desk.book.locked(lambda: None):
+                entries, _ = desk.refreshed()
+            # Somebody may have moved the ledger away.
+            own = (each for each in entries if each.reference == entry.reference)
+            entry = next(own, entry)
             if entry.status != ledger.PENDING:
                 return entry
             time.sleep(pause)
             pause = min(pause * POLL_GROWTH, SLOWEST_POLL)
-    reporter.say(
+    desk.reporter.say(
         f"submission {entry.reference} is not scored after {duration(WAIT_SECONDS)}; "
         "kaggle-digits submissions shows the score when there is one",
         important=True,
@@ -351,37 +298,23 @@ def _awaited(client: Client, entry: Entry, book: Ledger, reporter: Reporter) -> 
     return entry
 
 
-def _note_in_run(candidate: Candidate, entries: Sequence[Entry]) -> None:
-    """Write what became of a run's submissions into its folder."""
-    if candidate.run is None:
+def _note_in_run(run: RunFolder, entries: Sequence[Entry]) -> None:
+    """Write what became of a run's submissions into its folder, if it is one."""
+    if not run.manifest.is_file():
         return
-    noted = files.read_json(candidate.run.submitted).get("submissions", [])
-    own = [asdict(e) for e in entries if e.sha256 == candidate.sha256 and e.reference]
+    own = [asdict(e) for e in entries if e.reference and Path(e.file) == run.submission]
     references = {each["reference"] for each in own}
-    earlier = [each for each in noted if each.get("reference") not in references]
-    files.write_json(candidate.run.submitted, {"format": 1, "submissions": [*earlier, *own]})
+    earlier = [each for each in run.read_submitted() if each.get("reference") not in references]
+    if own:
+        run.write_submitted([*earlier, *own])
 
 
 def _checked_message(message: str) -> str:
-    line = " ".join(message.split())
+    # Bytes of a command line that are no text become question marks.
+    line = " ".join(message.encode("utf-8", "replace").decode().split())
     if not line or len(line) > MESSAGE_CHARACTERS:
         raise UserError(
             f"--message: expected 1 to {MESSAGE_CHARACTERS} characters, found {len(line)}; "
             "write another one"
         )
     return line
-
-
-def _git_revision(folder: Path) -> str:
-    """Return the revision of the repository that a folder is in, "" where there is none."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -276,6 +276,20 @@ class RunFolder(LockedFolder):
             if not path.is_file() or files.checksum(path) != expected
         ]
 
+    def wrote(self, path: Path, content: bytes) -> bool:
+        """Return whether a summary file's content is the one that the manifest knows."""
+        artefacts = _dict(files.read_json(self.manifest).get("artefacts"))
+        return artefacts.get(path.name) == files.checksum_of(content)
+
+    def read_submitted(self) -> list[dict]:
+        """Read what of the run was uploaded to Kaggle; [] where nothing can be read."""
+        noted = files.read_json(self.submitted).get("submissions")
+        return [each for each in noted if isinstance(each, dict)] if isinstance(noted, list) else []
+
+    def write_submitted(self, submissions: list[dict]) -> None:
+        """Write what of the run was uploaded to Kaggle, a row of the ledger each."""
+        files.write_json(self.submitted, {"format": FORMAT, "submissions": submissions})
+
     def handed_over(self) -> dict[str, bytes]:
         """Read what a finished run is used and repeated from.
 

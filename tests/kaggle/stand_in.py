@@ -66,6 +66,7 @@ class StandIn:
         kernel_states: kernel's id -> states to be answered in turn; the last one stays.
         kernel_logs: kernel's id -> its log.
         failure_messages: kernel's id -> why it failed.
+        unlisted: how often the newest submission is missing in the list.
         page_size: files that one answer lists.
         calls: the names of all calls so far.
         submissions: what was submitted, oldest first.
@@ -82,6 +83,7 @@ class StandIn:
     kernel_states: dict[str, list[str]] = field(default_factory=dict)
     kernel_logs: dict[str, str] = field(default_factory=dict)
     failure_messages: dict[str, str] = field(default_factory=dict)
+    unlisted: int = 0
     page_size: int = 20
     calls: list[str] = field(default_factory=list)
     submissions: list[dict] = field(default_factory=list)
@@ -154,7 +156,10 @@ class StandIn:
                     self._score(each)
         shown = ("ref", "date", "description", "errorDescription", "fileName", "totalBytes")
         shown += ("publicScore", "status")
-        return {"submissions": [{k: s[k] for k in shown} for s in reversed(self.submissions)]}
+        listed = self.submissions
+        if listed and self.unlisted:
+            listed, self.unlisted = listed[:-1], self.unlisted - 1
+        return {"submissions": [{k: s[k] for k in shown} for s in reversed(listed)]}
 
     def start_submission_upload(self, request: dict) -> dict:
         """Open an upload."""
