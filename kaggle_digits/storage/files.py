@@ -83,6 +83,11 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def checksum_of(content: bytes) -> str:
+    """Return the `checksum` of a file with this content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 class DamagedError(UserError):
     """A file is not as it was written.
 
