@@ -22,6 +22,7 @@ from kaggle_digits.kaggle.handed_over import FILE as SETTINGS
 from kaggle_digits.kaggle.handed_over import Settings
 from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report import run_tables
+from kaggle_digits.report.rendering import templates
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
@@ -193,18 +194,10 @@ def _machines(of_fits: Iterable[Mapping]) -> list[dict[str, str]]:
 
 def _rendered(facts: Mapping[str, object]) -> dict[str, bytes]:
     """Fill the templates; one file each, but for what is copied as it is."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("kaggle_digits.kaggle", "templates/archive"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    found = templates("kaggle_digits.kaggle", "templates/archive")
     return {
-        name.removesuffix(TEMPLATE): environment.get_template(name).render(facts).encode()
-        for name in environment.list_templates()
+        name.removesuffix(TEMPLATE): found.get_template(name).render(facts).encode()
+        for name in found.list_templates()
     }
 
 

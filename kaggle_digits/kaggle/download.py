@@ -43,9 +43,9 @@ def fetch(
         The checked files; its source says where they are.
 
     Raises:
-        UserError: there are other files in the folder, or a single one; the client has no
-            credentials, Kaggle refuses or cannot be reached, the disk is too full, or what arrives
-            is not usable.
+        UserError: a file in the folder is not the competition's, the client has no credentials,
+            Kaggle refuses or cannot be reached, the disk is too full, or what arrives is not
+            usable.
         OSError: the folder cannot be written to.
     """
     if source := sources.mounted(kaggle_root):
