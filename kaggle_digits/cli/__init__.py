@@ -25,7 +25,7 @@ from kaggle_digits.cli import (
     submit,
     tune,
 )
-from kaggle_digits.cli.options import how_to_continue
+from kaggle_digits.cli.options import help_without_command, how_to_continue
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.system.time_budget import SIGNALS, Signals, Stopped
 
@@ -83,8 +83,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    help_without_command(context)
 
 
 def main() -> None:

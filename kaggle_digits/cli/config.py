@@ -9,21 +9,18 @@ from typing import Annotated
 
 import typer
 
-from kaggle_digits.cli.options import SetOption
+from kaggle_digits.cli.options import SetOption, help_without_command
 from kaggle_digits.errors import UserError, explained
 
 YAML = (".yaml", ".yml")
 LONG = 40  # characters: quick's value is not beside a setting if it has more
 
 app = typer.Typer(
-    rich_markup_mode=None, help="List the shipped configs, show one with all settings, or copy it."
+    rich_markup_mode=None,
+    callback=help_without_command,
+    invoke_without_command=True,
+    help="List the shipped configs, show one with all settings, or copy it.",
 )
-
-
-@app.callback(invoke_without_command=True)
-def _help(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @app.command(name="list")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaggle_digits.cli.options import CacheOption, LeakOption, ProgressOption, QuietOption, path_of
+from kaggle_digits.cli.options import (
+    CacheOption,
+    LeakOption,
+    ProgressOption,
+    QuietOption,
+    help_without_command,
+    path_of,
+)
 from kaggle_digits.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,14 +38,10 @@ PathArgument = Annotated[
 
 app = typer.Typer(
     rich_markup_mode=None,
+    callback=help_without_command,
+    invoke_without_command=True,
     help="Fetch the competition's files, check them, or describe what is in them.",
 )
-
-
-@app.callback(invoke_without_command=True)
-def _help(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @app.command()

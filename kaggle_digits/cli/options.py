@@ -31,6 +31,13 @@ def path_of(parameter: typer.CallbackParam, value: str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+# As a callback of a group. Typer's own no_args_is_help ends with status 2.
+def help_without_command(context: typer.Context) -> None:
+    """Print the help of a group of commands where none of them is given."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def config_names() -> list[str]:
     """List the shipped configs, for shell completion."""
     from kaggle_digits.config import loading

@@ -15,12 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data.competition import DATA_PAGE, PAGE
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle.handed_over import FILE as SETTINGS
 from kaggle_digits.kaggle.handed_over import Settings
 from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report import run_tables
+from kaggle_digits.report.rendering import templates
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
@@ -93,14 +95,24 @@ def _contents(run: Run, folder: RunFolder, name: str) -> dict[str, bytes]:
     if of_run[folder.submission.name] != run.submission_bytes():
         raise files.DamagedError(folder.submission, "it is not what the fits have predicted")
     manifest = json.loads(of_run[folder.manifest.name])
+    config = _to_hand_over(run.config)
+    if config != run.config:  # else the file stays as the run has written it
+        content = of_run[folder.config.name] = loading.dump(config).encode()
+        manifest["artefacts"][folder.config.name] = files.checksum_of(content)
+        of_run[folder.manifest.name] = files.json_bytes(manifest)
     settings = Settings.of_run(metrics.demo_data, manifest["backend"])
     contents = {f"{settings.model_dir}/{path}": content for path, content in of_run.items()}
     contents |= dict(package_files())
     contents[SETTINGS] = files.json_bytes(settings.values())
     contents[REQUIREMENTS] = _requirements(manifest["packages"], manifest["backend"])
-    contents |= _rendered(_facts(name, run, folder, manifest, settings))
+    contents |= _rendered(_facts(name, run, config, folder, manifest, settings))
     contents[STRUCTURE] = _tree(name, [*contents, STRUCTURE])
     return contents
+
+
+def _to_hand_over(config: Config) -> Config:
+    """Return a config without the place of the data, which is of this machine."""
+    return config if config.data.path is None else loading.changed(config, {"data.path": None})
 
 
 def _requirements(noted: Mapping[str, str], backend: str) -> bytes:
@@ -135,7 +147,12 @@ def _requirements(noted: Mapping[str, str], backend: str) -> bytes:
 
 
 def _facts(
-    name: str, run: Run, folder: RunFolder, manifest: Mapping, settings: Settings
+    name: str,
+    run: Run,
+    config: Config,
+    folder: RunFolder,
+    manifest: Mapping,
+    settings: Settings,
 ) -> dict[str, object]:
     """Return what the templates are filled with."""
     metrics: RunMetrics = run.metrics
@@ -151,7 +168,7 @@ def _facts(
         "differences": {
             key: loading.in_line(value)
             for key, (value, _) in loading.differences(
-                loading.without_tuning(run.config), loading.load("quick")
+                loading.without_tuning(config), loading.load("quick")
             ).items()
         },
         "settings": settings,
@@ -177,18 +194,10 @@ def _machines(of_fits: Iterable[Mapping]) -> list[dict[str, str]]:
 
 def _rendered(facts: Mapping[str, object]) -> dict[str, bytes]:
     """Fill the templates; one file each, but for what is copied as it is."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("kaggle_digits.kaggle", "templates/archive"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    found = templates("kaggle_digits.kaggle", "templates/archive")
     return {
-        name.removesuffix(TEMPLATE): environment.get_template(name).render(facts).encode()
-        for name in environment.list_templates()
+        name.removesuffix(TEMPLATE): found.get_template(name).render(facts).encode()
+        for name in found.list_templates()
     }
 
 

@@ -43,8 +43,9 @@ def fetch(
         The checked files; its source says where they are.
 
     Raises:
-        UserError: there are other files in the folder, the client has no credentials, Kaggle
-            refuses or cannot be reached, the disk is too full, or what arrives is not usable.
+        UserError: a file in the folder is not the competition's, the client has no credentials,
+            Kaggle refuses or cannot be reached, the disk is too full, or what arrives is not
+            usable.
         OSError: the folder cannot be written to.
     """
     if source := sources.mounted(kaggle_root):
@@ -65,6 +66,8 @@ def fetch(
         _check_space(folder)
         say(f"downloading {SLUG} into {folder}")
         _download(client, unfinished, cached, show_progress)
+        if len(missing) == 1:
+            _check_completed(folder, unfinished, cached)
         for part in sources.PARTS:
             if not sources.part_file(folder, part):
                 files.move(unfinished / f"{part}.csv", folder / f"{part}.csv")
@@ -91,6 +94,22 @@ def _described(source: sources.Source, cached: CachedArrays) -> Description:
             f"{advice}"
         )
     return data
+
+
+def _check_completed(folder: Path, unfinished: Path, cached: CachedArrays) -> None:
+    """Check the pair that a single file and the downloaded other one would be.
+
+    Raises:
+        UserError: it is not the competition's; nothing of the download is left.
+    """
+    train, test = (
+        sources.part_file(folder, part) or unfinished / f"{part}.csv" for part in sources.PARTS
+    )
+    try:
+        _described(sources.Source(str(folder), demo=False, train=train, test=test), cached)
+    except UserError:
+        _clear(unfinished)
+        raise
 
 
 @contextmanager

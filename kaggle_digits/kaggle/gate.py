@@ -41,7 +41,7 @@ class Candidate:
         """What is written with it where the user says nothing: the run, its score, the code."""
         if self.metrics is None:
             return self.file.name
-        config, revision = self.run.made_by()
+        config, revision = getattr(self.run, "made_by", lambda: ("", ""))()
         found = [self.run.folder.resolve().name]
         if config:
             found.append(f"config {config}")

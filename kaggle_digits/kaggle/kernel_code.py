@@ -19,6 +19,7 @@ from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle.package_files import package_files
+from kaggle_digits.report.rendering import templates
 from kaggle_digits.system.environment import package_versions
 
 LINE = 100  # characters of a line of base64
@@ -77,20 +78,11 @@ class KernelCode:
         return nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)) + "\n"
 
     def _render(self, template: str) -> str:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        environment = Environment(
-            loader=PackageLoader("kaggle_digits.kaggle"),
-            autoescape=False,  # it is Python
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["in_quotes"] = _in_quotes
+        found = templates("kaggle_digits.kaggle")
+        found.filters["in_quotes"] = _in_quotes
         words = [f"--{flag.replace('_', '-')}" for flag in self.flags]
         package = base64.b64encode(packed()).decode("ascii")
-        return environment.get_template(template).render(
+        return found.get_template(template).render(
             vars(self)
             | {
                 "version": package_versions().get("kaggle-digits", ""),

@@ -9,6 +9,7 @@ from typing import Any
 
 from kaggle_digits.report import charts, search_charts, search_tables
 from kaggle_digits.report.importance import FEWEST_TRIALS, importance, is_number
+from kaggle_digits.report.rendering import templates
 from kaggle_digits.results.search_records import (
     HoldoutComparison,
     Objective,
@@ -94,43 +95,38 @@ def page(record: SearchRecord, title: str, next_command: str = "") -> str:
     Returns:
         The page; the same for the same record.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("kaggle_digits.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     fractions, roles = importance(record), search_charts.roles(record)
     rows = [(trial, roles[trial.trial], _row(record, trial)) for trial in record.trials]
     columns = zip(*(cells for *_, cells in rows), strict=True)
     warning, best = search_tables.too_few_rows(record), record.best()
-    return environment.get_template("search.html").render(
-        title=title,
-        palette=charts.PALETTE,
-        demo=search_tables.DEMO if record.demo_data else None,
-        warning=warning,
-        cards=list(_cards(record)),
-        next_command=next_command if best else "",
-        sentences=list(_sentences(record)),
-        progress_chart=search_charts.progress_chart(record),
-        cost_chart=search_charts.cost_chart(record),
-        parallel_chart=search_charts.parallel_chart(record),
-        curves_chart=search_charts.curves_chart(record),
-        importance_chart=search_charts.importance_chart(fractions, bool(warning))
-        if fractions
-        else None,
-        fewest=FEWEST_TRIALS,
-        shown={trial.status for trial in record.trials}.union(*roles.values()),
-        best=best,
-        settings=list(_settings(record)),
-        facts=record.facts | record.machine,
-        headings=[*RESULTS, *record.keys, *COSTS, "reason"],
-        names=search_tables.short_names(record.keys),
-        numeric=[not any(isinstance(cell.key, str) for cell in column) for column in columns],
-        rows=rows,
+    return (
+        templates("kaggle_digits.report")
+        .get_template("search.html")
+        .render(
+            title=title,
+            palette=charts.PALETTE,
+            demo=search_tables.DEMO if record.demo_data else None,
+            warning=warning,
+            cards=list(_cards(record)),
+            next_command=next_command if best else "",
+            sentences=list(_sentences(record)),
+            progress_chart=search_charts.progress_chart(record),
+            cost_chart=search_charts.cost_chart(record),
+            parallel_chart=search_charts.parallel_chart(record),
+            curves_chart=search_charts.curves_chart(record),
+            importance_chart=search_charts.importance_chart(fractions, bool(warning))
+            if fractions
+            else None,
+            fewest=FEWEST_TRIALS,
+            shown={trial.status for trial in record.trials}.union(*roles.values()),
+            best=best,
+            settings=list(_settings(record)),
+            facts=record.facts | record.machine,
+            headings=[*RESULTS, *record.keys, *COSTS, "reason"],
+            names=search_tables.short_names(record.keys),
+            numeric=[not any(isinstance(cell.key, str) for cell in column) for column in columns],
+            rows=rows,
+        )
     )
 
 

@@ -84,7 +84,7 @@ def checksum(path: Path) -> str:
 
 
 def checksum_of(content: bytes) -> str:
-    """Hash a content as `checksum` hashes that of a file."""
+    """Return the `checksum` of a file with this content."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -313,6 +313,20 @@ def test_places_of_this_machine_stay_at_home(job, made):
     assert not [name for name, content in contents(made).items() if home in content]
 
 
+def test_the_place_of_the_data_in_the_config_stays_at_home(job, made, copied):
+    place = "/media/mine/digits"
+    config = (copied / "config.yaml").read_text()
+    assert config.count("\ndata:\n  path: null") == 1
+    (copied / "config.yaml").write_text(config.replace("  path: null", f"  path: {place}", 1))
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest["artefacts"]["config.yaml"] = files.checksum(copied / "config.yaml")
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    found = contents(export(copied)[0])
+    assert not [name for name, content in found.items() if place.encode() in content]
+    # The checksum of config.yaml is that of the file in the archive.
+    assert found == contents(made)
+
+
 # Repeated, refused
 
 

@@ -130,6 +130,22 @@ def test_a_single_file_is_completed_and_stays_as_it_is(fetch, tmp_path):
     assert content(tmp_path / "data") == expected
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_single_file_of_other_data_is_not_completed(fetch, tmp_path, part):
+    fewer = b"".join(CSV[f"{part}.csv"].splitlines(keepends=True)[:-1])
+    before = {f"{part}.csv": fewer}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / f"{part}.csv").write_bytes(fewer)
+    problem = problem_of(fetch)
+    assert f"data: expected the competition's files, found another {part}.csv; " in problem
+    assert "move these away, or give another --to" in problem
+    assert content(tmp_path / "data") == before
+    (tmp_path / "data" / f"{part}.csv").write_bytes(b"label\n1\n")
+    assert f"{part}.csv line 1: expected " in (problem := problem_of(fetch))
+    assert problem.endswith("move these away, or give another --to)")
+    assert content(tmp_path / "data") == {f"{part}.csv": b"label\n1\n"}
+
+
 def test_other_files_are_never_written_over(fetch, stand_in, tmp_path):
     fewer = b"".join(CSV["train.csv"].splitlines(keepends=True)[:-1])
     (tmp_path / "data").mkdir()

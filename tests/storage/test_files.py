@@ -70,6 +70,7 @@ def test_checksum_by_hand(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     expected = hashlib.blake2b(b"content", digest_size=16).hexdigest()
     assert files.checksum(tmp_path / "file") == expected
+    assert files.checksum_of(b"content") == expected
 
 
 # Whole or not at all
