@@ -275,8 +275,8 @@ def connect() -> Client:
 
 def _not_installed(error: ImportError) -> UserError:
     return UserError(
-        f"the Kaggle client is not installed ({error}); install it with pip install "
-        "'kaggle-digits[kaggle]', in a copy of the repository pip install -e '.[kaggle]'"
+        f"the Kaggle client is not installed ({error}); install it with "
+        "pip install 'kaggle<2.3' six"
     )
 
 

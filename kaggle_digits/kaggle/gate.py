@@ -41,7 +41,7 @@ class Candidate:
         """What is written with it where the user says nothing: the run, its score, the code."""
         if self.metrics is None:
             return self.file.name
-        config, revision = getattr(self.run, "made_by", lambda: ("", ""))()
+        config, revision = self.run.made_by()
         found = [self.run.folder.resolve().name]
         if config:
             found.append(f"config {config}")
@@ -79,12 +79,12 @@ def checked(target: Path, provisional: bool = False) -> Candidate:
     if target.is_dir() and not file.is_file():
         raise UserError(
             f"{target}: expected the folder of a run with a submission.csv, found none; give "
-            "another folder, or continue the run"
+            "the folder that kaggle-digits run names at its end, or continue that run"
         )
     if is_demo(file):
         raise UserError(
             f"{file}: not for upload, it is of DEMO DATA; kaggle-digits data fetch brings the "
-            "competition's files"
+            "competition's files, kaggle-digits run then trains on them in a new folder"
         )
     content = submission_csv.read_file(file)
     submission_csv.check_bytes(content, rows=TEST_ROWS, name=str(file))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from kaggle_digits.kaggle.client import Submission
 from kaggle_digits.kaggle.ledger import Entry, utc_text
 from kaggle_digits.system.console import Fact, Facts
 
-ELSEWHERE = "not in this ledger"
+ELSEWHERE, OUTSIDE = "not in this ledger", "!"
 
 
 def submit_result(entry: Entry) -> Facts:
@@ -45,7 +48,7 @@ def submit_result(entry: Entry) -> Facts:
 
 def _outside(entry: Entry) -> str:
     """Return what a score outside its band means, "" where it lies inside or is not known."""
-    if not entry.public_score:
+    if not entry.public_score or not entry.expected_low:
         return ""
     score, band = float(entry.public_score), f"{entry.expected_low} to {entry.expected_high}"
     if score < float(entry.expected_low):
@@ -61,22 +64,22 @@ def _outside(entry: Entry) -> str:
     return ""
 
 
-def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Table:
-    """Show all submissions, newest first.
+def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Group:
+    """Show all submissions, newest first, and why some have no score.
 
     Args:
         entries: the ledger's rows, oldest first.
         listed: Kaggle's submissions; those that the ledger does not have are shown too.
 
     Returns:
-        A table that fits into 80 columns where files have short names.
+        A table that fits into 80 columns, and notes below it.
     """
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("time (UTC)", "reference", "file"):
         shown.add_column(name, overflow="fold")
-    for name in ("out of fold", "expected", "score"):
-        shown.add_column(name, justify="right")
-    shown.add_column("status")
+    for name in ("expected", "score"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("status", no_wrap=True)
     rows = [(entry.time, _cells(entry)) for entry in entries]
     known = {entry.reference for entry in entries}
     rows += [
@@ -86,16 +89,22 @@ def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Table:
     ]
     for time, cells in sorted(rows, key=lambda row: row[0], reverse=True):
         shown.add_row(time[:16].replace("T", " "), *cells)
-    return shown
+    notes = [f"{entry.reference or entry.time}: {entry.reason}" for entry in entries if entry.reason]
+    if any(_outside(entry) for entry in entries):
+        notes.insert(0, f"{OUTSIDE} the score lies outside the expected band")
+    return Group(shown, *map(Text, notes))
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
+    file = Path(entry.file)
+    # All submissions of runs have the same name; their folders tell them apart.
+    name = file.parent.name if file.name == "submission.csv" and file.parent.name else file.name
     band = f"{entry.expected_low}-{entry.expected_high}" if entry.expected_low else ""
-    score = entry.public_score + "!" * bool(entry.expected_low and _outside(entry))
-    return entry.reference, entry.file, entry.oof_accuracy, band, score, entry.status
+    score = entry.public_score + OUTSIDE * bool(_outside(entry))
+    return entry.reference, name, band, score, entry.status
 
 
 def _cells_of_listed(found: Submission) -> tuple[str, ...]:
     score = "" if found.public_score is None else f"{found.public_score:.5f}"
     name = f"{found.file_name} ({ELSEWHERE})"
-    return str(found.reference), name, "", "", score, found.status
+    return str(found.reference), name, "", score, found.status

@@ -41,7 +41,12 @@ class Run:
         self._folder = RunFolder(Path(folder))
         if not self._folder.manifest.is_file():
             found = "no manifest.json in it" if self.folder.is_dir() else "no such folder"
-            raise UserError(f"{folder}: expected the folder of a run, found {found}")
+            if self.folder.is_file():
+                found = "a file"
+            raise UserError(
+                f"{folder}: expected the folder of a run, found {found}; give the folder that "
+                "kaggle-digits run names at its end"
+            )
         self._folder.check_usable()
 
     def __repr__(self) -> str:

@@ -177,4 +177,4 @@ def test_without_the_client(client, monkeypatch):
         if name.startswith("kaggle."):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kaggle", None)
-    assert "pip install 'kaggle-digits[kaggle]'" in problem_of(connect)
+    assert "pip install 'kaggle<2.3' six" in problem_of(connect)

@@ -383,9 +383,10 @@ def test_credentials_of_every_kind_work_and_are_stored_nowhere(
         places[how].parent.mkdir()
         places[how].write_text(TOKEN if how == "access_token" else key)
     variables = {"KAGGLE_USERNAME": USERNAME, "KAGGLE_KEY": KEY} if how == "key" else {}
-    stand_in.plan("CreateSubmission", Plan(status=400, message=f"not for {TOKEN} or {KEY}"))
+    secret = TOKEN if how == "access_token" else KEY
+    stand_in.plan("CreateSubmission", Plan(status=400, message=f"not for {secret}"))
     result = command("submit", file, KAGGLE_API_TOKEN="", **variables)
-    assert_refused(result, "HTTP 400 (not for ")
+    assert_refused(result, "HTTP 400 (not for ***)")
     assert [row["status"] for row in rows()] == ["refused"]
 
 
