@@ -85,7 +85,7 @@ def extend(
     moved = extended.data != of_run.data  # with --set data.path
     options = pipeline.RunOptions(
         config=extended,
-        name=folder.name,
+        name=run_folder.made_by()[0] or folder.name,
         data=data or (None if moved else _data_of(run_folder)),
         out=folder,
         root=folder.parent,

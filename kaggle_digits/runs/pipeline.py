@@ -48,7 +48,7 @@ class RunOptions:
 
     Attributes:
         config: the config; `train.threads: auto` gets its number when the folder is known.
-        name: the config's name, for the run folder.
+        name: the config's name, for the run folder and the manifest.
         data: folder or zip with the competition's files; None: search for it.
         out: the run folder; None: choose one under `root`.
         cache: the cache folder.
@@ -169,6 +169,7 @@ def _planned(
             split,
             specs=fit_spec.plan(config, inputs, split, backend_name),
             callbacks=callback_names,
+            config_name=options.name,
         )
         clock, notes = Clock(folder, budget), [*notes, *split_notes]
         yield _Job(folder, plan, cache, options, budget, reporter, clock), notes

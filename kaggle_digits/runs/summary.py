@@ -41,6 +41,7 @@ class RunPlan:
         split: held-out row sets, one for each fold.
         specs: all fits, attempt 1.
         callbacks: names of a user's own Keras callbacks.
+        config_name: what the config is called.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class RunPlan:
     split: list[np.ndarray]
     specs: list[FitSpec]
     callbacks: tuple[str, ...] = ()
+    config_name: str = ""
 
     @cached_property
     def fold_of_row(self) -> np.ndarray:
@@ -363,6 +365,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
     manifest = {
         **folder.stamp,
         "config": config_digest(plan.config),
+        "config_name": plan.config_name,
         "complete": complete,
         "hashes": "BLAKE2b: data as b2sum prints it, artefacts as b2sum --length=128 does",
         "data": digits.hashes,
@@ -383,6 +386,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         },
         "artefacts": folder.checksums(),
         "packages": environment.package_versions(),
+        "git_revision": environment.git_revision(),
         "hardware": environment.hardware(),
     }
     files.write_json(folder.manifest, manifest)

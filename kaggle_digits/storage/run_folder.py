@@ -64,6 +64,16 @@ class RunFolder(LockedFolder):
         """Return the versions of the packages that made the run."""
         return _dict(files.read_json(self.manifest).get("packages"))
 
+    def made_by(self) -> tuple[str, str]:
+        """Return the name of the run's config and the git revision of the code that made the run.
+
+        The code is that which worked on it last. Either is "" where it was not noted.
+        """
+        manifest = files.read_json(self.manifest)
+        noted = (manifest.get("config_name"), manifest.get("git_revision"))
+        name, revision = (value if isinstance(value, str) else "" for value in noted)
+        return name, revision
+
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""
         return self.config.is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ PACKAGES = (
     "albumentations",
     "opencv-python-headless",
 )
+GIT_SECONDS = 5  # that git may take; what it would say only informs
 
 
 @cache  # no process changes them, and each look costs milliseconds
@@ -38,6 +40,34 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+@cache  # a process runs what it has imported, whatever becomes of the files
+def git_revision() -> str:
+    """Return the revision of the repository that this package's source is in, as git describes it.
+
+    It ends in -dirty if a file of the repository was changed since.
+
+    Returns:
+        The revision; "" where the package is installed or copied, or there is no git.
+    """
+    return _revision_of(Path(__file__))
+
+
+def _revision_of(file: Path) -> str:
+    """Return the revision of the repository that a file is in; "" where git does not track it."""
+    git = ("git", "--no-optional-locks", "-C", str(file.parent))
+    # An environment with this package may be within a repository of somebody's own work.
+    tracked = (*git, "ls-files", "--error-unmatch", file.name)
+    described = (*git, "describe", "--always", "--dirty")
+    try:
+        for command in (tracked, described):
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
+            )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def processor() -> str:

@@ -22,6 +22,7 @@ from kaggle_digits.data.digits import read_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline
 from kaggle_digits.storage import files
+from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment as machine
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
@@ -324,6 +325,7 @@ def test_manifest(first, digits):
     assert manifest["test_rows"] == TEST_ROWS
     assert manifest["seed"] == 2026
     assert manifest["packages"]["numpy"] == np.__version__
+    assert manifest["config_name"] == "quick"
     for name, expected in manifest["artefacts"].items():
         assert files.checksum(first.run / name) == expected, name
     assert {"submission.csv", "metrics.json", "fits/cnn-fold1/model.keras"} <= set(
@@ -581,6 +583,7 @@ def test_extended_on_the_command_line(first, copied):
     assert {name for name in before if "fits/" in name and before[name] != after[name]} == set()
     metrics = json.loads(after["metrics.json"])
     assert (list(metrics["members"]), metrics["complete"]) == (["cnn", "cnn_2"], True)
+    assert RunFolder(copied).made_by()[0] == "quick"
     arrays = files.read_arrays(copied / "predictions.npz")
     assert (arrays["oof_count"] == 2).all()
     first_seed, second_seed = (

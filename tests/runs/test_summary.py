@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
 from kaggle_digits.training import fit_spec
 from kaggle_digits.training.resume import FitStatus, RunState
 
@@ -298,6 +300,14 @@ def test_manifest_names_data_seeds_and_machine(run):
     assert len({fit["seed"] for fit in manifest["fits"].values()}) == 4
     assert manifest["packages"]["numpy"] == np.__version__
     assert manifest["hardware"]["cores"] >= 1
+
+
+def test_manifest_names_the_config_and_the_code(run, monkeypatch):
+    run.plan = dataclasses.replace(run.plan, config_name="mine")
+    for revision in ("0123abc", "4567def-dirty"):  # the last that worked on the run counts
+        monkeypatch.setattr(environment, "git_revision", lambda revision=revision: revision)
+        run.begin()
+        assert run.folder.made_by() == ("mine", revision)
 
 
 def test_rows_with_the_pixels_of_a_row_in_another_fold_are_counted(tmp_path):

@@ -423,6 +423,24 @@ def finished(run):
     return run
 
 
+@pytest.mark.parametrize(
+    ("noted", "expected"),
+    [
+        ({"config_name": "quick", "git_revision": "0123abc"}, ("quick", "0123abc")),
+        ({"config_name": "quick", "git_revision": ""}, ("quick", "")),
+        ({}, ("", "")),  # as earlier versions wrote it
+        ({"config_name": None, "git_revision": ["0123abc"]}, ("", "")),
+    ],
+)
+def test_what_made_a_run_is_read_from_its_manifest(run, noted, expected):
+    files.write_json(run.manifest, {"kind": "run"} | noted)
+    assert run.made_by() == expected
+
+
+def test_without_a_manifest_it_is_not_known_what_made_a_run(run):
+    assert run.made_by() == ("", "")
+
+
 def test_a_run_is_handed_over_without_what_is_not_its_own(finished):
     found = finished.handed_over()
     assert sorted(found) == [

@@ -1,5 +1,6 @@
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -9,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+import kaggle_digits
 from kaggle_digits.system import environment
 
 
@@ -27,6 +29,64 @@ def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(environment, "version", version)
     found = environment.package_versions.__wrapped__()  # the answer itself is kept
     assert found == {"python": platform.python_version(), "keras": "3.14.0"}
+
+
+@pytest.fixture
+def git(tmp_path):
+    """Return a function that calls git in a new repository."""
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+    settings = ("user.name=a", "user.email=a@b", "commit.gpgsign=false", "core.hooksPath=none")
+    options = [word for setting in settings for word in ("-c", setting)]
+
+    def call(*words):
+        command = ["git", *options, *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    call("init")
+    return call
+
+
+def test_git_revision_is_that_of_the_repository_with_the_source(git, tmp_path):
+    source = tmp_path / "package" / "module.py"
+    source.parent.mkdir()
+    source.write_text("a = 1")
+    assert environment._revision_of(source) == ""  # may be installed into somebody's own work
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert environment._revision_of(source) == git("rev-parse", "--short", "HEAD")
+    source.write_text("a = 2")
+    assert environment._revision_of(source) == git("rev-parse", "--short", "HEAD") + "-dirty"
+    git("tag", "-a", "v1", "-m", "one")
+    git("checkout", ".")
+    assert environment._revision_of(source) == "v1"
+
+
+def test_git_revision_is_that_of_this_package():
+    assert environment.git_revision() == environment._revision_of(Path(kaggle_digits.__file__))
+
+
+def test_no_git_revision_outside_of_a_repository_or_without_git(git, tmp_path, monkeypatch):
+    source = tmp_path / "module.py"
+    source.write_text("a = 1")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment._revision_of(source) == ""
+    monkeypatch.undo()
+    assert environment._revision_of(source) != ""
+    shutil.rmtree(tmp_path / ".git")
+    assert environment._revision_of(source) == ""
+
+
+def test_a_git_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    program = tmp_path / "git"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(1000)\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(environment, "GIT_SECONDS", 0.01)
+    assert environment._revision_of(Path(__file__)) == ""
 
 
 def test_processor_comes_from_cpuinfo(monkeypatch):
