@@ -14,7 +14,7 @@ from kaggle_digits.kaggle.client import Submission
 from kaggle_digits.kaggle.ledger import Entry, utc_text
 from kaggle_digits.system.console import Fact, Facts
 
-ELSEWHERE, OUTSIDE = "not in this ledger", "!"
+ELSEWHERE, OUTSIDE = "*", "!"
 
 
 def submit_result(entry: Entry) -> Facts:
@@ -75,7 +75,7 @@ def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Group:
         A table that fits into 80 columns, and notes below it.
     """
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("time (UTC)", "reference", "file"):
+    for name in ("UTC", "reference", "file"):
         shown.add_column(name, overflow="fold")
     for name in ("expected", "score"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -88,10 +88,14 @@ def table(entries: Sequence[Entry], listed: Sequence[Submission] = ()) -> Group:
         if str(found.reference) not in known
     ]
     for time, cells in sorted(rows, key=lambda row: row[0], reverse=True):
-        shown.add_row(time[:16].replace("T", " "), *cells)
-    notes = [f"{entry.reference or entry.time}: {entry.reason}" for entry in entries if entry.reason]
+        shown.add_row(time[5:16].replace("T", " "), *cells)
+    notes = [
+        f"{entry.reference or entry.time}: {entry.reason}" for entry in entries if entry.reason
+    ]
     if any(_outside(entry) for entry in entries):
         notes.insert(0, f"{OUTSIDE} the score lies outside the expected band")
+    if len(rows) > len(entries):
+        notes.insert(0, f"{ELSEWHERE} at Kaggle only, not in this ledger")
     return Group(shown, *map(Text, notes))
 
 
@@ -106,5 +110,4 @@ def _cells(entry: Entry) -> tuple[str, ...]:
 
 def _cells_of_listed(found: Submission) -> tuple[str, ...]:
     score = "" if found.public_score is None else f"{found.public_score:.5f}"
-    name = f"{found.file_name} ({ELSEWHERE})"
-    return str(found.reference), name, "", score, found.status
+    return str(found.reference), found.file_name, "", score, f"{found.status}{ELSEWHERE}"

@@ -311,7 +311,7 @@ def test_a_csv_that_is_not_in_the_format_is_an_error(fetch, stand_in, tmp_path):
     ("status", "message", "expected"),
     [
         (403, "You must accept this competition's rules", "accept the competition's rules on http"),
-        (404, "Competition not found", "the competition or kernel may be gone or private"),
+        (404, "Competition not found", "what it names may be gone or private"),
     ],
 )
 def test_kaggles_refusals_leave_nothing(fetch, stand_in, tmp_path, status, message, expected):

@@ -80,17 +80,24 @@ def test_the_ledger_beside_what_kaggle_lists():
     ]
     high = replace(ENTRY, reference="39", time="2026-11-20T08:00:00Z", public_score="0.99900")
     refused = replace(
-        ENTRY, reference="", time="2026-11-19T08:00:00Z", status="refused", public_score="",
-        file="mine.csv", reason="HTTP 400 (wrong rows)",
+        ENTRY,
+        reference="",
+        time="2026-11-19T08:00:00Z",
+        status="refused",
+        public_score="",
+        file="mine.csv",
+        reason="HTTP 400 (wrong rows)",
     )
     lines = text_of(submission_tables.table([refused, high, ENTRY], listed), 80).splitlines()
     assert [line.split()[2] for line in lines[2:5]] == ["40000001", "40000000", "39"]
     assert max(map(len, lines)) <= 80
     assert "quick-1" in lines[3]
     assert lines[6:] == [
+        "* at Kaggle only, not in this ledger",
         "! the score lies outside the expected band",
         "2026-11-19T08:00:00Z: HTTP 400 (wrong rows)",
     ]
-    assert "mine.csv (not in this ledger)" in lines[2]
+    assert "mine.csv" in lines[2]
+    assert lines[2].rstrip().endswith("error*")
     assert "0.99500" in lines[3]
     assert "0.99900!" in lines[4]  # outside its band

@@ -269,7 +269,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for name, found in {
         "absent": "no such folder",
-        "file": "no such folder",
+        "file": "a file",
         "search": "no manifest.json in it",
     }.items():
         with pytest.raises(
