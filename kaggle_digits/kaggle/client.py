@@ -42,6 +42,7 @@ ONCE = {
 }
 PAGE_SIZE = 100  # submissions of one answer
 REASON_CHARACTERS = 300  # of Kaggle's words, in an error message
+CHECK_NAME = "check the name; the competition or kernel may be gone or private"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ class Allowance:
 
     used: int
     left: int
+
+
+class NotFoundError(UserError):
+    """Kaggle does not have what was asked for, or does not show it to this account."""
+
+
+class PassingError(UserError):
+    """Kaggle cannot be reached, asks for a pause, or has an error of its own: it may pass."""
 
 
 class LostAnswerError(UserError):
@@ -184,6 +193,12 @@ class Client:
     def _explained(self, error: BaseException, purpose: str) -> UserError:
         from requests import ConnectionError, HTTPError, RequestException, Timeout
 
+        hidden = error.__context__
+        if isinstance(error, ValueError) and isinstance(hidden, HTTPError):
+            # So the client reports a kernel that Kaggle refuses to show, with 403 an unknown one.
+            if hidden.response.status_code == 403:
+                return NotFoundError(f"Kaggle refuses to {purpose}: HTTP 403; {CHECK_NAME}")
+            error = hidden
         if isinstance(error, HTTPError) and error.response is not None:
             return self._refused(error.response, purpose)
         if isinstance(error, ConnectionError | Timeout):
@@ -192,7 +207,7 @@ class Client:
                     f"the connection broke while Kaggle was asked to {purpose}; whether it was "
                     "done is not known yet; repeat the command, it looks first"
                 )
-            return UserError(
+            return PassingError(
                 f"Kaggle cannot be reached to {purpose} (no answer from "
                 f"{_host(error.request)}); check the network and repeat the command"
             )
@@ -207,18 +222,18 @@ class Client:
 
     def _refused(self, response: requests.Response, purpose: str) -> UserError:
         status, reason = response.status_code, self._without_secrets(_reason(response))
-        because = f" ({reason})" if reason else ""
+        because, kind = f" ({reason})" if reason else "", UserError
         if status == 401:
             advice = f"the token may be wrong or expired; {CREDENTIALS_ADVICE}"
             return UserError(f"Kaggle refuses the credentials{because}; {advice}")
         if status == 403:
             advice = f"accept the competition's rules on {PAGE}/rules, or use the right account"
         elif status == 404:
-            advice = "check the name; the competition or kernel may be gone or private"
+            advice, kind = CHECK_NAME, NotFoundError
         elif status == 429:
             wait = response.headers.get("Retry-After", "")
             pause = f"after {wait} s" if wait.isdigit() else "in some minutes"
-            advice = f"it asks for a pause; repeat the command {pause}"
+            advice, kind = f"it asks for a pause; repeat the command {pause}", PassingError
         elif status >= 500:
             if _call(response.request) in ONCE.values():
                 return LostAnswerError(
@@ -226,10 +241,10 @@ class Client:
                     f"{because}; whether it was done is not known yet; repeat the command, it "
                     "looks first"
                 )
-            advice = "the error is Kaggle's own; repeat the command later"
+            advice, kind = "the error is Kaggle's own; repeat the command later", PassingError
         else:
             advice = "usual causes are rules not accepted, no submissions left today, wrong rows"
-        return UserError(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
+        return kind(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
 
     def _without_secrets(self, text: str) -> str:
         values = getattr(self.api, "config_values", {})
