@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.kaggle.client import Client
+from kaggle_digits.kaggle.client import Client, NotFoundError
 from kaggle_digits.kaggle.in_kernel import RUN
 from kaggle_digits.kaggle.kernel_folder import METADATA, KernelFolder
 from kaggle_digits.storage import files
@@ -222,7 +222,7 @@ def fetch(
 
 
 def _is_under_way(client: Client, kernel: str) -> bool:
-    with suppress(UserError):  # it is new
+    with suppress(NotFoundError):  # it is new
         return state(client, kernel).is_under_way
     return False
 

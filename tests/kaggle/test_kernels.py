@@ -100,6 +100,22 @@ def test_after_a_lost_answer_push_looks_first(client, stand_in, built):
     assert stand_in.kernels[KERNEL]["version"] == 1
 
 
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_push_does_not_take_an_error_for_a_new_kernel(client, stand_in, built, status):
+    kernels.push(client, built)
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    stand_in.plan("GetKernelSessionStatus", Plan(status=status, times=9))
+    with pytest.raises(UserError, match="Kaggle refuses"):
+        kernels.push(client, built)
+    assert stand_in.kernels[KERNEL]["version"] == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_kaggle_does_not_know_is_new(client, stand_in, built, status):
+    stand_in.plan("GetKernelSessionStatus", Plan(status=status))
+    assert kernels.push(client, built).version == 1
+
+
 @pytest.mark.parametrize("kernel", ["a/b/c", "what is this", "../nothing"])
 def test_what_names_no_kernel(client, kernel):
     with pytest.raises(UserError, match="expected a kernel's folder or OWNER/NAME"):
