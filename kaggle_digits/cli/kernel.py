@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kaggle_digits.cli.options import ConfigOption, LeakOption, SetOption, VersionsOption, path_of
+from kaggle_digits.errors import UserError
+from kaggle_digits.system.time_budget import Stopped
 
 if TYPE_CHECKING:
     from kaggle_digits.kaggle.client import Client
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 # Options of `build` that `KernelOptions` has under the same names.
 SAME_NAMES = ("owner", "notebook", "accelerator", "time_limit", "internet", "public")
 TAIL = 20  # lines of a failed kernel's log
+REPEAT = "repeat the command"  # what errors advise where that does no harm
 
 app = typer.Typer(
     rich_markup_mode=None, help="Run on Kaggle: build a kernel, upload it, follow it, fetch it."
@@ -218,8 +223,9 @@ def run_(context: typer.Context, **_: object) -> None:
     built = _build(context, reporter)
     client = connect()
     kernel = _push(client, built, reporter)
-    _follow(client, kernel, reporter)
-    _fetch(client, kernel, reporter)
+    with _pushed(kernel):
+        _follow(client, kernel, reporter)
+        _fetch(client, kernel, reporter)
 
 
 def _build(context: typer.Context, reporter: Reporter) -> KernelFolder:
@@ -273,6 +279,25 @@ def _fetch(
     folder = kernels.fetch(client, kernel, reporter.say, out, overwrite)
     reporter.say(str(Run(folder.folder)))
     reporter.say(f"\nkaggle-digits submit {shlex.quote(str(folder.folder))}   submits it")
+
+
+@contextmanager
+def _pushed(kernel: str) -> Iterator[None]:
+    """Have what goes wrong from now on say how to go on: `run` again would begin a new session."""
+    advice = (
+        f"go on with kaggle-digits kernel status {kernel} --wait, then kaggle-digits kernel fetch "
+        f"{kernel}"
+    )
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.advice = f"the kernel goes on; {advice}"
+        raise
+    except UserError as error:
+        text = error.problem
+        if REPEAT not in text:
+            text += f"; {REPEAT}"
+        raise UserError(text.replace(REPEAT, advice)) from error
 
 
 def _as_given(context: typer.Context) -> str:

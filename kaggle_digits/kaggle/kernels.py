@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.kaggle.client import Client, NotFoundError
+from kaggle_digits.kaggle.client import Client, NotFoundError, PassingError
 from kaggle_digits.kaggle.in_kernel import RUN
 from kaggle_digits.kaggle.kernel_folder import METADATA, KernelFolder
 from kaggle_digits.storage import files
@@ -24,6 +24,7 @@ from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 NAME = re.compile(r"[\w-]+/[\w-]+")  # owner and name
 UNDER_WAY = ("queued", "running", "new_script", "cancel_requested")
 POLL_SECONDS = 10.0
+GIVE_UP_SECONDS = 30 * 60.0  # a network may be away for a while in hours of following
 PAGE_SIZE = 100  # files of one answer
 SHOWN_FILES = 3  # in an error message
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -149,10 +150,13 @@ def follow(client: Client, kernel: str, say: Callable[[str], object]) -> KernelS
 
     Returns:
         The last state.
+
+    Raises:
+        UserError: Kaggle refuses to say it, or has not answered for `GIVE_UP_SECONDS`.
     """
     shown, seen = "", 0
     while True:
-        now = state(client, kernel)
+        now = _patient_state(client, kernel, say)
         if now.name != shown:
             say(f"{kernel}: {now}")
             shown = now.name
@@ -225,6 +229,24 @@ def _is_under_way(client: Client, kernel: str) -> bool:
     with suppress(NotFoundError):  # it is new
         return state(client, kernel).is_under_way
     return False
+
+
+def _patient_state(client: Client, kernel: str, say: Callable[[str], object]) -> KernelState:
+    """Ask how far a kernel is, again and again while what is in the way may pass."""
+    give_up_at = None
+    while True:
+        try:
+            return state(client, kernel)
+        except PassingError:
+            if give_up_at is None:
+                give_up_at = time.monotonic() + GIVE_UP_SECONDS
+                say(
+                    f"{kernel}: Kaggle does not answer; it is asked again for "
+                    f"{GIVE_UP_SECONDS / 60:.0f} minutes, meanwhile the kernel goes on"
+                )
+            elif time.monotonic() > give_up_at:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _log_events(client: Client, kernel: str) -> Iterator[str]:

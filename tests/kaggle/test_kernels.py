@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 
@@ -163,6 +164,35 @@ def test_a_log_that_cannot_be_read_does_not_matter(log_client, stand_in, built):
     said = []
     kernels.follow(log_client, KERNEL, said.append)
     assert said == [f"{KERNEL}: running", f"{KERNEL}: complete"]
+
+
+@pytest.mark.parametrize("plan", [{"drop": True}, {"status": 429}, {"status": 503}])
+def test_a_network_that_is_away_for_a_while_is_waited_for(client, stand_in, built, plan):
+    kernels.push(client, built)
+    stand_in.kernel_states[KERNEL] = ["RUNNING", "COMPLETE"]
+    stand_in.plan("GetKernelSessionStatus", Plan(**plan, times=12))  # the client itself repeats
+    said = []
+    assert kernels.follow(client, KERNEL, said.append) == KernelState("complete", "")
+    assert [line.partition(";")[0] for line in said] == [
+        f"{KERNEL}: Kaggle does not answer",
+        f"{KERNEL}: running",
+        f"{KERNEL}: complete",
+    ]
+
+
+def test_in_the_end_following_is_given_up(client, stand_in, built, monkeypatch):
+    kernels.push(client, built)
+    monkeypatch.setattr(kernels, "GIVE_UP_SECONDS", 0)
+    stand_in.plan("GetKernelSessionStatus", Plan(status=503, times=99))
+    said = []
+    with pytest.raises(UserError, match="HTTP 503"):
+        kernels.follow(client, KERNEL, said.append)
+    assert len(said) == 1
+
+
+def test_what_does_not_pass_is_not_waited_for(client):
+    with pytest.raises(UserError, match="HTTP 404"):
+        kernels.follow(client, "ada/nothing", pytest.fail)
 
 
 def test_the_tail_of_the_log(log_client, stand_in, built):
@@ -395,6 +425,43 @@ def test_without_credentials_nothing_is_pushed(command, tmp_path):
     assert status == 2
     [line] = error.splitlines()
     assert line.startswith("kaggle-digits: no credentials for Kaggle were found")
+
+
+def pushed_by_run(begin, stand_in):
+    """Begin `kernel run`; return its process once the kernel has been asked for on Kaggle."""
+    process = begin("kernel", "run")
+    deadline = time.monotonic() + lives.PATIENCE
+    while "Logs" not in stand_in.calls and "ListKernelSessionOutput" not in stand_in.calls:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(lives.POLL_SECONDS)
+    return process
+
+
+GO_ON = (
+    f"go on with kaggle-digits kernel status {KERNEL} --wait, then kaggle-digits kernel fetch "
+    f"{KERNEL}"
+)
+
+
+def test_run_stopped_while_it_follows_says_how_to_go_on(begin, stand_in):
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    process = pushed_by_run(begin, stand_in)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=lives.PATIENCE)
+    stopped = "kaggle-digits: stopped by Ctrl-C; the kernel goes on; "
+    assert (process.returncode, error) == (130, f"{stopped}{GO_ON}\n")
+
+
+def test_an_error_after_the_push_says_how_to_go_on(begin, stand_in):
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    process = pushed_by_run(begin, stand_in)
+    stand_in.plan("GetKernelSessionStatus", Plan(status=401, times=99))
+    _, error = process.communicate(timeout=lives.PATIENCE)
+    [line] = error.splitlines()
+    assert process.returncode == 2
+    assert line.endswith(f"; {GO_ON}")
+    assert "repeat the command" not in line
 
 
 def test_run_takes_a_kernel_from_its_build_to_a_run_at_home(begin, stand_in, tmp_path):
