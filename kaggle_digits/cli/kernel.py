@@ -175,17 +175,19 @@ def status(
     reporter, client = Reporter(), connect()
     name = kernels.name_of(client, kernel)
     if wait:
-        _follow(client, name, reporter)
+        now = kernels.follow(client, name, reporter.say)
     else:
         now = kernels.state(client, name)
         reporter.say(f"{name}: {now}")
         if now.has_failed:
             for line in kernels.log_tail(client, name, TAIL):
                 reporter.say(line)
-            raise typer.Exit(1)
         if now.is_under_way:
             return
-    reporter.say(f"\nkaggle-digits kernel fetch {name}   brings its output home")
+    output = "what it has left" if now.has_failed else "its output"
+    reporter.say(f"\nkaggle-digits kernel fetch {name}   brings {output} home")
+    if now.has_failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -216,16 +218,26 @@ def fetch(
 @functools.wraps(build)
 def run_(context: typer.Context, **_: object) -> None:
     """Build, push, follow and fetch, in one go."""
+    from kaggle_digits.kaggle import kernels
     from kaggle_digits.kaggle.client import connect
     from kaggle_digits.system.console import Reporter
 
     reporter = Reporter()
     built = _build(context, reporter)
+    kernels.check_home(built)
     client = connect()
     kernel = _push(client, built, reporter)
     with _pushed(kernel):
-        _follow(client, kernel, reporter)
-        _fetch(client, kernel, reporter)
+        has_failed = kernels.follow(client, kernel, reporter.say).has_failed
+    try:
+        with _pushed(kernel):
+            _fetch(client, kernel, reporter)
+    except UserError as error:
+        if not has_failed:
+            raise
+        reporter.say(f"WARNING: {error}")  # it may well have left nothing
+    if has_failed:
+        raise typer.Exit(1)
 
 
 def _build(context: typer.Context, reporter: Reporter) -> KernelFolder:
@@ -259,13 +271,6 @@ def _push(client: Client, built: KernelFolder, reporter: Reporter) -> str:
     return pushed.kernel
 
 
-def _follow(client: Client, kernel: str, reporter: Reporter) -> None:
-    from kaggle_digits.kaggle import kernels
-
-    if kernels.follow(client, kernel, reporter.say).has_failed:
-        raise typer.Exit(1)
-
-
 def _fetch(
     client: Client,
     kernel: str,
@@ -295,6 +300,8 @@ def _pushed(kernel: str) -> Iterator[None]:
         raise
     except UserError as error:
         text = error.problem
+        if "kaggle-digits kernel" in text:
+            raise
         if REPEAT not in text:
             text += f"; {REPEAT}"
         raise UserError(text.replace(REPEAT, advice)) from error

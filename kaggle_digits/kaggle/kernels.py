@@ -133,6 +133,24 @@ def push(client: Client, folder: KernelFolder) -> Pushed:
     return Pushed(kernel, answer.versionNumber, answer.url)
 
 
+def check_home(folder: KernelFolder) -> None:
+    """Refuse, before hours pass, a kernel whose run could not be fetched to its usual place.
+
+    Raises:
+        UserError: there are fits that a new run does not have, or other things.
+    """
+    metadata = folder.read_metadata()
+    home = _home(str(metadata["id"]))
+    home.check_usable()
+    continues = metadata.get("kernel_sources") or metadata.get("dataset_sources")
+    if not continues and any(home.fits.glob("*")):
+        raise UserError(
+            f"{home.folder}: holds a run already, in whose place the kernel's new run could not be "
+            "fetched; build with another --name, move that folder away, or continue its run with "
+            "--resume-from"
+        )
+
+
 def state(client: Client, kernel: str) -> KernelState:
     """Ask how far a kernel, `owner/name`, is."""
     with client.asking("say how far the kernel is"):
@@ -211,7 +229,7 @@ def fetch(
         )
     if now.has_failed:
         say(f"WARNING: {kernel}: {now}; what it has left is fetched all the same")
-    target = RunFolder(out or SUBMISSIONS / kernel.partition("/")[2])
+    target = RunFolder(out) if out else _home(kernel)
     target.check_usable()
     beside = files.temporary_path(target.folder)
     with files.writing(target.folder):
@@ -219,10 +237,14 @@ def fetch(
     _clear_up(target.folder)
     try:
         _download(client, kernel, beside, say)
-        _take(_sound_run(kernel, beside), target, overwrite, say)
+        _take(kernel, _sound_run(kernel, beside), target, overwrite, say)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def _home(kernel: str) -> RunFolder:
+    return RunFolder(SUBMISSIONS / kernel.rpartition("/")[2])
 
 
 def _is_under_way(client: Client, kernel: str) -> bool:
@@ -351,7 +373,13 @@ def _earlier(folder: Path) -> Path:
     return folder.with_name(f"earlier-{folder.name}")
 
 
-def _take(run: RunFolder, target: RunFolder, overwrite: bool, say: Callable[[str], object]) -> None:
+def _take(
+    kernel: str,
+    run: RunFolder,
+    target: RunFolder,
+    overwrite: bool,
+    say: Callable[[str], object],
+) -> None:
     """Give a fetched run its place at home."""
     if not target.folder.exists():
         files.move(run.folder, target.folder)
@@ -360,8 +388,9 @@ def _take(run: RunFolder, target: RunFolder, overwrite: bool, say: Callable[[str
         raise UserError(f"{target.folder}: process {process} is at work in it; wait for it")
     if target.has_config() and not (overwrite or holds_all_of(run, target)):
         raise UserError(
-            f"{target.folder}: holds a run with fits that the fetched one does not have; give "
-            "another --out, or --overwrite"
+            f"{target.folder}: holds a run with fits that the fetched one does not have; fetch it "
+            f"into another folder with kaggle-digits kernel fetch {kernel} --out FOLDER, or give "
+            "that --overwrite, which loses those fits"
         )
     earlier = files.temporary_path(_earlier(target.folder))
     files.move(target.folder, earlier)  # a kill from here on is repaired by `_clear_up`

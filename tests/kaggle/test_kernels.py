@@ -309,7 +309,7 @@ def test_a_fit_of_another_run_is_not_lost(client, stand_in, undisturbed, home):
     run.remove_fit("cnn", 1)
     run.write_fit("cnn", 1, {}, facts)
     before = fit_json.read_bytes()
-    with pytest.raises(UserError, match="give another --out, or --overwrite"):
+    with pytest.raises(UserError, match=f"kernel fetch {KERNEL} --out FOLDER, or give .*overwrite"):
         kernels.fetch(client, KERNEL, print)
     assert fit_json.read_bytes() == before
 
@@ -409,7 +409,12 @@ def test_status_of_a_failed_kernel(command, stand_in):
     for words in ([], ["--wait"]):
         status, output, error = command("kernel", "status", KERNEL, *words)
         assert (status, error) == (1, "")
-        assert output.splitlines() == [f"{KERNEL}: error: It crashed", "ValueError: no"]
+        assert output.splitlines() == [
+            f"{KERNEL}: error: It crashed",
+            "ValueError: no",
+            "",
+            f"kaggle-digits kernel fetch {KERNEL}   brings what it has left home",
+        ]
 
 
 def test_status_of_an_unknown_kernel_is_one_line(command):
@@ -462,6 +467,45 @@ def test_an_error_after_the_push_says_how_to_go_on(begin, stand_in):
     assert process.returncode == 2
     assert line.endswith(f"; {GO_ON}")
     assert "repeat the command" not in line
+
+
+def test_run_fetches_what_a_failed_kernel_has_left(command, stand_in, undisturbed, tmp_path):
+    expected = put_out(stand_in, undisturbed.home / "cut-off")
+    stand_in.kernel_states[KERNEL] = ["COMPLETE", "ERROR"]
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (1, "")
+    assert content_of(tmp_path / "submissions" / "kaggle-digits-quick") == expected
+    assert "what it has left is fetched all the same" in output
+
+
+def test_run_of_a_kernel_that_has_left_nothing(command, stand_in):
+    stand_in.outputs[KERNEL] = {}
+    stand_in.kernel_states[KERNEL] = ["COMPLETE", "ERROR"]
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (1, "")
+    assert f"WARNING: {KERNEL}: its output holds no run; " in output
+
+
+def test_run_whose_place_at_home_is_taken_pushes_nothing(command, stand_in, undisturbed, tmp_path):
+    place = tmp_path / "submissions" / "kaggle-digits-quick"
+    shutil.copytree(undisturbed.run, place)
+    status, _, error = command("kernel", "run", "--set", "seed=7")
+    [line] = error.splitlines()
+    assert status == 2
+    assert "submissions/kaggle-digits-quick: holds a run already" in line
+    assert "--name" in line
+    assert (stand_in.kernels, stand_in.calls) == ({}, [])
+    # What continues it may take its place.
+    put_out(stand_in, undisturbed.run)
+    status, _, error = command("kernel", "run", "--resume-dataset", "ada/run")
+    assert (status, error) == (0, "")
+    place.rename(tmp_path / "away")
+    place.mkdir()
+    (place / "thesis.tex").touch()
+    status, _, error = command("kernel", "run")
+    assert status == 2
+    assert "expected a new or empty folder" in error
+    assert stand_in.kernels[KERNEL]["version"] == 1
 
 
 def test_run_takes_a_kernel_from_its_build_to_a_run_at_home(begin, stand_in, tmp_path):
