@@ -18,13 +18,13 @@ from kaggle_digits.kaggle.client import Client, NotFoundError, PassingError
 from kaggle_digits.kaggle.in_kernel import RUN
 from kaggle_digits.kaggle.kernel_folder import METADATA, KernelFolder
 from kaggle_digits.storage import files
-from kaggle_digits.storage.run_copies import damaged_files, find_runs, holds_all_of
+from kaggle_digits.storage.run_copies import copy_others, damaged_files, find_runs, holds_all_of
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 
 NAME = re.compile(r"[\w-]+/[\w-]+")  # owner and name
 UNDER_WAY = ("queued", "running", "new_script", "cancel_requested")
 POLL_SECONDS = 10.0
-GIVE_UP_SECONDS = 30 * 60.0  # a network may be away for a while in hours of following
+GIVE_UP_MINUTES = 30  # a network may be away for a while in hours of following
 PAGE_SIZE = 100  # files of one answer
 SHOWN_FILES = 3  # in an error message
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -170,7 +170,7 @@ def follow(client: Client, kernel: str, say: Callable[[str], object]) -> KernelS
         The last state.
 
     Raises:
-        UserError: Kaggle refuses to say it, or has not answered for `GIVE_UP_SECONDS`.
+        UserError: Kaggle refuses to say it, or has not answered for `GIVE_UP_MINUTES`.
     """
     shown, seen = "", 0
     while True:
@@ -208,7 +208,8 @@ def fetch(
 ) -> RunFolder:
     """Bring the run in a kernel's output home, checked and whole or not at all.
 
-    A run folder that is there is replaced only if all that it holds is also in the fetched one.
+    A run folder that is there is replaced only if all that it has trained is also in the fetched
+    one; what no run has made, such as what was submitted of it, stays.
 
     Args:
         client: to ask with.
@@ -261,11 +262,8 @@ def _patient_state(client: Client, kernel: str, say: Callable[[str], object]) ->
             return state(client, kernel)
         except PassingError:
             if give_up_at is None:
-                give_up_at = time.monotonic() + GIVE_UP_SECONDS
-                say(
-                    f"{kernel}: Kaggle does not answer; it is asked again for "
-                    f"{GIVE_UP_SECONDS / 60:.0f} minutes, meanwhile the kernel goes on"
-                )
+                give_up_at = time.monotonic() + GIVE_UP_MINUTES * 60
+                say(f"{kernel}: Kaggle does not answer; asked again for {GIVE_UP_MINUTES} minutes")
             elif time.monotonic() > give_up_at:
                 raise
         time.sleep(POLL_SECONDS)
@@ -386,12 +384,13 @@ def _take(
         return
     if process := target.owner():
         raise UserError(f"{target.folder}: process {process} is at work in it; wait for it")
-    if target.has_config() and not (overwrite or holds_all_of(run, target)):
+    if not (overwrite or holds_all_of(run, target)):
         raise UserError(
             f"{target.folder}: holds a run with fits that the fetched one does not have; fetch it "
             f"into another folder with kaggle-digits kernel fetch {kernel} --out FOLDER, or give "
             "that --overwrite, which loses those fits"
         )
+    copy_others(target, run)
     earlier = files.temporary_path(_earlier(target.folder))
     files.move(target.folder, earlier)  # a kill from here on is repaired by `_clear_up`
     files.move(run.folder, target.folder)

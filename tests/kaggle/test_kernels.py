@@ -182,7 +182,7 @@ def test_a_network_that_is_away_for_a_while_is_waited_for(client, stand_in, buil
 
 def test_in_the_end_following_is_given_up(client, stand_in, built, monkeypatch):
     kernels.push(client, built)
-    monkeypatch.setattr(kernels, "GIVE_UP_SECONDS", 0)
+    monkeypatch.setattr(kernels, "GIVE_UP_MINUTES", 0)
     stand_in.plan("GetKernelSessionStatus", Plan(status=503, times=99))
     said = []
     with pytest.raises(UserError, match="HTTP 503"):
@@ -312,6 +312,34 @@ def test_a_fit_of_another_run_is_not_lost(client, stand_in, undisturbed, home):
     with pytest.raises(UserError, match=f"kernel fetch {KERNEL} --out FOLDER, or give .*overwrite"):
         kernels.fetch(client, KERNEL, print)
     assert fit_json.read_bytes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_only_the_folder_at_home_has_stays(client, stand_in, undisturbed, home, overwrite):
+    earlier, later = undisturbed.home / "cut-off", undisturbed.run
+    if overwrite:
+        earlier, later = later, earlier
+    put_out(stand_in, earlier)
+    run = kernels.fetch(client, KERNEL, print)
+    own = {"submitted.json": b"{}", "my-notes.md": b"mine", "plots/one.png": b"png"}
+    for name, content in own.items():
+        files.write_bytes(run.folder / name, content)
+    expected = put_out(stand_in, later)
+    stand_in.outputs[KERNEL]["run/submitted.json"] = b"earlier"
+    kernels.fetch(client, KERNEL, print, overwrite=overwrite)
+    assert content_of(run.folder) == expected | own  # of the run that was there nothing is left
+    assert nothing_half_written(home)
+
+
+def test_fits_without_a_config_are_not_lost(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    run = kernels.fetch(client, KERNEL, print)
+    run.config.unlink()
+    before = content_of(run.folder)
+    put_out(stand_in, undisturbed.home / "cut-off")
+    with pytest.raises(UserError, match="holds a run with fits that the fetched one does not have"):
+        kernels.fetch(client, KERNEL, print)
+    assert content_of(run.folder) == before
 
 
 def broken(output, kind):
