@@ -54,7 +54,8 @@ KernelTimeOption = Annotated[
     typer.Option(
         "--time-limit",
         metavar="DURATION",
-        help="The run ends within this time; Kaggle ends a session after 9 to 12 hours.",
+        help="The run ends within this time, at most 12h, with a TPU 9h; Kaggle has been seen to "
+        "end a session after 9 hours.",
     ),
 ]
 NameOption = Annotated[
