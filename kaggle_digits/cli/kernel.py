@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Options of `build` that `KernelOptions` has under the same names.
 SAME_NAMES = ("owner", "notebook", "accelerator", "time_limit", "internet", "public")
+DATA_PLACE = ("data", "data.path")  # settings that say where this machine has its files
 TAIL = 20  # lines of a failed kernel's log
 REPEAT = "repeat the command"  # what errors advise where that does no harm
 
@@ -321,6 +322,8 @@ def _as_given(context: typer.Context) -> str:
             continue
         if parameter.name == "config":
             value = Path(value).name
+        elif parameter.name == "set_":
+            value = [each for each in value if each.partition("=")[0].strip() not in DATA_PLACE]
         for each in value if isinstance(value, list | tuple) else [value]:
             words += [option, each]
     return shlex.join(words)

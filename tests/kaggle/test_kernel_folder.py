@@ -206,6 +206,19 @@ def test_the_command_needs_no_credentials(tmp_path, command, stand_in):
     assert (stand_in.calls, list((tmp_path / "home").iterdir())) == ([], [])  # no client came up
 
 
+@pytest.mark.parametrize("kind", [[], ["--notebook"]])
+def test_where_the_data_is_does_not_travel_with_the_command(tmp_path, command, kind):
+    place = tmp_path / "ada" / "private"
+    settings = [f"data.path={place}", f" data = {{path: {place}}}", "seed=7"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert command("kernel", "build", "--public", *words, *kind)[0] == 0
+    built = contents(tmp_path / "submissions" / "kernels" / "kaggle-digits-quick")
+    assert not any(str(place).encode() in text for text in built.values())
+    [code] = [text for name, text in built.items() if "quick" in name]
+    assert b"kaggle-digits kernel build" in code
+    assert b"--set seed=7" in code
+
+
 def test_the_owner_may_come_from_the_environment(tmp_path, command):
     status, _, error = command("kernel", "build", "--name", "digits", KAGGLE_USERNAME="ada")
     assert (status, error) == (0, "")
