@@ -96,8 +96,8 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except Stopped as stopped:
-        number = stopped.number
-        _fail(f"stopped by {SIGNALS[number]}; {how_to_continue()} to continue", 128 + number)
+        number, advice = stopped.number, stopped.advice or f"{how_to_continue()} to continue"
+        _fail(f"stopped by {SIGNALS[number]}; {advice}", 128 + number)
     except OSError as error:
         _fail(str(explained(error)))
     except Exception as error:

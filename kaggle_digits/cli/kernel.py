@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaggle_digits.cli.options import ConfigOption, LeakOption, SetOption, VersionsOption, path_of
+from kaggle_digits.cli.options import (
+    ConfigOption,
+    LeakOption,
+    SetOption,
+    VersionsOption,
+    help_without_command,
+    path_of,
+)
+from kaggle_digits.errors import UserError
+from kaggle_digits.system.time_budget import Stopped
 
 if TYPE_CHECKING:
     from kaggle_digits.kaggle.client import Client
@@ -18,17 +29,16 @@ if TYPE_CHECKING:
 
 # Options of `build` that `KernelOptions` has under the same names.
 SAME_NAMES = ("owner", "notebook", "accelerator", "time_limit", "internet", "public")
+DATA_PLACE = ("data", "data.path")  # settings that say where this machine has its files
 TAIL = 20  # lines of a failed kernel's log
+REPEAT = "repeat the command"  # what errors advise where that does no harm
 
 app = typer.Typer(
-    rich_markup_mode=None, help="Run on Kaggle: build a kernel, upload it, follow it, fetch it."
+    rich_markup_mode=None,
+    callback=help_without_command,
+    invoke_without_command=True,
+    help="Run on Kaggle: build a kernel, upload it, follow it, fetch it.",
 )
-
-
-@app.callback(invoke_without_command=True)
-def _help(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 NotebookOption = Annotated[
@@ -49,7 +59,8 @@ KernelTimeOption = Annotated[
     typer.Option(
         "--time-limit",
         metavar="DURATION",
-        help="The run ends within this time; Kaggle ends a session after 9 to 12 hours.",
+        help="The run ends within this time, at most 12h, with a TPU 9h; Kaggle has been seen to "
+        "end a session after 9 hours.",
     ),
 ]
 NameOption = Annotated[
@@ -170,17 +181,19 @@ def status(
     reporter, client = Reporter(), connect()
     name = kernels.name_of(client, kernel)
     if wait:
-        _follow(client, name, reporter)
+        now = kernels.follow(client, name, reporter.say)
     else:
         now = kernels.state(client, name)
         reporter.say(f"{name}: {now}")
         if now.has_failed:
             for line in kernels.log_tail(client, name, TAIL):
                 reporter.say(line)
-            raise typer.Exit(1)
         if now.is_under_way:
             return
-    reporter.say(f"\nkaggle-digits kernel fetch {name}   brings its output home")
+    output = "what it has left" if now.has_failed else "its output"
+    reporter.say(f"\nkaggle-digits kernel fetch {name}   brings {output} home")
+    if now.has_failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -211,15 +224,26 @@ def fetch(
 @functools.wraps(build)
 def run_(context: typer.Context, **_: object) -> None:
     """Build, push, follow and fetch, in one go."""
+    from kaggle_digits.kaggle import kernels
     from kaggle_digits.kaggle.client import connect
     from kaggle_digits.system.console import Reporter
 
     reporter = Reporter()
     built = _build(context, reporter)
+    kernels.check_home(built)
     client = connect()
     kernel = _push(client, built, reporter)
-    _follow(client, kernel, reporter)
-    _fetch(client, kernel, reporter)
+    with _pushed(kernel):
+        has_failed = kernels.follow(client, kernel, reporter.say).has_failed
+    try:
+        with _pushed(kernel):
+            _fetch(client, kernel, reporter)
+    except UserError as error:
+        if not has_failed:
+            raise
+        reporter.say(f"WARNING: {error}")  # it may well have left nothing
+    if has_failed:
+        raise typer.Exit(1)
 
 
 def _build(context: typer.Context, reporter: Reporter) -> KernelFolder:
@@ -253,13 +277,6 @@ def _push(client: Client, built: KernelFolder, reporter: Reporter) -> str:
     return pushed.kernel
 
 
-def _follow(client: Client, kernel: str, reporter: Reporter) -> None:
-    from kaggle_digits.kaggle import kernels
-
-    if kernels.follow(client, kernel, reporter.say).has_failed:
-        raise typer.Exit(1)
-
-
 def _fetch(
     client: Client,
     kernel: str,
@@ -275,6 +292,27 @@ def _fetch(
     reporter.say(f"\nkaggle-digits submit {shlex.quote(str(folder.folder))}   submits it")
 
 
+@contextmanager
+def _pushed(kernel: str) -> Iterator[None]:
+    """Have what goes wrong from now on say how to go on: `run` again would begin a new session."""
+    advice = (
+        f"go on with kaggle-digits kernel status {kernel} --wait, then kaggle-digits kernel fetch "
+        f"{kernel}"
+    )
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.advice = f"the kernel goes on; {advice}"
+        raise
+    except UserError as error:
+        text = error.problem
+        if "kaggle-digits kernel" in text:
+            raise
+        if REPEAT not in text:
+            text += f"; {REPEAT}"
+        raise UserError(text.replace(REPEAT, advice)) from error
+
+
 def _as_given(context: typer.Context) -> str:
     """Return the command that builds the kernel, without what matters only on this machine."""
     words = ["kaggle-digits", "kernel", "build"]  # `run` gives the same file
@@ -288,6 +326,8 @@ def _as_given(context: typer.Context) -> str:
             continue
         if parameter.name == "config":
             value = Path(value).name
+        elif parameter.name == "set_":
+            value = [each for each in value if each.partition("=")[0].strip() not in DATA_PLACE]
         for each in value if isinstance(value, list | tuple) else [value]:
             words += [option, each]
     return shlex.join(words)

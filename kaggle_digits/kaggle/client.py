@@ -36,6 +36,7 @@ PAGE_SIZE = 100  # submissions of one answer
 UPLOAD_FAILED = "Could not submit to competition"  # the client's answer then, as of a success
 REASON_CHARACTERS = 300  # of Kaggle's words, in an error message
 RULES_ADVICE = f"accept the competition's rules on {PAGE}/rules with this account"
+CHECK_NAME = "check the name; what it names may be gone or private"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Allowance:
 
     used: int
     left: int
+
+
+class NotFoundError(UserError):
+    """Kaggle does not have what was asked for, or does not show it to this account."""
+
+
+class PassingError(UserError):
+    """Kaggle cannot be reached, asks for a pause, or has an error of its own: it may pass."""
 
 
 class LostAnswerError(UserError):
@@ -151,7 +160,12 @@ class Client:
         """
         import requests
 
-        with self.asking(f"download {path.name}"), requests.Session() as session:
+        with (
+            self.asking(
+                f"download {path.name}", if_forbidden="its link is old; repeat the command"
+            ),
+            requests.Session() as session,
+        ):
             for scheme in retries.SCHEMES:
                 session.mount(scheme, retries.patient_adapter(retries.ATTEMPTS))
             answer = session.get(url)
@@ -192,6 +206,12 @@ class Client:
     ) -> UserError:
         from requests import ConnectionError, HTTPError, RequestException, Timeout
 
+        hidden = error.__context__
+        if isinstance(error, ValueError) and isinstance(hidden, HTTPError):
+            # So the client reports a kernel that Kaggle refuses to show, with 403 an unknown one.
+            if hidden.response.status_code == 403:
+                return NotFoundError(f"Kaggle refuses to {purpose}: HTTP 403; {CHECK_NAME}")
+            error = hidden
         if isinstance(error, HTTPError) and error.response is not None:
             return self._refused(error.response, purpose, if_forbidden)
         is_of_requests = isinstance(error, RequestException)
@@ -204,7 +224,7 @@ class Client:
         if may_be_done and is_broken_answer and not _never_connected(error):
             return _lost(purpose)
         if isinstance(error, ConnectionError | Timeout):
-            return UserError(
+            return PassingError(
                 f"Kaggle cannot be reached to {purpose} (no answer from "
                 f"{_host(error.request)}); check the network and repeat the command"
             )
@@ -218,7 +238,7 @@ class Client:
 
     def _refused(self, response: requests.Response, purpose: str, if_forbidden: str) -> UserError:
         status, reason = response.status_code, self._without_secrets(_reason(response))
-        because = f" ({reason})" if reason else ""
+        because, kind = f" ({reason})" if reason else "", UserError
         if status == 401:
             return UserError(
                 f"Kaggle refuses the credentials{because}; the token may be wrong or expired; "
@@ -227,18 +247,18 @@ class Client:
         if status >= 500 and _call(response.request) in NOT_IDEMPOTENT.values():
             return _lost(f"{purpose}, HTTP {status}{because}")
         if status >= 500:
-            advice = "the error is Kaggle's own; repeat the command later"
+            advice, kind = "the error is Kaggle's own; repeat the command later", PassingError
         elif status == 429:
             wait = response.headers.get("Retry-After", "")
             pause = f"after {wait} s" if wait.isdigit() else "in some minutes"
-            advice = f"it asks for a pause; repeat the command {pause}"
+            advice, kind = f"it asks for a pause; repeat the command {pause}", PassingError
         elif status == 404:
-            advice = "check the name; what it names may be gone or private"
+            advice, kind = CHECK_NAME, NotFoundError
         elif status == 403:
             advice = if_forbidden
         else:
             advice = "correct that and repeat the command" if reason else "Kaggle gives no reason"
-        return UserError(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
+        return kind(f"Kaggle refuses to {purpose}: HTTP {status}{because}; {advice}")
 
     def _without_secrets(self, text: str) -> str:
         values = getattr(self.api, "config_values", {})

@@ -125,7 +125,7 @@ def run(config: Path, options: Sequence[str]) -> int:
         print(f"kaggle-digits: {error}", file=sys.stderr)
         return 2
     out = session.run_folder.folder
-    command = [sys.executable, "-u", "-m", "kaggle_digits", "run", "--config", config]
+    command = [sys.executable, "-u", "-P", "-m", "kaggle_digits", "run", "--config", config]
     with subprocess.Popen([*command, "--data", session.data, "--out", out, *options]) as process:
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):

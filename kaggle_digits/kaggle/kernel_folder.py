@@ -33,8 +33,12 @@ ACCELERATORS: Mapping[str, Mapping[str, bool | str]] = {
 KERAS_BACKENDS = {"tpu": "jax"}  # where it is not the image's own choice
 SLUG_LENGTHS = range(5, 51)  # of a title, which the slug is made from
 SOURCE = re.compile(r"[\w-]+/[\w-]+(/\d+)?")  # owner, name and perhaps a version
-LARGEST_CODE = 1_000_000  # bytes; the client states no limit, Kaggle's is said to be 1 MB
+LARGEST_CODE = 1_000_000  # bytes; no document states a limit, it is said to be about 1 MB
 SPARE_SECONDS = 900  # a run ends by itself so long before Kaggle would end its session
+# What Kaggle documents of a session, and at what length it has been seen to end one with a GPU.
+SESSION_HOURS, TPU_SESSION_HOURS, SEEN_HOURS = 12, 9, 9
+SHORTEST_SECONDS = 60  # a backend alone takes half of that to start
+OWNER = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class KernelFolder:
         """Say for people what is in it, a few lines."""
         metadata = self.read_metadata()
         code = self.folder / metadata["code_file"]
-        size = f"{code.stat().st_size / 1000:.0f} KB, Kaggle takes {LARGEST_CODE / 1000:,.0f}"
+        size = f"{code.stat().st_size / 1000:.0f} KB, at most about 1 MB"
         access = "private" if metadata["is_private"] else "public"
         network = "internet on" if metadata["enable_internet"] else "internet off"
         lines = [
@@ -119,6 +123,11 @@ class KernelFolder:
             lines.append(f"continues the run in {' or '.join(sources)}")
         if "/" not in metadata["id"]:
             lines.append("whose kernel it is will be filled in by push; to choose it, give --owner")
+        if (self.session_seconds() or 0) > SEEN_HOURS * 3600 + SPARE_SECONDS:
+            lines.append(
+                f"WARNING: --time-limit: Kaggle has been seen to end a session after "
+                f"{SEEN_HOURS} h; what is unfinished then can be continued with --resume-from"
+            )
         return lines
 
     def write(self, contents: Mapping[str, bytes], session_seconds: int, overwrite: bool) -> None:
@@ -133,7 +142,8 @@ class KernelFolder:
             UserError: the folder holds something else, or a file was changed since it was built.
         """
         self._check_usable()
-        built = files.read_json(self._marker).get("checksums", {})
+        built = files.read_json(self._marker).get("checksums")
+        built = built if isinstance(built, dict) else {}
         earlier = {name: self.folder / name for name in built if (self.folder / name).is_file()}
         for name, path in earlier.items():
             is_new = contents.get(name) == path.read_bytes()
@@ -175,6 +185,11 @@ def build(options: KernelOptions, out: Path | None = None, overwrite: bool = Fal
     if options.accelerator not in ACCELERATORS:
         known = ", ".join(ACCELERATORS)
         raise UserError(f"--accelerator: expected one of {known}, found {options.accelerator!r}")
+    if options.owner and not OWNER.fullmatch(options.owner):
+        raise UserError(
+            f"--owner (or KAGGLE_USERNAME) {options.owner}: expected a user's name as in the "
+            "address of a profile on Kaggle: letters, digits, hyphens; correct it"
+        )
     if options.config.callbacks:
         raise UserError(
             f"callbacks: {', '.join(options.config.callbacks)} would not be found on Kaggle, where "
@@ -196,11 +211,11 @@ def build(options: KernelOptions, out: Path | None = None, overwrite: bool = Fal
         flags=options.flags,
         keras_backend=KERAS_BACKENDS.get(options.accelerator, ""),
     )
-    seconds = int(parse_duration(options.time_limit)) + SPARE_SECONDS
+    seconds = _session_seconds(options)
     text = (code.notebook() if options.notebook else code.script()).encode()
     if len(text) > LARGEST_CODE:
         raise UserError(
-            f"the code file has {len(text):,} bytes, Kaggle takes {LARGEST_CODE:,}; give a smaller "
+            f"the code file has {len(text):,} bytes, expected at most about 1 MB; give a smaller "
             "--config"
         )
     code_name = f"{slug}.ipynb" if options.notebook else f"{slug}.py"
@@ -222,6 +237,17 @@ def build(options: KernelOptions, out: Path | None = None, overwrite: bool = Fal
     contents = {METADATA: (json.dumps(metadata, indent=2) + "\n").encode(), code_name: text}
     folder.write(contents, seconds, overwrite)
     return folder
+
+
+def _session_seconds(options: KernelOptions) -> int:
+    seconds = parse_duration(options.time_limit)
+    hours = TPU_SESSION_HOURS if options.accelerator == "tpu" else SESSION_HOURS
+    if not SHORTEST_SECONDS <= seconds <= hours * 3600:
+        raise UserError(
+            f"--time-limit: expected 1m to {hours}h, the longest session that Kaggle has for "
+            f"accelerator {options.accelerator}, found {options.time_limit!r}"
+        )
+    return min(int(seconds) + SPARE_SECONDS, hours * 3600)
 
 
 def _accelerator(metadata: Mapping) -> str:

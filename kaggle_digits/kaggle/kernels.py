@@ -14,16 +14,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.kaggle.client import Client
+from kaggle_digits.kaggle.client import Client, NotFoundError, PassingError
 from kaggle_digits.kaggle.in_kernel import RUN
 from kaggle_digits.kaggle.kernel_folder import METADATA, KernelFolder
 from kaggle_digits.storage import files
-from kaggle_digits.storage.run_copies import damaged_files, find_runs, holds_all_of
+from kaggle_digits.storage.run_copies import copy_others, damaged_files, find_runs, holds_all_of
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 
 NAME = re.compile(r"[\w-]+/[\w-]+")  # owner and name
 UNDER_WAY = ("queued", "running", "new_script", "cancel_requested")
 POLL_SECONDS = 10.0
+GIVE_UP_MINUTES = 30  # a network may be away for a while in hours of following
+OWN_KERNEL = "use the account that the kernel belongs to"
 PAGE_SIZE = 100  # files of one answer
 SHOWN_FILES = 3  # in an error message
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -114,7 +116,7 @@ def push(client: Client, folder: KernelFolder) -> Pushed:
         shutil.copyfile(code, Path(place, code.name))
         text = json.dumps(metadata | {"id": kernel, "code_file": code.name})
         Path(place, METADATA).write_text(text, encoding="utf-8")
-        with client.asking("push the kernel"):
+        with client.asking("push the kernel", once=True, if_forbidden=OWN_KERNEL):
             answer = client.api.kernels_push(place, timeout=folder.session_seconds())
     if answer.error:
         raise UserError(f"Kaggle refuses the kernel {kernel}: {answer.error}")
@@ -130,6 +132,24 @@ def push(client: Client, folder: KernelFolder) -> Pushed:
             "build and push again"
         )
     return Pushed(kernel, answer.versionNumber, answer.url)
+
+
+def check_home(folder: KernelFolder) -> None:
+    """Refuse, before hours pass, a kernel whose run could not be fetched to its usual place.
+
+    Raises:
+        UserError: there are fits that a new run does not have, or other things.
+    """
+    metadata = folder.read_metadata()
+    home = _home(str(metadata["id"]))
+    home.check_usable()
+    continues = metadata.get("kernel_sources") or metadata.get("dataset_sources")
+    if not continues and any(home.fits.glob("*")):
+        raise UserError(
+            f"{home.folder}: holds a run already, in whose place the kernel's new run could not be "
+            "fetched; build with another --name, move that folder away, or continue its run with "
+            "--resume-from"
+        )
 
 
 def state(client: Client, kernel: str) -> KernelState:
@@ -149,10 +169,13 @@ def follow(client: Client, kernel: str, say: Callable[[str], object]) -> KernelS
 
     Returns:
         The last state.
+
+    Raises:
+        UserError: Kaggle refuses to say it, or has not answered for `GIVE_UP_MINUTES`.
     """
     shown, seen = "", 0
     while True:
-        now = state(client, kernel)
+        now = _patient_state(client, kernel, say)
         if now.name != shown:
             say(f"{kernel}: {now}")
             shown = now.name
@@ -186,7 +209,8 @@ def fetch(
 ) -> RunFolder:
     """Bring the run in a kernel's output home, checked and whole or not at all.
 
-    A run folder that is there is replaced only if all that it holds is also in the fetched one.
+    A run folder that is there is replaced only if all that it has trained is also in the fetched
+    one; what no run has made, such as what was submitted of it, stays.
 
     Args:
         client: to ask with.
@@ -207,7 +231,7 @@ def fetch(
         )
     if now.has_failed:
         say(f"WARNING: {kernel}: {now}; what it has left is fetched all the same")
-    target = RunFolder(out or SUBMISSIONS / kernel.partition("/")[2])
+    target = RunFolder(out) if out else _home(kernel)
     target.check_usable()
     beside = files.temporary_path(target.folder)
     with files.writing(target.folder):
@@ -215,16 +239,35 @@ def fetch(
     _clear_up(target.folder)
     try:
         _download(client, kernel, beside, say)
-        _take(_sound_run(kernel, beside), target, overwrite, say)
+        _take(kernel, _sound_run(kernel, beside), target, overwrite, say)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
+def _home(kernel: str) -> RunFolder:
+    return RunFolder(SUBMISSIONS / kernel.rpartition("/")[2])
+
+
 def _is_under_way(client: Client, kernel: str) -> bool:
-    with suppress(UserError):  # it is new
+    with suppress(NotFoundError):  # it is new
         return state(client, kernel).is_under_way
     return False
+
+
+def _patient_state(client: Client, kernel: str, say: Callable[[str], object]) -> KernelState:
+    """Ask how far a kernel is, again and again while what is in the way may pass."""
+    give_up_at = None
+    while True:
+        try:
+            return state(client, kernel)
+        except PassingError:
+            if give_up_at is None:
+                give_up_at = time.monotonic() + GIVE_UP_MINUTES * 60
+                say(f"{kernel}: Kaggle does not answer; asked again for {GIVE_UP_MINUTES} minutes")
+            elif time.monotonic() > give_up_at:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _log_events(client: Client, kernel: str) -> Iterator[str]:
@@ -286,7 +329,7 @@ def _outputs(client: Client, kernel: str) -> Iterator[tuple[str, str]]:
     request.page_size = PAGE_SIZE
     while True:
         with (
-            client.asking("list the kernel's output"),
+            client.asking("list the kernel's output", if_forbidden=OWN_KERNEL),
             client.api.build_kaggle_client() as kaggle,
         ):
             answer = kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
@@ -329,18 +372,26 @@ def _earlier(folder: Path) -> Path:
     return folder.with_name(f"earlier-{folder.name}")
 
 
-def _take(run: RunFolder, target: RunFolder, overwrite: bool, say: Callable[[str], object]) -> None:
+def _take(
+    kernel: str,
+    run: RunFolder,
+    target: RunFolder,
+    overwrite: bool,
+    say: Callable[[str], object],
+) -> None:
     """Give a fetched run its place at home."""
     if not target.folder.exists():
         files.move(run.folder, target.folder)
         return
     if process := target.owner():
         raise UserError(f"{target.folder}: process {process} is at work in it; wait for it")
-    if target.has_config() and not (overwrite or holds_all_of(run, target)):
+    if not (overwrite or holds_all_of(run, target)):
         raise UserError(
-            f"{target.folder}: holds a run with fits that the fetched one does not have; give "
-            "another --out, or --overwrite"
+            f"{target.folder}: holds a run with fits that the fetched one does not have; fetch it "
+            f"into another folder with kaggle-digits kernel fetch {kernel} --out FOLDER, or give "
+            "that --overwrite, which loses those fits"
         )
+    copy_others(target, run)
     earlier = files.temporary_path(_earlier(target.folder))
     files.move(target.folder, earlier)  # a kill from here on is repaired by `_clear_up`
     files.move(run.folder, target.folder)

@@ -9,18 +9,20 @@ from pathlib import Path
 import kaggle_digits
 
 # Whatever else is stored beside the package's modules stays where it is.
-ENDINGS = (".py", ".yaml", ".html", ".jinja", "LICENSE")
+ENDINGS = (".py", ".html", ".jinja", "LICENSE")
+CONFIGS = ("best", "detuned", "quick", "standard")  # in a checkout people add their own
 
 
 def package_files() -> Iterator[tuple[str, bytes]]:
     """Yield the path, from the package's name on, and the content of each file, in order."""
     package = Path(kaggle_digits.__file__).parent
-    # In a checkout `configs` is a link, which a glob would not follow.
-    paths = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(package, followlinks=True)
-        for name in names
-        if name.endswith(ENDINGS) and not name.startswith(".")
-    )
-    for path in paths:
+    paths = [package / "configs" / f"{name}.yaml" for name in CONFIGS]
+    for folder, below, names in os.walk(package):
+        below[:] = [name for name in below if not name.startswith(".")]  # checkpoints of notebooks
+        paths += [
+            Path(folder, name)
+            for name in names
+            if name.endswith(ENDINGS) and not name.startswith(".")
+        ]
+    for path in sorted(paths):
         yield path.relative_to(package.parent).as_posix(), path.read_bytes()

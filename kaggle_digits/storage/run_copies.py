@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
-from kaggle_digits.storage.locked_folder import LOCK, OWNER
+from kaggle_digits.storage.locked_folder import LOCK, NO_LOSS, OWNER
 from kaggle_digits.storage.run_folder import RunFolder
 
 
@@ -36,6 +36,20 @@ def copy_run(run: RunFolder, folder: Path) -> None:
             files.move(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def copy_others(source: RunFolder, target: RunFolder) -> None:
+    """Copy what is in a run's folder beside what runs make: notes, what was submitted of it."""
+    made = source.made_by_run()
+    with files.writing(target.folder):
+        for path in source.folder.iterdir():
+            copy = target.folder / path.name
+            if path in made or path.name.startswith(NO_LOSS):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, copy, symlinks=True, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path, copy, follow_symlinks=False)
 
 
 def damaged_files(run: RunFolder) -> list[str]:

@@ -107,10 +107,10 @@ class RunFolder(LockedFolder):
         """Note the seconds of all invocations so far."""
         files.write_json(self.folder / ".seconds", seconds)
 
-    def clear(self) -> None:
-        """Delete all that a run leaves behind, except whose folder it is, and nothing else."""
-        shutil.rmtree(self.fits, ignore_errors=True)
-        for path in (
+    def made_by_run(self) -> list[Path]:
+        """List all that a run leaves behind, there or not, except whose folder it is."""
+        return [
+            self.fits,
             self.submission,
             self.metrics,
             self.config,
@@ -121,7 +121,13 @@ class RunFolder(LockedFolder):
             self.log,
             self.folder / ".seconds",
             self.folder / ".reported",
-        ):
+        ]
+
+    def clear(self) -> None:
+        """Delete all that a run leaves behind, except whose folder it is, and nothing else."""
+        fits, *paths = self.made_by_run()
+        shutil.rmtree(fits, ignore_errors=True)
+        for path in paths:
             path.unlink(missing_ok=True)
 
     @staticmethod

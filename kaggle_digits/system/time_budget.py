@@ -55,11 +55,14 @@ class Stopped(BaseException):
 
     Args:
         number: the signal.
+
+    Attributes:
+        advice: how people go on, where that is not to repeat the command.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.number = number
+        self.number, self.advice = number, ""
 
 
 def end_process(status: int, line: str = "") -> None:

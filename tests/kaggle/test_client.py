@@ -7,7 +7,13 @@ import pytest
 from stand_in import KEY, TOKEN, USERNAME, Plan
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.kaggle.client import Allowance, LostAnswerError, connect
+from kaggle_digits.kaggle.client import (
+    Allowance,
+    LostAnswerError,
+    NotFoundError,
+    PassingError,
+    connect,
+)
 
 SUBMIT = ["StartSubmissionUpload", "PUT", "CreateSubmission"]
 
@@ -178,3 +184,22 @@ def test_without_the_client(client, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kaggle", None)
     assert "pip install 'kaggle<2.3' six" in problem_of(connect)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (401, UserError, "Kaggle refuses the credentials (no); the token may be wrong"),
+        (403, NotFoundError, "Kaggle refuses to ask: HTTP 403; check the name"),
+        (404, NotFoundError, "Kaggle refuses to ask: HTTP 404 (no); check the name"),
+        (429, PassingError, "it asks for a pause"),
+        (500, PassingError, "the error is Kaggle's own"),
+    ],
+)
+def test_what_is_not_there_differs_from_what_may_pass(client, stand_in, status, kind, message):
+    """Of a kernel's state the client itself hides what Kaggle answers with 401 and 403."""
+    stand_in.plan("GetKernelSessionStatus", Plan(status=status, message="no", times=9))
+    with pytest.raises(UserError) as caught, client.asking("ask"):
+        client.api.kernels_status("ada/digits")
+    assert type(caught.value) is kind
+    assert message in str(caught.value)

@@ -16,6 +16,7 @@ from kaggle_digits.config import loading
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle import kernel_code
 from kaggle_digits.kaggle.kernel_code import KernelCode
+from kaggle_digits.kaggle.package_files import CONFIGS
 
 PACKAGE = Path(kaggle_digits.__file__).parent
 COMMAND = 'kaggle-digits kernel build --set \'x="""\\n"\''
@@ -40,7 +41,8 @@ def test_the_package_is_carried_whole():
         content = {each.name: archive.extractfile(each).read() for each in archive.getmembers()}
     files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html"), *PACKAGE.rglob("*.jinja")]
     files += PACKAGE.rglob("LICENSE")
-    files += (PACKAGE / "configs").glob("*.yaml")
+    files = [path for path in files if ".ipynb_checkpoints" not in path.parts]
+    files += [PACKAGE / "configs" / f"{name}.yaml" for name in CONFIGS]
     expected = {path.relative_to(PACKAGE.parent).as_posix(): path for path in files}
     version = f"kaggle_digits-{kaggle_digits.__version__}.dist-info/METADATA"
     assert content.keys() == {*expected, version}

@@ -99,6 +99,28 @@ def test_where_the_data_is_at_home_is_not_carried(tmp_path):
     assert not any(b"/home/ada" in content for content in contents(tmp_path).values())
 
 
+@pytest.mark.parametrize(
+    ("time_limit", "accelerator", "warns", "session_hours"),
+    [
+        ("9h", "gpu", False, 9.25),
+        ("9h1m", "gpu", True, 9 + 16 / 60),
+        ("12h", "none", True, 12),
+        ("9h", "tpu", False, 9),
+    ],
+)
+def test_a_long_time_limit_is_warned_of(tmp_path, time_limit, accelerator, warns, session_hours):
+    built = build(replace(OPTIONS, time_limit=time_limit, accelerator=accelerator), tmp_path)
+    warnings = [line for line in built.description() if line.startswith("WARNING: --time-limit")]
+    assert len(warnings) == warns
+    assert built.session_seconds() == session_hours * 3600
+
+
+def test_a_code_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_folder, "LARGEST_CODE", 1000)
+    with pytest.raises(UserError, match="bytes, expected at most about 1 MB; give a smaller"):
+        build(OPTIONS, tmp_path / "k")
+
+
 def test_built_again_it_has_the_same_bytes(tmp_path):
     build(OPTIONS, tmp_path)
     before = contents(tmp_path)
@@ -143,6 +165,12 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         ({"kernel_sources": ("mine",)}, "'mine': expected the owner and the name of a kernel"),
         ({"dataset_sources": ("a/b/c",)}, "'a/b/c': expected the owner and the name"),
         ({"time_limit": "soon"}, "--time-limit: expected a duration"),
+        ({"time_limit": "40h"}, "--time-limit: expected 1m to 12h, .* found '40h'"),
+        ({"time_limit": "12h1s"}, "--time-limit: expected 1m to 12h"),
+        ({"time_limit": "59s"}, "--time-limit: expected 1m to 12h"),
+        ({"time_limit": "9h1s", "accelerator": "tpu"}, "--time-limit: expected 1m to 9h, .* tpu"),
+        ({"owner": "Ada Smith"}, "--owner .*Ada Smith: expected a user's name"),
+        ({"owner": "ada/digits"}, "--owner .*ada/digits: expected a user's name"),
         ({"config": WITH_CALLBACK}, "callbacks: mine:make would not be found on Kaggle"),
     ],
 )
@@ -168,7 +196,7 @@ def test_the_command_needs_no_credentials(tmp_path, command, stand_in):
     folder = tmp_path / "submissions" / "kernels" / "kaggle-digits-mine"
     assert metadata_of(folder)["id"] == "kaggle-digits-mine"
     size = (folder / "kaggle-digits-mine.py").stat().st_size
-    assert f"({size / 1000:.0f} KB, Kaggle takes 1,000)" in output
+    assert f"({size / 1000:.0f} KB, at most about 1 MB)" in output
     assert "kaggle-digits kernel push submissions/kernels/kaggle-digits-mine" in output
     code = (folder / "kaggle-digits-mine.py").read_text()
     assert "\n    kaggle-digits kernel build --config mine.yaml --set seed=7\n" in code
@@ -176,6 +204,19 @@ def test_the_command_needs_no_credentials(tmp_path, command, stand_in):
     assert "  epochs: 3\n" in code
     assert str(tmp_path) not in code
     assert (stand_in.calls, list((tmp_path / "home").iterdir())) == ([], [])  # no client came up
+
+
+@pytest.mark.parametrize("kind", [[], ["--notebook"]])
+def test_where_the_data_is_does_not_travel_with_the_command(tmp_path, command, kind):
+    place = tmp_path / "ada" / "private"
+    settings = [f"data.path={place}", f" data = {{path: {place}}}", "seed=7"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert command("kernel", "build", "--public", *words, *kind)[0] == 0
+    built = contents(tmp_path / "submissions" / "kernels" / "kaggle-digits-quick")
+    assert not any(str(place).encode() in text for text in built.values())
+    [code] = [text for name, text in built.items() if "quick" in name]
+    assert b"kaggle-digits kernel build" in code
+    assert b"--set seed=7" in code
 
 
 def test_the_owner_may_come_from_the_environment(tmp_path, command):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 
@@ -100,6 +101,22 @@ def test_after_a_lost_answer_push_looks_first(client, stand_in, built):
     assert stand_in.kernels[KERNEL]["version"] == 1
 
 
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_push_does_not_take_an_error_for_a_new_kernel(client, stand_in, built, status):
+    kernels.push(client, built)
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    stand_in.plan("GetKernelSessionStatus", Plan(status=status, times=9))
+    with pytest.raises(UserError, match="Kaggle refuses"):
+        kernels.push(client, built)
+    assert stand_in.kernels[KERNEL]["version"] == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_kaggle_does_not_know_is_new(client, stand_in, built, status):
+    stand_in.plan("GetKernelSessionStatus", Plan(status=status))
+    assert kernels.push(client, built).version == 1
+
+
 @pytest.mark.parametrize("kernel", ["a/b/c", "what is this", "../nothing"])
 def test_what_names_no_kernel(client, kernel):
     with pytest.raises(UserError, match="expected a kernel's folder or OWNER/NAME"):
@@ -147,6 +164,35 @@ def test_a_log_that_cannot_be_read_does_not_matter(log_client, stand_in, built):
     said = []
     kernels.follow(log_client, KERNEL, said.append)
     assert said == [f"{KERNEL}: running", f"{KERNEL}: complete"]
+
+
+@pytest.mark.parametrize("plan", [{"drop": True}, {"status": 429}, {"status": 503}])
+def test_a_network_that_is_away_for_a_while_is_waited_for(client, stand_in, built, plan):
+    kernels.push(client, built)
+    stand_in.kernel_states[KERNEL] = ["RUNNING", "COMPLETE"]
+    stand_in.plan("GetKernelSessionStatus", Plan(**plan, times=12))  # the client itself repeats
+    said = []
+    assert kernels.follow(client, KERNEL, said.append) == KernelState("complete", "")
+    assert [line.partition(";")[0] for line in said] == [
+        f"{KERNEL}: Kaggle does not answer",
+        f"{KERNEL}: running",
+        f"{KERNEL}: complete",
+    ]
+
+
+def test_in_the_end_following_is_given_up(client, stand_in, built, monkeypatch):
+    kernels.push(client, built)
+    monkeypatch.setattr(kernels, "GIVE_UP_MINUTES", 0)
+    stand_in.plan("GetKernelSessionStatus", Plan(status=503, times=99))
+    said = []
+    with pytest.raises(UserError, match="HTTP 503"):
+        kernels.follow(client, KERNEL, said.append)
+    assert len(said) == 1
+
+
+def test_what_does_not_pass_is_not_waited_for(client):
+    with pytest.raises(UserError, match="HTTP 404"):
+        kernels.follow(client, "ada/nothing", pytest.fail)
 
 
 def test_the_tail_of_the_log(log_client, stand_in, built):
@@ -263,9 +309,37 @@ def test_a_fit_of_another_run_is_not_lost(client, stand_in, undisturbed, home):
     run.remove_fit("cnn", 1)
     run.write_fit("cnn", 1, {}, facts)
     before = fit_json.read_bytes()
-    with pytest.raises(UserError, match="give another --out, or --overwrite"):
+    with pytest.raises(UserError, match=f"kernel fetch {KERNEL} --out FOLDER, or give .*overwrite"):
         kernels.fetch(client, KERNEL, print)
     assert fit_json.read_bytes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_only_the_folder_at_home_has_stays(client, stand_in, undisturbed, home, overwrite):
+    earlier, later = undisturbed.home / "cut-off", undisturbed.run
+    if overwrite:
+        earlier, later = later, earlier
+    put_out(stand_in, earlier)
+    run = kernels.fetch(client, KERNEL, print)
+    own = {"submitted.json": b"{}", "my-notes.md": b"mine", "plots/one.png": b"png"}
+    for name, content in own.items():
+        files.write_bytes(run.folder / name, content)
+    expected = put_out(stand_in, later)
+    stand_in.outputs[KERNEL]["run/submitted.json"] = b"earlier"
+    kernels.fetch(client, KERNEL, print, overwrite=overwrite)
+    assert content_of(run.folder) == expected | own  # of the run that was there nothing is left
+    assert nothing_half_written(home)
+
+
+def test_fits_without_a_config_are_not_lost(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    run = kernels.fetch(client, KERNEL, print)
+    run.config.unlink()
+    before = content_of(run.folder)
+    put_out(stand_in, undisturbed.home / "cut-off")
+    with pytest.raises(UserError, match="holds a run with fits that the fetched one does not have"):
+        kernels.fetch(client, KERNEL, print)
+    assert content_of(run.folder) == before
 
 
 def broken(output, kind):
@@ -363,7 +437,12 @@ def test_status_of_a_failed_kernel(command, stand_in):
     for words in ([], ["--wait"]):
         status, output, error = command("kernel", "status", KERNEL, *words)
         assert (status, error) == (1, "")
-        assert output.splitlines() == [f"{KERNEL}: error: It crashed", "ValueError: no"]
+        assert output.splitlines() == [
+            f"{KERNEL}: error: It crashed",
+            "ValueError: no",
+            "",
+            f"kaggle-digits kernel fetch {KERNEL}   brings what it has left home",
+        ]
 
 
 def test_status_of_an_unknown_kernel_is_one_line(command):
@@ -379,6 +458,82 @@ def test_without_credentials_nothing_is_pushed(command, tmp_path):
     assert status == 2
     [line] = error.splitlines()
     assert line.startswith("kaggle-digits: no credentials for Kaggle were found")
+
+
+def pushed_by_run(begin, stand_in):
+    """Begin `kernel run`; return its process once the kernel has been asked for on Kaggle."""
+    process = begin("kernel", "run")
+    deadline = time.monotonic() + lives.PATIENCE
+    while "Logs" not in stand_in.calls and "ListKernelSessionOutput" not in stand_in.calls:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(lives.POLL_SECONDS)
+    return process
+
+
+GO_ON = (
+    f"go on with kaggle-digits kernel status {KERNEL} --wait, then kaggle-digits kernel fetch "
+    f"{KERNEL}"
+)
+
+
+def test_run_stopped_while_it_follows_says_how_to_go_on(begin, stand_in):
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    process = pushed_by_run(begin, stand_in)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=lives.PATIENCE)
+    stopped = "kaggle-digits: stopped by Ctrl-C; the kernel goes on; "
+    assert (process.returncode, error) == (130, f"{stopped}{GO_ON}\n")
+
+
+def test_an_error_after_the_push_says_how_to_go_on(begin, stand_in):
+    stand_in.kernel_states[KERNEL] = ["RUNNING"]
+    process = pushed_by_run(begin, stand_in)
+    stand_in.plan("GetKernelSessionStatus", Plan(status=401, times=99))
+    _, error = process.communicate(timeout=lives.PATIENCE)
+    [line] = error.splitlines()
+    assert process.returncode == 2
+    assert line.endswith(f"; {GO_ON}")
+    assert "repeat the command" not in line
+
+
+def test_run_fetches_what_a_failed_kernel_has_left(command, stand_in, undisturbed, tmp_path):
+    expected = put_out(stand_in, undisturbed.home / "cut-off")
+    stand_in.kernel_states[KERNEL] = ["COMPLETE", "ERROR"]
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (1, "")
+    assert content_of(tmp_path / "submissions" / "kaggle-digits-quick") == expected
+    assert "what it has left is fetched all the same" in output
+
+
+def test_run_of_a_kernel_that_has_left_nothing(command, stand_in):
+    stand_in.outputs[KERNEL] = {}
+    stand_in.kernel_states[KERNEL] = ["COMPLETE", "ERROR"]
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (1, "")
+    assert f"WARNING: {KERNEL}: its output holds no run; " in output
+
+
+def test_run_whose_place_at_home_is_taken_pushes_nothing(command, stand_in, undisturbed, tmp_path):
+    place = tmp_path / "submissions" / "kaggle-digits-quick"
+    shutil.copytree(undisturbed.run, place)
+    status, _, error = command("kernel", "run", "--set", "seed=7")
+    [line] = error.splitlines()
+    assert status == 2
+    assert "submissions/kaggle-digits-quick: holds a run already" in line
+    assert "--name" in line
+    assert (stand_in.kernels, stand_in.calls) == ({}, [])
+    # What continues it may take its place.
+    put_out(stand_in, undisturbed.run)
+    status, _, error = command("kernel", "run", "--resume-dataset", "ada/run")
+    assert (status, error) == (0, "")
+    place.rename(tmp_path / "away")
+    place.mkdir()
+    (place / "thesis.tex").touch()
+    status, _, error = command("kernel", "run")
+    assert status == 2
+    assert "expected a new or empty folder" in error
+    assert stand_in.kernels[KERNEL]["version"] == 1
 
 
 def test_run_takes_a_kernel_from_its_build_to_a_run_at_home(begin, stand_in, tmp_path):

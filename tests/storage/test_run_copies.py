@@ -53,6 +53,22 @@ def test_a_copy_can_be_written_to_and_is_nobodys(run, tmp_path):
     assert names(tmp_path / "new") == ["copy", *(f"copy/{name}" for name in names(copy.folder))]
 
 
+def test_what_no_run_has_made_is_copied_into_another_run(run, tmp_path):
+    run = write_run(run.folder)
+    run.submitted.write_bytes(b"new")
+    (run.folder / "notes").mkdir()
+    (run.folder / "notes" / "one.md").write_bytes(b"mine")
+    (run.folder / "link").symlink_to("notes")
+    other = write_run(tmp_path / "other", fits=1)
+    other.submitted.write_bytes(b"old")
+    other.submission.unlink()
+    before = names(other.folder)
+    run_copies.copy_others(run, other)
+    assert names(other.folder) == sorted([*before, "notes", "notes/one.md", "link"])
+    assert other.submitted.read_bytes() == b"new"
+    assert (other.folder / "link").is_symlink()
+
+
 def test_runs_are_found_at_any_depth(tmp_path):
     for place in ("a/b/c/run", "d"):
         write_run(tmp_path / place)
