@@ -205,6 +205,7 @@ class Client:
         self, error: BaseException, purpose: str, once: bool, if_forbidden: str
     ) -> UserError:
         from requests import ConnectionError, HTTPError, RequestException, Timeout
+        from requests.exceptions import ChunkedEncodingError
 
         hidden = error.__context__
         if isinstance(error, ValueError) and isinstance(hidden, HTTPError):
@@ -223,7 +224,7 @@ class Client:
         is_broken_answer = is_of_requests or isinstance(error, json.JSONDecodeError)
         if may_be_done and is_broken_answer and not _never_connected(error):
             return _lost(purpose)
-        if isinstance(error, ConnectionError | Timeout):
+        if isinstance(error, ConnectionError | Timeout | ChunkedEncodingError):
             return PassingError(
                 f"Kaggle cannot be reached to {purpose} (no answer from "
                 f"{_host(error.request)}); check the network and repeat the command"

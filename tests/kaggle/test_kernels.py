@@ -166,7 +166,9 @@ def test_a_log_that_cannot_be_read_does_not_matter(log_client, stand_in, built):
     assert said == [f"{KERNEL}: running", f"{KERNEL}: complete"]
 
 
-@pytest.mark.parametrize("plan", [{"drop": True}, {"status": 429}, {"status": 503}])
+@pytest.mark.parametrize(
+    "plan", [{"drop": True}, {"status": 200, "cut": 5}, {"status": 429}, {"status": 503}]
+)
 def test_a_network_that_is_away_for_a_while_is_waited_for(client, stand_in, built, plan):
     kernels.push(client, built)
     stand_in.kernel_states[KERNEL] = ["RUNNING", "COMPLETE"]
