@@ -312,13 +312,25 @@ def _no_credentials() -> UserError:
     from kagglesdk.kaggle_env import get_access_token_from_env
 
     _, source = get_access_token_from_env()
-    if source is None:
-        return UserError(f"no credentials for Kaggle were found; {CREDENTIALS_ADVICE}")
-    place = {"access_token": "~/.kaggle/access_token"}.get(source, source)
-    return UserError(
-        f"Kaggle does not know the token in {place}; it may be wrong or expired: "
-        f"{CREDENTIALS_ADVICE}"
-    )
+    if source is not None:
+        place = {"access_token": "~/.kaggle/access_token"}.get(source, source)
+        return UserError(
+            f"Kaggle does not know the token in {place}; it may be wrong or expired: "
+            f"{CREDENTIALS_ADVICE}"
+        )
+    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+    given = [name for name in pair if os.environ.get(name)]
+    found = "no credentials for Kaggle were found"
+    if len(given) == 1:
+        found = f"expected {' and '.join(pair)}, found only {given[0]}"
+    elif (file := _key_file()).is_file():
+        found = f"{file}: expected JSON with username and key, found something else"
+    return UserError(f"{found}; {CREDENTIALS_ADVICE}")
+
+
+def _key_file() -> Path:
+    """Return where the client looks for a key of the older kind."""
+    return Path(sys.modules["kaggle.api.kaggle_api_extended"].KaggleApi.config)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from kaggle_digits.storage import files
 
 UNFINISHED = ".download"  # folder within the target, for what is not whole or not checked yet
 LOCK = ".lock"
+MOVE_AWAY = "to fetch the competition's files, move these away, or give another --to"
 SPACE = 200 * 10**6  # bytes; the zip has 15 million, what is in it 128 million
 
 
@@ -54,7 +55,7 @@ def fetch(
     unfinished = folder / UNFINISHED
     # A single one of the two is completed.
     missing = [part for part in sources.PARTS if not sources.part_file(folder, part)]
-    if len(missing) != 1 and (source := sources.in_folder(folder)):
+    if len(missing) != 1 and (source := _found(folder)):
         data = _described(source, cached)
         if unfinished.exists():
             with _locked(unfinished):
@@ -75,23 +76,34 @@ def fetch(
     return describe(read_digits(sources.in_folder(folder), cached))
 
 
+def _found(folder: Path) -> sources.Source | None:
+    """Return the files in a folder, None if there are none.
+
+    Raises:
+        UserError: there is a damaged zip.
+    """
+    try:
+        return sources.in_folder(folder)
+    except UserError as error:
+        raise UserError(error.problem, MOVE_AWAY) from None
+
+
 def _described(source: sources.Source, cached: CachedArrays) -> Description:
     """Describe files that were there before.
 
     Raises:
         UserError: they are not the competition's.
     """
-    advice = "to fetch the competition's files, move these away, or give another --to"
     try:
         data = describe(read_digits(source, cached))
     except UserError as error:
-        raise UserError(error.problem, advice) from None
+        raise UserError(error.problem, MOVE_AWAY) from None
     others = [file.name for file in (data.train, data.test) if not file.is_competitions]
     if others:
         found = " and ".join(others)
         raise UserError(
             f"{source.description}: expected the competition's files, found another {found}; "
-            f"{advice}"
+            + MOVE_AWAY
         )
     return data
 

@@ -176,10 +176,11 @@ def _refuse_second_upload(
     """Refuse a content that was uploaded before, from here or elsewhere."""
     for entry in reversed(entries):
         if entry.sha256 == candidate.sha256 and entry.reference:
-            score = f"public score {entry.public_score}" if entry.public_score else entry.status
+            end = entry.reason or entry.status
+            end = f"public score {entry.public_score}" if entry.public_score else end
             raise UserError(
                 f"{candidate.file}: uploaded before, at {entry.time} as submission "
-                f"{entry.reference} ({score}); add --again to upload it once more"
+                f"{entry.reference} ({end}); add --again to upload it once more"
             )
     for found in listed:
         if ledger.is_of_content(found.description, candidate.sha256):

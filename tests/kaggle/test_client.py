@@ -146,6 +146,33 @@ def test_no_credentials(client, monkeypatch):
     assert "https://www.kaggle.com/settings/api" in text
 
 
+@pytest.mark.parametrize(
+    ("variables", "content", "found"),
+    [
+        (
+            {"KAGGLE_USERNAME": "ada"},
+            None,
+            "expected KAGGLE_USERNAME and KAGGLE_KEY, found only",
+        ),
+        (
+            {},
+            '{"username": "ada", "key"',
+            "kaggle.json: expected JSON with username and key",
+        ),
+        ({}, '{"username": "ada"}', "kaggle.json: expected JSON with username and key"),
+    ],
+)
+def test_credentials_that_are_not_whole(client, tmp_path, monkeypatch, variables, content, found):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if content:
+        (tmp_path / "home" / "kaggle" / "kaggle.json").write_text(content)
+    text = problem_of(connect)
+    assert found in text
+    assert "https://www.kaggle.com/settings/api" in text
+
+
 def test_an_unknown_token(client, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_unknown")
     text = problem_of(connect)

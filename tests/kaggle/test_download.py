@@ -146,6 +146,16 @@ def test_a_single_file_of_other_data_is_not_completed(fetch, tmp_path, part):
     assert content(tmp_path / "data") == {f"{part}.csv": b"label\n1\n"}
 
 
+def test_a_damaged_zip_is_never_written_over(fetch, stand_in, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "digit-recognizer.zip").write_bytes(b"PK half of it")
+    problem = problem_of(fetch)
+    assert "digit-recognizer.zip: cannot be unpacked" in problem
+    assert problem.endswith("move these away, or give another --to)")
+    assert content(tmp_path / "data") == {"digit-recognizer.zip": b"PK half of it"}
+    assert stand_in.calls == []
+
+
 def test_other_files_are_never_written_over(fetch, stand_in, tmp_path):
     fewer = b"".join(CSV["train.csv"].splitlines(keepends=True)[:-1])
     (tmp_path / "data").mkdir()
