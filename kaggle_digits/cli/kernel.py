@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SAME_NAMES = ("owner", "notebook", "accelerator", "time_limit", "internet", "public")
 DATA_PLACE = ("data", "data.path")  # settings that say where this machine has its files
 TAIL = 20  # lines of a failed kernel's log
-REPEAT = "repeat the command"  # what errors advise where that does no harm
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -230,9 +229,14 @@ def run_(context: typer.Context, **_: object) -> None:
 
     reporter = Reporter()
     built = _build(context, reporter)
-    kernels.check_home(built)
-    client = connect()
-    kernel = _push(client, built, reporter)
+    if kernel := built.awaited:
+        client = connect()
+        reporter.say(f"{kernel}: is on Kaggle already, with the same code; waiting for its end")
+    else:
+        kernels.check_home(built)
+        client = connect()
+        kernel = _push(client, built, reporter)
+        built.note_awaited(kernel)
     with _pushed(kernel):
         has_failed = kernels.follow(client, kernel, reporter.say).has_failed
     try:
@@ -242,6 +246,7 @@ def run_(context: typer.Context, **_: object) -> None:
         if not has_failed:
             raise
         reporter.say(f"WARNING: {error}")  # it may well have left nothing
+    built.note_awaited(None)
     if has_failed:
         raise typer.Exit(1)
 
@@ -294,23 +299,15 @@ def _fetch(
 
 @contextmanager
 def _pushed(kernel: str) -> Iterator[None]:
-    """Have what goes wrong from now on say how to go on: `run` again would begin a new session."""
-    advice = (
-        f"go on with kaggle-digits kernel status {kernel} --wait, then kaggle-digits kernel fetch "
-        f"{kernel}"
-    )
+    """Have Ctrl-C say that the kernel goes on without this command."""
     try:
         yield
     except Stopped as stopped:
-        stopped.advice = f"the kernel goes on; {advice}"
+        stopped.advice = (
+            "the kernel goes on; repeat the command to wait for its end, or fetch it later with "
+            f"kaggle-digits kernel fetch {kernel}"
+        )
         raise
-    except UserError as error:
-        text = error.problem
-        if "kaggle-digits kernel" in text:
-            raise
-        if REPEAT not in text:
-            text += f"; {REPEAT}"
-        raise UserError(text.replace(REPEAT, advice)) from error
 
 
 def _as_given(context: typer.Context) -> str:

@@ -102,6 +102,22 @@ class KernelFolder:
             "one with kaggle-digits kernel build"
         )
 
+    @property
+    def awaited(self) -> str | None:
+        """The kernel whose output `kernel run` has not brought home yet; None: there is none."""
+        kernel = files.read_json(self._marker).get("awaited")
+        return kernel if isinstance(kernel, str) else None
+
+    def note_awaited(self, kernel: str | None) -> None:
+        """Note that this code was pushed as a kernel, so that a repeated command awaits its end.
+
+        Args:
+            kernel: its owner and name; None: its end has come.
+        """
+        marks = files.read_json(self._marker)
+        marks.pop("awaited", None)
+        files.write_json(self._marker, marks | ({"awaited": kernel} if kernel else {}))
+
     def session_seconds(self) -> int | None:
         """Return the seconds after which Kaggle should end a session; None: not known."""
         seconds = files.read_json(self._marker).get("session_seconds")
@@ -155,6 +171,8 @@ class KernelFolder:
             files.write_bytes(self.folder / name, content)
         checksums = {name: files.checksum(self.folder / name) for name in contents}
         marks = {"kind": "kernel", "format": FORMAT, "session_seconds": session_seconds}
+        if checksums == built and self.awaited:
+            marks["awaited"] = self.awaited
         files.write_json(self._marker, marks | {"checksums": checksums})
         for name in earlier.keys() - contents.keys():
             earlier[name].unlink()

@@ -148,6 +148,16 @@ def test_what_was_changed_by_hand_is_kept(tmp_path, name):
     assert metadata_of(tmp_path)["enable_tpu"] is True
 
 
+def test_a_kernel_is_awaited_as_long_as_its_code_is_the_same(tmp_path):
+    assert build(OPTIONS, tmp_path).awaited is None
+    KernelFolder(tmp_path).note_awaited("ada/kaggle-digits-quick")
+    assert build(OPTIONS, tmp_path).awaited == "ada/kaggle-digits-quick"
+    assert build(replace(OPTIONS, time_limit="1h"), tmp_path).awaited is None
+    KernelFolder(tmp_path).note_awaited("ada/kaggle-digits-quick")
+    KernelFolder(tmp_path).note_awaited(None)
+    assert build(replace(OPTIONS, time_limit="1h"), tmp_path).awaited is None
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="expected a new or empty folder, or that of a kernel"):

@@ -473,30 +473,34 @@ def pushed_by_run(begin, stand_in):
     return process
 
 
-GO_ON = (
-    f"go on with kaggle-digits kernel status {KERNEL} --wait, then kaggle-digits kernel fetch "
-    f"{KERNEL}"
-)
-
-
 def test_run_stopped_while_it_follows_says_how_to_go_on(begin, stand_in):
     stand_in.kernel_states[KERNEL] = ["RUNNING"]
     process = pushed_by_run(begin, stand_in)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=lives.PATIENCE)
-    stopped = "kaggle-digits: stopped by Ctrl-C; the kernel goes on; "
-    assert (process.returncode, error) == (130, f"{stopped}{GO_ON}\n")
+    assert (process.returncode, error) == (
+        130,
+        "kaggle-digits: stopped by Ctrl-C; the kernel goes on; repeat the command to wait for its "
+        f"end, or fetch it later with kaggle-digits kernel fetch {KERNEL}\n",
+    )
 
 
-def test_an_error_after_the_push_says_how_to_go_on(begin, stand_in):
+def test_run_killed_while_it_follows_and_repeated(begin, command, stand_in, undisturbed, tmp_path):
     stand_in.kernel_states[KERNEL] = ["RUNNING"]
     process = pushed_by_run(begin, stand_in)
-    stand_in.plan("GetKernelSessionStatus", Plan(status=401, times=99))
-    _, error = process.communicate(timeout=lives.PATIENCE)
-    [line] = error.splitlines()
-    assert process.returncode == 2
-    assert line.endswith(f"; {GO_ON}")
-    assert "repeat the command" not in line
+    process.kill()
+    process.communicate()
+    stand_in.kernel_states[KERNEL] = ["COMPLETE"]
+    expected = put_out(stand_in, undisturbed.run)
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (0, "")
+    assert f"{KERNEL}: is on Kaggle already, with the same code; waiting for its end" in output
+    assert content_of(tmp_path / "submissions" / "kaggle-digits-quick") == expected
+    assert stand_in.kernels[KERNEL]["version"] == 1
+    # What was brought home is not waited for again, nor is a kernel of other code.
+    shutil.rmtree(tmp_path / "submissions" / "kaggle-digits-quick")
+    assert command("kernel", "run")[0] == 0
+    assert stand_in.kernels[KERNEL]["version"] == 2
 
 
 def test_run_fetches_what_a_failed_kernel_has_left(command, stand_in, undisturbed, tmp_path):
