@@ -8,6 +8,7 @@ from shlex import quote
 from kaggle_digits.data.competition import DATA_PAGE, SUBMIT_PAGE, TEST_ROWS
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.scoring.ensemble import Score
+from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, Facts, count_of, duration
 
 # Pixels and a linear classifier reach 0.92 on these digits.
@@ -115,7 +116,7 @@ def _next_steps(
         seeds = 1 + max(map(_seed_number, metrics.members), default=1)
         more = f"kaggle-digits extend {quote(str(folder))} --seeds {seeds}"
         steps.append(Fact("more nets", more, "command"))
-    return steps
+    return [step for step in steps if step.kind != "command" or environment.has_command()]
 
 
 def _seed_number(member: str) -> int:

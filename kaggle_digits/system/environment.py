@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from kaggle_digits.system.console import count_of
 
+COMMAND = "kaggle-digits"
 PACKAGES = (
     "kaggle-digits",
     "tensorflow",
@@ -112,6 +114,12 @@ def described(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> dict[
         "system": str(hardware["system"]),
         "versions": ", ".join(f"{package} {version}" for package, version in versions.items()),
     }
+
+
+def has_command() -> bool:
+    """Return whether people can type `kaggle-digits` here; not on Kaggle, nor in an archive."""
+    beside_python = Path(sys.executable).with_name(COMMAND)
+    return beside_python.exists() or shutil.which(COMMAND) is not None
 
 
 def usable_cores() -> int:

@@ -111,6 +111,12 @@ def test_next_seed_is_one_more():
     assert next_of(members=members)[-1][1] == "kaggle-digits extend runs/mine --seeds 11"
 
 
+def test_where_there_is_no_command_none_is_named(monkeypatch):
+    monkeypatch.setattr(run_tables.environment, "has_command", lambda: False)
+    page = "https://www.kaggle.com/competitions/digit-recognizer/submit"
+    assert next_of() == [("or by hand", page)]
+
+
 def test_an_unfinished_run_is_continued_first():
     steps = next_of(complete=False, fits_finished=1, fits_planned=3)
     assert steps[0] == ("continue", "repeat the command")

@@ -48,6 +48,18 @@ def git(tmp_path):
     return call
 
 
+def test_the_command_is_beside_python_or_on_the_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert not environment.has_command()
+    (tmp_path / "kaggle-digits").touch()
+    assert environment.has_command()
+    (tmp_path / "kaggle-digits").unlink()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "kaggle-digits").touch(0o755)
+    assert environment.has_command()
+
+
 def test_git_revision_is_that_of_the_repository_with_the_source(git, tmp_path):
     source = tmp_path / "package" / "module.py"
     source.parent.mkdir()
