@@ -17,11 +17,12 @@ from kaggle_digits.data.competition import SLUG
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle.kernel_code import KernelCode
 from kaggle_digits.storage import files
+from kaggle_digits.storage.locked_folder import MARKER, LockedFolder
 from kaggle_digits.storage.run_folder import SUBMISSIONS
 from kaggle_digits.system.time_budget import parse_duration
 
 FORMAT = 1
-METADATA, MARKER = "kernel-metadata.json", ".kaggle-digits"
+METADATA = "kernel-metadata.json"
 KERNELS = SUBMISSIONS / "kernels"  # where kernels are built
 # The names of machine shapes are those of the documentation of Kaggle's client.
 ACCELERATORS: Mapping[str, Mapping[str, bool | str]] = {
@@ -76,16 +77,19 @@ class KernelOptions:
     public: bool = False
 
 
-class KernelFolder:
+class KernelFolder(LockedFolder):
     """A built kernel.
 
     Args:
         folder: is created by `write`.
     """
 
+    kind, format = "kernel", FORMAT
+    earlier_keys = frozenset()
+
     def __init__(self, folder: Path) -> None:
-        self.folder, self.metadata = folder, folder / METADATA
-        self._marker = folder / MARKER
+        super().__init__(folder, record=folder / METADATA)
+        self.metadata, self._marker = self.record, folder / MARKER
 
     def read_metadata(self) -> dict:
         """Read `kernel-metadata.json`, which people may have changed.
@@ -157,7 +161,7 @@ class KernelFolder:
         Raises:
             UserError: the folder holds something else, or a file was changed since it was built.
         """
-        self._check_usable()
+        self.check_usable()
         built = files.read_json(self._marker).get("checksums")
         built = built if isinstance(built, dict) else {}
         earlier = {name: self.folder / name for name in built if (self.folder / name).is_file()}
@@ -167,25 +171,17 @@ class KernelFolder:
                 raise UserError(
                     f"{path}: was changed after it was built; give another --out, or --overwrite"
                 )
+        if not self._marker.exists():  # a kill from here on leaves a kernel's folder
+            files.write_json(self._marker, self.stamp)
         for name, content in contents.items():
             files.write_bytes(self.folder / name, content)
         checksums = {name: files.checksum(self.folder / name) for name in contents}
-        marks = {"kind": "kernel", "format": FORMAT, "session_seconds": session_seconds}
+        marks = self.stamp | {"session_seconds": session_seconds}
         if checksums == built and self.awaited:
             marks["awaited"] = self.awaited
         files.write_json(self._marker, marks | {"checksums": checksums})
         for name in earlier.keys() - contents.keys():
             earlier[name].unlink()
-
-    def _check_usable(self) -> None:
-        marker = files.read_json(self._marker)
-        if marker.get("kind") == "kernel":
-            files.check_format(self.folder, marker.get("format"), FORMAT)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise UserError(
-                f"--out {self.folder}: expected a new or empty folder, or that of a kernel, found "
-                "something else, which might be overwritten; give another path"
-            )
 
 
 def build(options: KernelOptions, out: Path | None = None, overwrite: bool = False) -> KernelFolder:

@@ -27,7 +27,8 @@ class LockedFolder:
     Attributes:
         kind: what such a folder holds, one word.
         format: number of its layout; another one is refused.
-        earlier_keys: keys of `record` in the first versions, which wrote no marker.
+        earlier_keys: keys of `record` in the first versions, which wrote no marker; empty where
+            there were no such versions.
 
     Args:
         folder: is created by the first write.
@@ -92,7 +93,8 @@ class LockedFolder:
 
     def _is_of_earlier_version(self) -> bool:
         taken = (self.folder / LOCK).exists() and (self.folder / OWNER).exists()
-        return taken or self.earlier_keys <= files.read_json(self.record).keys()
+        keys = self.earlier_keys
+        return taken or (bool(keys) and keys <= files.read_json(self.record).keys())
 
     def places(self) -> Iterable[Path]:
         """List the folders that its owner writes to; temporary files there are deleted."""

@@ -9,6 +9,7 @@ from kaggle_digits.config import loading
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle import kernel_folder
 from kaggle_digits.kaggle.kernel_folder import ACCELERATORS, KernelFolder, KernelOptions, build
+from kaggle_digits.storage import files
 
 OPTIONS = KernelOptions(loading.load("quick"), "quick", "the command", owner="ada")
 WITH_CALLBACK = loading.load("quick", ["callbacks=[mine:make]"])
@@ -156,6 +157,28 @@ def test_a_kernel_is_awaited_as_long_as_its_code_is_the_same(tmp_path):
     KernelFolder(tmp_path).note_awaited("ada/kaggle-digits-quick")
     KernelFolder(tmp_path).note_awaited(None)
     assert build(replace(OPTIONS, time_limit="1h"), tmp_path).awaited is None
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_build_that_was_killed_is_repeated(tmp_path, monkeypatch, written):
+    """The files of a build are written one after the other; a kill comes before one of them."""
+    once = contents(build(OPTIONS, tmp_path / "once").folder)
+    atomic_write, done = files.atomic_write, []
+
+    def killed(path):
+        if len(done) == written:
+            path.parent.mkdir(exist_ok=True)
+            files.temporary_path(path, process=1).write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        done.append(path)
+        return atomic_write(path)
+
+    monkeypatch.setattr(files, "atomic_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(OPTIONS, tmp_path / "k")
+    monkeypatch.undo()
+    found = contents(build(OPTIONS, tmp_path / "k").folder)
+    assert {name: found[name] for name in once} == once
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
