@@ -55,7 +55,9 @@ def fetch(
     unfinished = folder / UNFINISHED
     # A single one of the two is completed.
     missing = [part for part in sources.PARTS if not sources.part_file(folder, part)]
-    if len(missing) != 1 and (source := _found(folder)):
+    with _advised():
+        source = sources.in_folder(folder) if len(missing) != 1 else None
+    if source:
         data = _described(source, cached)
         if unfinished.exists():
             with _locked(unfinished):
@@ -76,14 +78,11 @@ def fetch(
     return describe(read_digits(sources.in_folder(folder), cached))
 
 
-def _found(folder: Path) -> sources.Source | None:
-    """Return the files in a folder, None if there are none.
-
-    Raises:
-        UserError: there is a damaged zip.
-    """
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Have what is wrong with files that were there before say how to fetch others."""
     try:
-        return sources.in_folder(folder)
+        yield
     except UserError as error:
         raise UserError(error.problem, MOVE_AWAY) from None
 
@@ -94,10 +93,8 @@ def _described(source: sources.Source, cached: CachedArrays) -> Description:
     Raises:
         UserError: they are not the competition's.
     """
-    try:
+    with _advised():
         data = describe(read_digits(source, cached))
-    except UserError as error:
-        raise UserError(error.problem, MOVE_AWAY) from None
     others = [file.name for file in (data.train, data.test) if not file.is_competitions]
     if others:
         found = " and ".join(others)

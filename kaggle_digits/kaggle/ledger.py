@@ -74,7 +74,7 @@ class Entry:
             self,
             reference=str(found.reference),
             status=found.status,
-            public_score="" if found.public_score is None else f"{found.public_score:.5f}",
+            public_score=figure(found.public_score),
             reason=found.reason,
         )
 
@@ -201,6 +201,11 @@ def is_of_content(text: str, sha256: str) -> bool:
     """Return whether a description carries the mark of a file's content."""
     mark = content_mark(sha256)[:-1]
     return text.endswith(f"{mark}]") or f"{mark} #" in text
+
+
+def figure(value: float | None) -> str:
+    """Return an accuracy or a score, 0..1, as the ledger has it; "" where it is not known."""
+    return "" if value is None else f"{value:.5f}"
 
 
 def utc_text(time: datetime) -> str:

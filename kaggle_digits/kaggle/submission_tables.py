@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kaggle_digits.kaggle.client import Submission
-from kaggle_digits.kaggle.ledger import Entry, utc_text
+from kaggle_digits.kaggle.ledger import Entry, figure, utc_text
 from kaggle_digits.system.console import Fact, Facts
 
 ELSEWHERE, OUTSIDE = "*", "!"
@@ -109,5 +109,5 @@ def _cells(entry: Entry) -> tuple[str, ...]:
 
 
 def _cells_of_listed(found: Submission) -> tuple[str, ...]:
-    score = "" if found.public_score is None else f"{found.public_score:.5f}"
-    return str(found.reference), found.file_name, "", score, f"{found.status}{ELSEWHERE}"
+    status = f"{found.status}{ELSEWHERE}"
+    return str(found.reference), found.file_name, "", figure(found.public_score), status

@@ -265,14 +265,10 @@ def _new_entry(
         file=str(candidate.file),
         sha256=candidate.sha256,
         message=ledger.description(message, candidate.sha256, earlier + 1),
-        oof_accuracy=_figure(oof and oof.accuracy),
-        expected_low=_figure(low),
-        expected_high=_figure(high),
+        oof_accuracy=ledger.figure(oof and oof.accuracy),
+        expected_low=ledger.figure(low),
+        expected_high=ledger.figure(high),
     )
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.5f}"
 
 
 def _awaited(desk: _Desk, entry: Entry) -> Entry:
