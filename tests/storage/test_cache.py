@@ -6,20 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import flip_last_byte, names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache, cache_folder
-
-
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def flip_last_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def make_counted(calls):

@@ -11,14 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
-
-
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
 
 # Digests
 

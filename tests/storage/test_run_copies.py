@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
+from folders import FIT_FILES, flip_last_byte, names
 
 from kaggle_digits.storage import files, run_copies
 from kaggle_digits.storage.run_copies import holds_all_of
 from kaggle_digits.storage.run_folder import FORMAT, RunFolder
-
-FILES = {
-    "model.keras": lambda path: path.write_bytes(b"a net"),
-    "predictions.npz": lambda path: files.write_arrays(path, {"test": np.arange(4)}),
-}
 
 
 @pytest.fixture
@@ -16,22 +12,12 @@ def run(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def flip_last_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 def write_run(folder, fits=2):
     """Write a small run with finished fits and a state of the next one; return its folder."""
     run = RunFolder(folder)
     with run.locked():
         for fold in range(fits):
-            run.write_fit("cnn", fold, FILES, {})
+            run.write_fit("cnn", fold, FIT_FILES, {})
         run.write_state("cnn", fits, {"epoch": np.array(fits)})
         for path in (run.config, run.submission):
             path.write_bytes(b"content")
@@ -106,7 +92,7 @@ def test_which_of_two_holds_all_of_the_other(tmp_path):
     assert holds_all_of(late, late)
     assert holds_all_of(late, RunFolder(tmp_path / "empty"))
     other = write_run(tmp_path / "other", 1)
-    other.write_fit("cnn", 0, FILES | {"history.csv": lambda path: path.write_text("x")}, {})
+    other.write_fit("cnn", 0, FIT_FILES | {"history.csv": lambda path: path.write_text("x")}, {})
     assert not holds_all_of(late, other)
     flip_last_byte(other.fit_folder("cnn", 0) / "fit.json")
     assert holds_all_of(late, other)  # what is damaged is nothing

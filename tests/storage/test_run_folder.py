@@ -3,20 +3,11 @@ import json
 
 import numpy as np
 import pytest
+from folders import FIT_FILES, flip_last_byte, names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, run_folder
 from kaggle_digits.storage.run_folder import FORMAT, RunFolder, expected_rows, next_folder
-
-
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def flip_last_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -63,19 +54,13 @@ def test_next_folder_takes_a_config_name_as_it_is(tmp_path):
     assert [path.name for path in chosen] == ["my[1]-2", "my.a-2"]
 
 
-FILES = {
-    "model.keras": lambda path: path.write_bytes(b"a net"),
-    "predictions.npz": lambda path: files.write_arrays(path, {"test": np.arange(4)}),
-}
-
-
 @pytest.fixture
 def run(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
 def test_fit_is_written_with_checksums_and_read_back(run):
-    run.write_fit("cnn", 0, FILES, {"digest": "d"})
+    run.write_fit("cnn", 0, FIT_FILES, {"digest": "d"})
     folder = run.folder / "fits" / "cnn-fold1"
     assert names(run.fits) == [
         "cnn-fold1",
@@ -87,7 +72,7 @@ def test_fit_is_written_with_checksums_and_read_back(run):
     assert facts == {
         "format": FORMAT,
         "digest": "d",
-        "checksums": {name: files.checksum(folder / name) for name in FILES},
+        "checksums": {name: files.checksum(folder / name) for name in FIT_FILES},
     }
     assert run.read_fit_arrays("cnn", 0)["test"].tolist() == [0, 1, 2, 3]
     assert run.read_fit("cnn", 1) is None
@@ -100,10 +85,10 @@ def test_nothing_is_left_of_a_fit_that_cannot_be_written(run, error):
         raise error
 
     with pytest.raises(type(error)):
-        run.write_fit("cnn", 0, FILES | {"history.csv": fail}, {})
+        run.write_fit("cnn", 0, FIT_FILES | {"history.csv": fail}, {})
     assert names(run.fits) == []
     assert run.read_fit("cnn", 0) is None
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     assert run.read_fit("cnn", 0) is not None
 
 
@@ -111,7 +96,7 @@ def test_a_fit_takes_the_place_of_remains_without_a_fit_json(run):
     folder = run.fit_folder("cnn", 0)
     folder.mkdir(parents=True)
     (folder / "model.keras").write_bytes(b"of a fit whose fit.json was deleted")
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     assert (folder / "model.keras").read_bytes() == b"a net"
     assert run.read_fit_arrays("cnn", 0)["test"].tolist() == [0, 1, 2, 3]
     assert [path.name for path in run.fits.iterdir()] == ["cnn-fold1"]
@@ -119,7 +104,7 @@ def test_a_fit_takes_the_place_of_remains_without_a_fit_json(run):
 
 @pytest.mark.parametrize("content", [b"", b'{"identity": {', b"\xff\xfe"])
 def test_damaged_fit_json_is_reported(run, content):
-    run.write_fit("cnn", 2, FILES, {})
+    run.write_fit("cnn", 2, FIT_FILES, {})
     path = run.fit_folder("cnn", 2) / "fit.json"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -130,7 +115,7 @@ def test_damaged_fit_json_is_reported(run, content):
 
 
 def test_changed_fact_in_fit_json_is_reported(run):
-    run.write_fit("cnn", 2, FILES, {"train_images": 1234})
+    run.write_fit("cnn", 2, FIT_FILES, {"train_images": 1234})
     assert run.read_fit("cnn", 2)["train_images"] == 1234
     path = run.fit_folder("cnn", 2) / "fit.json"
     path.write_text(path.read_text().replace("1234", "1235"))
@@ -138,10 +123,10 @@ def test_changed_fact_in_fit_json_is_reported(run):
         run.read_fit("cnn", 2)
 
 
-@pytest.mark.parametrize("name", list(FILES))
+@pytest.mark.parametrize("name", list(FIT_FILES))
 @pytest.mark.parametrize("damage", [flip_last_byte, lambda path: path.unlink()])
 def test_damaged_file_of_a_fit_is_named(run, name, damage):
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     path = run.fit_folder("cnn", 0) / name
     damage(path)
     with pytest.raises(UserError) as caught:
@@ -167,7 +152,7 @@ def test_state_of_an_unfinished_fit(run):
 
 ARTEFACTS = {
     "fits/cnn-fold2/fit.json": (
-        lambda run: run.write_fit("cnn", 1, FILES, {}),
+        lambda run: run.write_fit("cnn", 1, FIT_FILES, {}),
         lambda run: run.read_fit("cnn", 1),
     ),
     "fits/cnn-fold2.state": (
@@ -265,7 +250,7 @@ def test_seconds_of_all_invocations(run):
 
 
 def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     run.write_state("cnn", 1, {"a": np.arange(3)})
     run.write_failures("cnn", 1, [])
     run.write_folds({"folds": np.arange(3)})
@@ -364,7 +349,7 @@ def test_changed_artefacts_are_named(run):
 
 
 def test_checksums_name_every_artefact_but_manifest_and_log(run):
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     for path in (
         run.submission,
         run.manifest,
@@ -406,7 +391,7 @@ def test_expected_rows_beside_another_programs_manifest(run, manifest):
 @pytest.fixture
 def finished(run):
     """A finished run of one fit, with files in its folder that no run makes."""
-    run.write_fit("cnn", 0, FILES, {})
+    run.write_fit("cnn", 0, FIT_FILES, {})
     for path in (run.submission, run.metrics, run.config, run.predictions, run.folds):
         path.write_text(path.name)
     for path in (

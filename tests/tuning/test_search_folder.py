@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from folders import names
 
 from kaggle_digits.results import record
 from kaggle_digits.results.search_records import (
@@ -18,10 +19,6 @@ from kaggle_digits.tuning.search_folder import SearchFolder
 @pytest.fixture
 def search(tmp_path):
     return SearchFolder(tmp_path / "search")
-
-
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def flip_a_byte(path):
