@@ -223,7 +223,7 @@ def fetch(
 @functools.wraps(build)
 def run_(context: typer.Context, **_: object) -> None:
     """Build, push, follow and fetch, in one go."""
-    from kaggle_digits.kaggle import kernels
+    from kaggle_digits.kaggle import kernel_output, kernels
     from kaggle_digits.kaggle.client import connect
     from kaggle_digits.system.console import Reporter
 
@@ -233,7 +233,7 @@ def run_(context: typer.Context, **_: object) -> None:
         client = connect()
         reporter.say(f"{kernel}: is on Kaggle already, with the same code; waiting for its end")
     else:
-        kernels.check_home(built)
+        kernel_output.check_home(built)
         client = connect()
         kernel = _push(client, built, reporter)
         built.note_awaited(kernel)
@@ -289,10 +289,10 @@ def _fetch(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    from kaggle_digits.kaggle import kernels
+    from kaggle_digits.kaggle import kernel_output
     from kaggle_digits.runs.run import Run
 
-    folder = kernels.fetch(client, kernel, reporter.say, out, overwrite)
+    folder = kernel_output.fetch(client, kernel, reporter.say, out, overwrite)
     reporter.say(str(Run(folder.folder)))
     reporter.say(f"\nkaggle-digits submit {shlex.quote(str(folder.folder))}   submits it")
 
