@@ -33,6 +33,7 @@ CREDENTIALS_ADVICE = (
     "KAGGLE_API_TOKEN or the file ~/.kaggle/access_token"
 )
 PAGE_SIZE = 100  # submissions of one answer
+HALF_A_KEY = "Error: Missing "  # the beginning of the client's words
 UPLOAD_FAILED = "Could not submit to competition"  # the client's answer then, as of a success
 REASON_CHARACTERS = 300  # of Kaggle's words, in an error message
 RULES_ADVICE = f"accept the competition's rules on {PAGE}/rules with this account"
@@ -289,7 +290,10 @@ def connect() -> Client:
             api.authenticate()
         except ImportError as error:
             raise _not_installed(error) from None
-        except SystemExit:
+        except (SystemExit, ValueError) as error:
+            # Half a key: clients before 2.2 raise ValueError, later ones end the process.
+            if isinstance(error, ValueError) and not str(error).startswith(HALF_A_KEY):
+                raise
             raise _no_credentials() from None
     return Client(api, version("kaggle"))
 
