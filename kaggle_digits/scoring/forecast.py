@@ -11,14 +11,13 @@ from math import exp, hypot, log, sqrt
 import numpy as np
 
 from kaggle_digits.scoring import ensemble
+from kaggle_digits.scoring.calibration import COLDEST, HOTTEST, with_temperature
 from kaggle_digits.scoring.ensemble import FitPredictions, Method, Score
 
 # The fraction of the test rows that the leaderboard's score is computed from. Digit Recognizer, a
 # Getting Started competition, is scored by the accuracy over the test rows, which are 28,000:
 # https://www.kaggle.com/competitions/digit-recognizer. Others keep rows for a private leaderboard.
 SCORED_FRACTION = 1.0
-# Temperatures outside this range are not sought.
-COLDEST, HOTTEST = 0.05, 20.0
 
 
 def expected_leaderboard(
@@ -81,11 +80,9 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
         Gain in accuracy; 0 when all fits share one fold, and never negative for `arithmetic`.
     """
     from scipy.optimize import brentq
-    from scipy.special import softmax
 
     posterior = ensemble.test_probabilities(fits, "arithmetic")
-    logits = np.log(np.maximum(posterior, ensemble.SMALLEST_PROBABILITY))
-    rows = np.arange(len(logits))
+    rows = np.arange(len(posterior))
     folds = sorted({fit.fold for fit in fits})
     subsets = [fits, *([fit for fit in fits if fit.fold == fold] for fold in folds)]
     labels = [ensemble.test_probabilities(subset, method).argmax(axis=1) for subset in subsets]
@@ -93,7 +90,7 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
     target = 1 - (score.errors + 0.5) / (score.rows + 1)
 
     def expected_accuracy(log_temperature: float, labels: np.ndarray) -> float:
-        return softmax(logits / exp(log_temperature), axis=-1)[rows, labels].mean()
+        return with_temperature(posterior, exp(log_temperature))[rows, labels].mean()
 
     def excess(log_temperature: float) -> float:
         return expected_accuracy(log_temperature, one_fold) - target
