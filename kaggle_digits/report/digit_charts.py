@@ -1,6 +1,6 @@
 """Labels and predictions of digits -> the charts and the gallery that pages show of them.
 
-Arrays in, markup out; whether the predictions are out of fold or of other data is the page's to say.
+Arrays in, markup out; whether predictions are out of fold or of other data is the page's to say.
 """
 
 from __future__ import annotations
