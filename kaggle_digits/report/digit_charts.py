@@ -82,7 +82,7 @@ def confusion_chart(matrix: np.ndarray, name: str = "confusion") -> Markup:
             cell = Rectangle(place, 1, 1, facecolor=color, edgecolor=LIGHT["paper"], gid=part)
             axes.add_patch(cell)
             if count:
-                middle = {"ha": "center", "va": "center", "fontsize": 8}
+                middle = {"ha": "center", "va": "center", "fontsize": 9}
                 axes.text(predicted, label, f"{count}", color=LIGHT[ink], **middle)
                 rows = f"{count:,} of {count_of(int(matrix[label].sum()), 'row')}"
                 titles[part] = f"{label} taken for {predicted}: {rows}"
@@ -197,10 +197,12 @@ def calibration_chart(
         above.set_ylim(0, 1.02)
         above.set_ylabel("accuracy")
         below.set_yscale("log")
+        charts.set_ticks(below.yaxis, 10.0 ** np.arange(0, 6, 2))
+        below.set_ylim(0.5, 2 * before.rows.sum())
         below.set_ylabel("rows")
         below.set_xlabel("confidence")
         if after is not None:
-            above.legend(loc="upper left")
+            above.legend(loc="lower right")
         return titles
 
     found = "; ".join(
