@@ -34,7 +34,7 @@ def run_result(
     """
     sections = {
         f"Result of {folder}": [*warnings(metrics), *scores(metrics)],
-        "Next": _next_steps(metrics, folder, submission, how_to_continue),
+        "Next": next_steps(metrics, folder, submission, how_to_continue),
         "Details": _details(metrics, folder),
     }
     sections[f"Result of {folder}"].append(Fact("submission", str(submission), "strong"))
@@ -98,9 +98,10 @@ def _with_interval(label: str, score: Score) -> list[Fact]:
     ]
 
 
-def _next_steps(
+def next_steps(
     metrics: RunMetrics, folder: Path, submission: Path, how_to_continue: str
 ) -> list[Fact]:
+    """List what to do next, the first thing first; commands only where they can be typed."""
     steps = []
     if not metrics.complete:
         steps.append(Fact("continue", how_to_continue))

@@ -17,8 +17,9 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import preparation, summary
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.runs.progress import RunProgress, fraction_done
-from kaggle_digits.runs.summary import Clock, RunPlan
+from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
