@@ -64,6 +64,8 @@ STYLE = {
     "ytick.labelcolor": LIGHT["ink"],
     "legend.frameon": False,
 }
+# Behind a text that lines may cross.
+PLATE = {"boxstyle": "square,pad=0.1", "facecolor": LIGHT["paper"], "edgecolor": "none"}
 # Where ticks may stand on an axis of logarithms.
 ROUND = np.array([digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)])
 
@@ -156,18 +158,19 @@ def scale_accuracies(
     """
     if spans(1 - np.asarray(accuracies), CROWDED):
         # The error rate is what counts: from 0.98 to 0.99 is as far as from 0.8 to 0.9.
-        set_scale = {"x": axes.set_xscale, "y": axes.set_yscale}[which]
-        set_scale("function", functions=(_nines, lambda y: 1 - 10**-y))
-        set_ticks(getattr(axes, f"{which}axis"), 1 - ROUND)
+        scale_by_nines(axes, which)
+
+
+def scale_by_nines(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Draw accuracies by the logarithm of the error rate: 0.9, 0.99, 0.999 in equal steps."""
+    set_scale = {"x": axes.set_xscale, "y": axes.set_yscale}[which]
+    set_scale("function", functions=(lambda x: -log10(1 - x), lambda y: 1 - 10**-y))
+    set_ticks(getattr(axes, f"{which}axis"), 1 - ROUND)
 
 
 def spans(numbers: Sequence[float] | np.ndarray, factor: float) -> bool:
     """Return whether numbers are positive and span more than a factor."""
     return min(numbers) > 0 and max(numbers) > factor * min(numbers)
-
-
-def _nines(accuracy: np.ndarray) -> np.ndarray:
-    return -log10(1 - accuracy)
 
 
 def log10(numbers: np.ndarray) -> np.ndarray:

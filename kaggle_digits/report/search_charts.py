@@ -24,8 +24,6 @@ CLOSE = 2  # the same for the parallel coordinates, where only the order and the
 MOST_CHOICES = 6  # of a setting that are all named in the parallel coordinates
 LONGEST_NAME = 24  # characters of a setting's name beside an axis
 
-# Behind a text that lines may cross.
-PLATE = {"boxstyle": "square,pad=0.1", "facecolor": LIGHT["paper"], "edgecolor": "none"}
 POINT = {"clip_on": False, "marker": "o", "markeredgecolor": LIGHT["paper"], "markersize": 7}
 MISSED = {"clip_on": False, "color": LIGHT["other"], "markersize": 6, "markeredgewidth": 1.5}
 # By role or, without one, by status; each has a shape of its own, for those who see no colours.
@@ -231,7 +229,9 @@ def parallel_chart(record: SearchRecord) -> Markup | None:
         for row, (_, ticks) in enumerate(rows):
             for place, text in ticks:
                 ha = "left" if place == 0 else "right" if place == 1 else "center"
-                axes.annotate(text, (place, row + 0.16), ha=ha, va="top", fontsize=8, bbox=PLATE)
+                axes.annotate(
+                    text, (place, row + 0.16), ha=ha, va="top", fontsize=8, bbox=charts.PLATE
+                )
         for number, trial in enumerate(trials):
             fifth = min(5 * number // len(trials), 4)
             look = {"color": FIFTHS[fifth], "linewidth": 0.9 + 0.25 * fifth}

@@ -6,10 +6,10 @@ The report has nothing that is not in the folder or in the data, so it can be ma
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from kaggle_digits.results import record
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
 from kaggle_digits.runs import summary
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
@@ -66,17 +67,14 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         The report. Until a fit is finished nothing is predicted in it.
 
     Raises:
-        UserError: it is no run's folder, nothing is finished, or a file in it is damaged.
+        UserError: see `check`, or a file in it is damaged.
     """
-    if not folder.has_config():
-        found = "no config.yaml in it" if folder.folder.is_dir() else "no such folder"
-        raise UserError(f"{folder.folder}: expected the folder of a run, found {found}")
-    folder.check_usable()
-    if not folder.metrics.is_file():
-        raise UserError(f"{folder.folder}: no fit is finished yet; {CONTINUE}")
+    check(folder)
     metrics = summary.read_metrics(folder)
     config = loading.load(str(folder.config), say=lambda line: None)
-    finished = folder.finished_fits()
+    order = {member: place for place, member in enumerate(config.members)}
+    finished = [fit for fit in folder.finished_fits() if fit[0] in order]
+    finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
     arrays = _arrays(folder) if finished else _nothing_predicted(data)
     scores = tuple(_kaggle_scores(folder))
     return RunReport(
@@ -97,6 +95,20 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         facts=dict(_facts(folder, metrics)),
         next_step=_next_step(folder, metrics, bool(scores)),
     )
+
+
+def check(folder: RunFolder) -> None:
+    """Refuse a folder that there can be no report of.
+
+    Raises:
+        UserError: it is no run's folder, or nothing is finished in it.
+    """
+    if not folder.has_config():
+        found = "no config.yaml in it" if folder.folder.is_dir() else "no such folder"
+        raise UserError(f"{folder.folder}: expected the folder of a run, found {found}")
+    folder.check_usable()
+    if not folder.metrics.is_file():
+        raise UserError(f"{folder.folder}: no fit is finished yet; {CONTINUE}")
 
 
 def find_data(
@@ -185,7 +197,7 @@ def _changes(config: Config) -> dict[str, tuple[str, str]]:
     # A number of threads is the machine's, not a choice.
     quick = loading.with_threads(loading.load("quick"), config.train.threads)
     return {
-        key: (loading.in_line(value), loading.in_line(usual))
+        key: tuple("" if each is None else loading.in_line(each) for each in (value, usual))
         for key, (value, usual) in loading.differences(config, quick).items()
     }
 
@@ -207,10 +219,9 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
         yield "rows", f"{metrics.oof_rows:,} predicted out of fold, {metrics.test_rows:,} of test"
     if isinstance(hashes := manifest.get("data"), dict):
         yield from ((f"{name}, BLAKE2b", str(digest)[:32]) for name, digest in hashes.items())
-    yield "duplicates", (
-        f"{count_of(metrics.duplicates_across_folds, 'training row')} with the pixels of a row in "
-        f"another fold, {count_of(metrics.test_rows_also_in_train, 'test row')} also in train.csv"
-    )
+    across = count_of(metrics.duplicates_across_folds, "training row")
+    leaked = count_of(metrics.test_rows_also_in_train, "test row")
+    yield "duplicates", f"{across} as in another fold, {leaked} also in train.csv"
     for title, key in (("seed", "seed"), ("backend", "backend"), ("code", "git_revision")):
         if manifest.get(key) not in (None, ""):
             yield title, str(manifest[key])
@@ -230,13 +241,16 @@ def _next_step(folder: RunFolder, metrics: RunMetrics, is_scored: bool) -> Fact 
 
 
 class Reports:
-    """Makes the report of a run that goes on, as often as that costs little.
+    """Makes the report of a run that goes on: at its end, and before as often as it costs little.
+
+    Whatever goes wrong, the run goes on.
 
     Args:
         folder: the run's folder.
         data: what it is trained on.
         budget: the time there is.
-        say: is called with a line where a report could not be made.
+        clock: counts what reports take.
+        say: is called with a line where there is no report, and why.
         wanted: whether there are to be any.
     """
 
@@ -245,31 +259,45 @@ class Reports:
         folder: RunFolder,
         data: Digits,
         budget: TimeBudget,
+        clock: Clock,
         say: Callable[[str], object],
         wanted: bool = True,
     ) -> None:
-        self._folder, self._data, self._budget, self._say = folder, data, budget, say
-        self._wanted, self._seconds, self._last = wanted, REPORT_SECONDS, time.monotonic()
+        self._folder, self._data, self._budget = folder, data, budget
+        self._clock, self._say, self._wanted = clock, say, wanted
+        self._seconds, self._last = REPORT_SECONDS, time.monotonic()
+        self._is_current = False
 
     def after_fit(self) -> None:
-        """Make the report, if that takes little of the time since the last one."""
-        if self._seconds <= MOST_OF_TIME * (time.monotonic() - self._last):
-            self.make()
+        """Make the report if that takes little of the time since the last one."""
+        self._is_current = False
+        is_cheap = self._seconds <= MOST_OF_TIME * (time.monotonic() - self._last)
+        is_stopping = self._budget.signals.received is not None
+        if self._wanted and is_cheap and self._has_time() and not is_stopping:
+            self._make()
 
-    def make(self) -> bool:
-        """Make the report, if there is time for it; return whether it is there.
+    def at_end(self) -> Path | None:
+        """Make the report if it has changed; return its place, None where there is none."""
+        if self._wanted and not self._is_current:
+            if self._has_time():
+                self._make()
+            else:
+                command = f"kaggle-digits report {quote(str(self._folder.folder))}"
+                self._say(f"no time for the report; {command} makes it")
+        return self._folder.report if self._is_current else None
 
-        Whatever goes wrong, the run goes on.
-        """
-        reserve = 0.0 if math.isinf(self._budget.seconds_left()) else self._budget.exit_seconds()
-        if not self._wanted or self._budget.seconds_left() < reserve + 2 * self._seconds:
-            return False
+    def _has_time(self) -> bool:
+        # Twice as long as before: the machine may be busier now, and there is more to draw.
+        needed = self._budget.exit_seconds() + 2 * self._seconds
+        return self._budget.seconds_left() > needed
+
+    def _make(self) -> None:
         start = time.monotonic()
         try:
-            write(self._folder, self._data)
+            with self._clock.timed("reporting"):
+                write(self._folder, self._data)
+            self._is_current = True
         except FAILURES as error:
-            self._say(f"no report: {error or type(error).__name__}")
-            self._wanted = False  # once is enough
+            self._say(f"WARNING: no report: {str(error) or type(error).__name__}")
         self._last = time.monotonic()
         self._seconds = self._last - start
-        return self._wanted
