@@ -224,6 +224,11 @@ REFUSED = {
     "time limit that is none": (["run", "--time-limit", "soon"], "expected a duration such as"),
     "nothing to extend": (["extend", "good", "--seeds", "2"], "good: expected the folder of a run"),
     "nothing to export": (["export", "good"], "good: expected the folder of a run, found no mani"),
+    "nothing to report": (["report", "good"], "good: expected the folder of a run, found no confi"),
+    "no run to report": (
+        ["report", "absent"],
+        "expected the folder of a run, found no such folder",
+    ),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),
 }
