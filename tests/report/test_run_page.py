@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import cv2
@@ -253,3 +255,22 @@ def test_pictures_are_sound_and_the_same_each_time():
         assert image.shape[1] == 832  # 5.2 inches
         assert (image[0, 0] > 250).all()
     assert "misclassified.png" not in run_page.pictures(replace(REPORT, train_images=None))
+
+
+# In a browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium to open the page in")
+def test_a_browser_has_nothing_to_complain_of(tmp_path, whole):
+    page = tmp_path / "report.html"
+    page.write_text(whole, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+    command = [BROWSER, *options, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert "<h1>Run quick-1</h1>" in done.stdout
