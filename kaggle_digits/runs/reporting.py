@@ -102,10 +102,7 @@ def check(folder: RunFolder) -> None:
     Raises:
         UserError: it is no run's folder, or nothing is finished in it.
     """
-    if not folder.has_config():
-        found = "no config.yaml in it" if folder.folder.is_dir() else "no such folder"
-        raise UserError(f"{folder.folder}: expected the folder of a run, found {found}")
-    folder.check_usable()
+    folder.check_begun()
     if not folder.metrics.is_file():
         raise UserError(f"{folder.folder}: no fit is finished yet; {CONTINUE}")
 

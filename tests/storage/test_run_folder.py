@@ -277,6 +277,19 @@ def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
     run.clear()  # what is gone is no matter
 
 
+def test_a_folder_without_a_run_is_refused(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, found in (("empty", "no config.yaml in it"), ("absent", "no such folder")):
+        with pytest.raises(UserError, match=f"expected the folder of a run, found {found}"):
+            RunFolder(tmp_path / name).check_begun()
+    files.write_json(run.folder / ".kaggle-digits", run.stamp)
+    run.config.write_text("seed: 1")
+    run.check_begun()
+    files.write_json(run.folder / ".kaggle-digits", run.stamp | {"kind": "search"})
+    with pytest.raises(UserError, match="found that of a search"):
+        run.check_begun()
+
+
 def test_folds_are_kept_and_damage_is_reported(run):
     assert run.read_folds() is None
     run.write_folds({"folds": np.arange(3), "seed": np.int64(4)})
