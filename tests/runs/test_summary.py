@@ -12,7 +12,7 @@ from kaggle_digits.data import folds
 from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
-from kaggle_digits.runs import summary
+from kaggle_digits.runs import figures, summary
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
@@ -61,7 +61,7 @@ class Run:
         inputs = fit_spec.Inputs(train_images, labels, images[20:])
         self.folder = RunFolder(path)
         self.specs = fit_spec.plan(config, inputs, split, "tensorflow")
-        self.plan = summary.RunPlan(config, digits, inputs, split, self.specs, callbacks)
+        self.plan = figures.RunPlan(config, digits, inputs, split, self.specs, callbacks)
         self.state = RunState(tuple(map(FitStatus, self.specs)))
         self.clock = summary.Clock(self.folder, AFTER_50_SECONDS)
 
@@ -103,7 +103,7 @@ class Run:
 
     def update_provisionally(self, spec, test, epochs):
         """Write the submission of an unfinished fit as the pipeline does."""
-        found = summary.summarise_provisionally(self.plan, self.state, spec, test, epochs)
+        found = figures.summarise_provisionally(self.plan, self.state, spec, test, epochs)
         summary.write_submission(self.folder, test)
         return summary.write_metrics(self.folder, self.plan, self.state, self.clock, found)
 

@@ -64,9 +64,7 @@ class Run:
         self.lines += resume.check_environment(self.folder, self.scan(), allow_changed)
 
     def split(self, labels=LABELS, config=CONFIG):
-        split, notes = resume.read_or_make_split(
-            self.folder, labels, config.folds.count, config.seed
-        )
+        split, notes = resume.read_or_make_split(self.folder, labels, config.folds, config.seed)
         self.lines += notes
         return [rows.tolist() for rows in split]
 
