@@ -67,8 +67,8 @@ class Folds(Section):
             each = "" if self.count == 1 else " each"
             return f"{splits} out {100 * self.holdout:g} % of the rows{each}"
         kind = "stratified" if self.kind == "stratified" else "plain shuffled"
-        times = "" if self.repeats == 1 else f", made {self.repeats} times"
-        return f"{self.count} {kind} folds{times}"
+        again = "" if self.repeats == 1 else f", made {self.repeats} times with other seeds"
+        return f"{self.count} {kind} folds{again}"
 
     @property
     def rows_per_class(self) -> int:

@@ -106,7 +106,7 @@ def test_repeats_are_other_folds_of_every_row():
     assert first == sets_of(Folds(count=3))
     assert not any(rows in first for rows in second)
     for repeat in (first, second):
-        assert sorted(sum(repeat, [])) == list(range(300))
+        assert sorted(row for rows in repeat for row in rows) == list(range(300))
 
 
 def test_random_holdouts_have_all_classes_alike():
