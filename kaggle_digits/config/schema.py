@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.problems import Expected
 from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.section import Section, merged, validated
