@@ -331,9 +331,10 @@ def dump(config: Section, compact: bool = False) -> str:
 
     Args:
         config: the config.
-        compact: for reading; the files of runs and searches spread each list over lines.
+        compact: for reading, with every setting; the files of runs and searches spread each list
+            over lines.
     """
-    values = config.model_dump(mode="json")
+    values = config.model_dump(mode="json") if compact else _written(config)
     if isinstance(config, Config):
         for name in ("callbacks", "tune", "tuned"):
             if getattr(config, name) == Config.model_fields[name].default:
@@ -341,6 +342,18 @@ def dump(config: Section, compact: bool = False) -> str:
     if compact:
         return yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=WIDTH)
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def _written(section: Section) -> dict[str, Any]:
+    """Return plain values without the `later` settings of each section that are at defaults."""
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            values[name] = _written(value)
+        elif name in section.later and value == field.default:
+            del values[name]
+    return values
 
 
 def in_line(value: Any) -> str:

@@ -12,9 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kaggle_digits.config.folds import Folds
 from kaggle_digits.config.model import Model
 from kaggle_digits.config.model import Stage as Stage
 from kaggle_digits.config.problems import Expected
+from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.section import Section, merged, validated
 from kaggle_digits.config.train import AUTO as AUTO
 from kaggle_digits.config.train import Train
@@ -33,12 +35,6 @@ class Data(Section):
     expected: ClassVar[str] = "keys with values, for example {path: my-data}"
 
     path: str | None = Field(None, description="folder or zip; --data goes before it")
-
-
-class Folds(Section):
-    """How the training rows are split for out-of-fold predictions."""
-
-    count: int = Field(3, ge=2, le=50, description="number of stratified folds")
 
 
 class Elastic(Section):
@@ -182,23 +178,6 @@ class Tune(Section):
     ] = Field({}, description="config key -> what it may become")
 
 
-class TuningProvenance(Section):
-    """The rows that a search chose settings by; on them a run's figures are optimistic.
-
-    Each digest is of images and labels in row order. Earlier versions stored none of the holdout.
-    """
-
-    expected: ClassVar[str] = "what best.yaml of a search has"
-
-    train_data: str = Field(description="digest of all training rows")
-    holdout_digest: str | None = Field(None, description="digest of the rows that no trial saw")
-    searched_digest: str | None = Field(None, description="digest of the other rows")
-    seed: int = Field(ge=0, description="seed of the split into folds")
-    folds: int = Field(ge=2, description="folds of the split")
-    holdout_folds: int = Field(ge=0, description="its last folds, which no trial saw")
-    trials: int = Field(ge=1, description="trials that the best was picked from")
-
-
 class Config(Section):
     """All settings of a run; the defaults are those of the shipped `quick`, but for its search."""
 
@@ -229,7 +208,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _leaves_folds_to_search(self) -> Config:
-        if self.tune.holdout_folds >= self.folds.count:
+        if self.folds.times_held_out == 1 and self.tune.holdout_folds >= self.folds.count:
             raise ValueError(
                 f"tune.holdout_folds: must be below folds.count ({self.folds.count}), found "
                 f"{self.tune.holdout_folds}"
@@ -261,6 +240,16 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _has_rows_to_pick_on(self) -> Config:
+        for name in self.members if self.folds.kind == "none" else ():
+            if self.member(name).train.picks_on_heldout:
+                raise ValueError(
+                    f"folds.kind: none holds no rows out, but training of member {name} looks at "
+                    "such rows; take another kind, or train for a fixed number of epochs"
+                )
+        return self
+
     @cached_property
     def _resolved(self) -> dict[str, MemberSettings]:
         common = {name: getattr(self, name).model_dump() for name in MemberSettings.model_fields}
@@ -289,6 +278,10 @@ class Config(Section):
         copy = super().model_copy(update=update, deep=deep)
         copy.__dict__.pop("_resolved", None)
         return copy
+
+    def canonical(self) -> Config:
+        """Return settings that give the same run, its split in its canonical form."""
+        return self.model_copy(update={"folds": self.folds.canonical()})
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on; where the data is and callbacks are no part of it."""

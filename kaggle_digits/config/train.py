@@ -59,3 +59,8 @@ class Train(Section):
             return self.warmup_epochs
         # So that most of the run remains for the fall. A rise that ends before is as it was given.
         return WARMUP_FRACTION * self.epochs
+
+    @property
+    def picks_on_heldout(self) -> bool:
+        """Whether training looks at the rows that it holds out; figures on them are optimistic."""
+        return False

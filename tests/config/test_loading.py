@@ -331,7 +331,7 @@ def test_override_that_cannot_be_read(tmp_path, override, message):
         ),
         ("train: {epoch: 5}", "train.epoch", TRAIN_KEYS),
         ("augment: {elastic: {q: 1}}", "augment.elastic.q", "p, alpha, sigma"),
-        ("folds: {number: 3}", "folds.number", "count"),
+        ("folds: {number: 3}", "folds.number", "count, kind, repeats, holdout"),
         ("members: {a: {train: {epoch: 5}}}", "members.a.train.epoch", TRAIN_KEYS),
         ("members: {a: {augment: {grid: {q: 1}}}}", "members.a.augment.grid.q", "p, steps, limit"),
         ("members: {a: {folds: {count: 3}}}", "members.a.folds", "model, train, augment"),

@@ -151,12 +151,6 @@ def test_a_search_has_one_of_four_oracles_and_of_two_objectives():
     assert first_error(Tune, objective="loss")[:2] == (("objective",), "literal_error")
 
 
-@pytest.mark.parametrize("name", TUNED)
-def test_provenance_is_given_as_a_whole(name):
-    values = {other: value for other, value in TUNED.items() if other != name}
-    assert first_error(TuningProvenance, **values)[:2] == ((name,), "missing")
-
-
 # A whole config
 
 

@@ -133,7 +133,7 @@ DEFAULTS = {
             "ema_epochs": 0.5,
             "threads": 2,
         },
-        Folds: {"count": 3},
+        Folds: {"count": 3, "kind": "stratified", "repeats": 1, "holdout": 0.1},
         Ensemble: {"method": "arithmetic"},
         Tune: {
             "oracle": "bayesian",
