@@ -351,6 +351,11 @@ def _written(section: Section) -> dict[str, Any]:
         value = getattr(section, name)
         if isinstance(value, Section):
             values[name] = _written(value)
+        elif isinstance(value, tuple):
+            values[name] = [
+                _written(each) if isinstance(each, Section) else plain
+                for each, plain in zip(value, values[name], strict=True)
+            ]
         elif name in section.later and value == field.default:
             del values[name]
     return values

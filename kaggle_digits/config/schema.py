@@ -119,7 +119,7 @@ class MemberSettings(Section):
 
     def canonical(self) -> MemberSettings:
         """Return settings that give the same fits, each section in its canonical form."""
-        sections = {"train": self.train.canonical(), "augment": self.augment.canonical()}
+        sections = {name: getattr(self, name).canonical() for name in type(self).model_fields}
         return self.model_copy(update=sections)
 
 

@@ -197,6 +197,8 @@ def estimate_statistics(model: keras.Model, images: np.ndarray, batch_size: int)
         batch_size: images a batch.
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        return
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     momenta, rates = [n.momentum for n in norms], [d.rate for d in dropouts]
     sums = [

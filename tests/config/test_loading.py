@@ -165,7 +165,8 @@ def test_shipped_config_says_in_its_first_line_what_it_is(name):
 def test_compact_yaml_has_a_list_in_a_line():
     lines = loading.dump(loading.load("quick"), compact=True).splitlines()
     assert "  rotate: [-12.0, 12.0]" in lines
-    assert "  - {width: 24, depth: 1, kernel: 3, pool: first, padding: same, stride: 1}" in lines
+    stage = "width: 24, depth: 1, kernel: 3, pool: first, padding: same, stride: 1, dropout: 0.0"
+    assert f"  - {{{stage}}}" in lines
     assert "    train.learning_rate:" in lines
     assert max(map(len, lines)) <= 100
 
@@ -338,7 +339,7 @@ def test_override_that_cannot_be_read(tmp_path, override, message):
         (
             "model: {stages: [{width: 8}, {width: 8, widht: 9}]}",
             "model.stages.1.widht",
-            "width, depth, kernel, pool, padding, stride",
+            "width, depth, kernel, pool, padding, stride, dropout",
         ),
     ],
 )

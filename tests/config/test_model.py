@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from kaggle_digits.config.model import Model
+from kaggle_digits.config import loading
+from kaggle_digits.config.model import Model, Stage
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,39 @@ def test_something_is_left_of_the_image(stages, place):
     else:
         with pytest.raises(ValidationError, match=f"{place} pool less, or use padding: same"):
             Model(stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"norm": "none", "norm_momentum": 0.5, "norm_epsilon": 1.0}, {"norm": "none"}),
+        ({"dropout_place": "after", "dropout": 0.5}, {"dropout_place": "after"}),
+        (
+            {"stages": [Stage(width=2)], "pool_place": "late"},
+            {"stages": [Stage(width=2)]},
+        ),
+    ],
+)
+def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
+    assert Model(**given).canonical() == Model(**meant)
+    assert Model(**given).identity() == Model(**meant).identity()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"norm": "none", "logits_norm": True, "norm_momentum": 0.5},
+        {"dropout_place": "after", "dense": (9,), "dropout": 0.5},
+        {"pool_place": "late"},
+    ],
+)
+def test_what_has_an_effect_stays(settings):
+    assert Model(**settings).canonical() == Model(**settings)
+
+
+def test_files_hold_a_later_setting_only_where_it_is_no_default():
+    written = loading.dump(Model(bias=True, stages=[Stage(width=2), Stage(width=2, dropout=0.5)]))
+    assert "bias: true\n" in written
+    assert written.count("dropout:") == 2  # the last stage's and that of the dense layers
+    assert "norm" not in written
+    assert "initializer" not in written
