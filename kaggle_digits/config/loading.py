@@ -263,7 +263,7 @@ def capped_warmups(config: Config) -> list[str]:
     lines: dict[str, None] = {}
     for name, member in config.members.items():
         train = config.member(name).train
-        if train.warmup != train.warmup_epochs:
+        if train.schedule == "cosine" and train.warmup != train.warmup_epochs:
             own = {"epochs", "warmup_epochs"} & member.train.keys()
             place = f"members.{name}.train" if own else "train"
             lines[
@@ -349,15 +349,15 @@ def _written(section: Section) -> dict[str, Any]:
     values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, Section):
+        if name in section.later and value == field.default:
+            del values[name]
+        elif isinstance(value, Section):
             values[name] = _written(value)
         elif isinstance(value, tuple):
             values[name] = [
                 _written(each) if isinstance(each, Section) else plain
                 for each, plain in zip(value, values[name], strict=True)
             ]
-        elif name in section.later and value == field.default:
-            del values[name]
     return values
 
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from kaggle_digits.config.folds import Folds
-from kaggle_digits.config.model import Model
-from kaggle_digits.config.model import Stage as Stage
+from kaggle_digits.config.model_section import Model
+from kaggle_digits.config.model_section import Stage as Stage
 from kaggle_digits.config.problems import Expected
 from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.section import Section, merged, validated
-from kaggle_digits.config.train import AUTO as AUTO
-from kaggle_digits.config.train import Train
+from kaggle_digits.config.train_section import AUTO as AUTO
+from kaggle_digits.config.train_section import Train
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], Expected("two numbers, for example [-15, 15]")]
@@ -243,10 +243,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _has_rows_to_pick_on(self) -> Config:
         for name in self.members if self.folds.kind == "none" else ():
-            if self.member(name).train.picks_on_heldout:
+            train = self.member(name).train
+            if train.picks_on_heldout:
+                key = "schedule" if train.schedule == "plateau" else "early_stopping.patience"
                 raise ValueError(
-                    f"folds.kind: none holds no rows out, but training of member {name} looks at "
-                    "such rows; take another kind, or train for a fixed number of epochs"
+                    f"folds.kind: none holds no rows out, but train.{key} of member {name} looks "
+                    "at such rows; take another kind, or train for a fixed number of epochs"
                 )
         return self
 

@@ -20,8 +20,9 @@ from kaggle_digits.errors import UserError
 
 SHIPPED = loading.shipped_names()
 TRAIN_KEYS = (
-    "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, warmup_epochs, "
-    "label_smoothing, ema_epochs, threads"
+    "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
+    "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, ema_epochs, "
+    "ema_momentum, ema_warmup, norm_statistics, threads"
 )
 
 
@@ -363,7 +364,7 @@ def test_unknown_key_of_an_override_is_refused_alike(tmp_path):
         ("train.epochs=abc", "train.epochs", "'abc'"),
         ("train.epochs=5.5", "train.epochs", "5.5"),
         ("train.epochs=0", "train.epochs", "0"),
-        ("train.optimizer=adam", "train.optimizer", "'adam'"),
+        ("train.optimizer=adamax", "train.optimizer", "'adamax'"),
         ("train.learning_rate=nan", "train.learning_rate", "nan"),
         ("train.label_smoothing=1", "train.label_smoothing", "1"),
         ("folds.count=1", "folds.count", "1"),

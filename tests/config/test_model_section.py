@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from kaggle_digits.config import loading
-from kaggle_digits.config.model import Model, Stage
+from kaggle_digits.config.model_section import Model, Stage
 
 
 @pytest.mark.parametrize(
