@@ -36,6 +36,11 @@ class Folds(Section):
         return self.model_copy(update={"count": Folds.model_fields["count"].default})
 
     @property
+    def is_usual(self) -> bool:
+        """Whether each row is held out once, by folds with all classes alike."""
+        return self.kind == "stratified" and self.repeats == 1
+
+    @property
     def fits(self) -> int:
         """Number of fits of each member."""
         return 1 if self.kind == "none" else self.count * self.repeats
@@ -49,6 +54,26 @@ class Folds(Section):
     def heldout_fraction(self) -> float:
         """Fraction of the rows that one fit holds out."""
         return {"holdout": self.holdout, "none": 0.0}.get(self.kind, 1 / self.count)
+
+    @property
+    def description(self) -> str:
+        """How the rows are split, for people."""
+        if self.kind == "none":
+            return "no rows held out, each net is trained on all of them"
+        if self.kind == "holdout":
+            splits = (
+                "1 random split holds" if self.count == 1 else f"{self.count} random splits hold"
+            )
+            each = "" if self.count == 1 else " each"
+            return f"{splits} out {100 * self.holdout:g} % of the rows{each}"
+        kind = "stratified" if self.kind == "stratified" else "plain shuffled"
+        again = "" if self.repeats == 1 else f", made {self.repeats} times with other seeds"
+        return f"{self.count} {kind} folds{again}"
+
+    @property
+    def rows_per_class(self) -> int:
+        """Number of rows that every class needs, so that it can be split and trained on."""
+        return {"stratified": self.count, "none": 1}.get(self.kind, 2)
 
     @model_validator(mode="after")
     def _fit_the_kind(self) -> Folds:

@@ -323,21 +323,21 @@ def estimate(
     from kaggle_digits.training.train import statistics_rows
 
     train_rows, test_rows = rows
-    folds = config.folds.count
+    fits, heldout = config.folds.fits, config.folds.heldout_fraction
     train_seconds = predict_seconds = 0.0
     for member, speed in nets.items():
         settings = config.member(member)
         epochs = settings.train.epochs
-        # Every row is held out by one fold and trained on by the others.
-        train_seconds += epochs * (folds - 1) * train_rows / speed.train
+        fit_rows = train_rows * (1 - heldout)
+        train_seconds += fits * epochs * fit_rows / speed.train
         # The batch-norm statistics take a forward pass too.
-        estimating = statistics_rows(settings.train, train_rows * (folds - 1) // folds)
-        predict_seconds += (train_rows + folds * (test_rows + estimating)) / speed.predict
+        predicted = train_rows * heldout + test_rows + statistics_rows(settings.train, fit_rows)
+        predict_seconds += fits * predicted / speed.predict
     return {
         "data and bank": csv_seconds + fit_spec.bank_variants(config) * train_rows / bank_speed,
         "training": train_seconds,
         "prediction": predict_seconds,
-        "other": folds * sum(speed.overhead for speed in nets.values()),
+        "other": fits * sum(speed.overhead for speed in nets.values()),
     }
 
 

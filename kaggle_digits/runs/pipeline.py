@@ -16,9 +16,10 @@ from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import preparation, summary
+from kaggle_digits.runs import figures, preparation, summary
+from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.runs.progress import RunProgress, fraction_done
-from kaggle_digits.runs.summary import Clock, RunPlan
+from kaggle_digits.runs.summary import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
@@ -146,7 +147,7 @@ def _planned(
     backend_name = backend.name()
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
-    digits = load_digits(given, config.folds.count, cache, reporter.say)
+    digits = load_digits(given, config.folds, cache, reporter.say)
     if not digits.demo:
         leak_check.refuse_leak(digits.leaked_rows, digits.source, allowed=options.allow_leak)
     folder = _choose_folder(options, digits, backend_name)
@@ -160,7 +161,7 @@ def _planned(
         notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
         split, split_notes = resume.read_or_make_split(
-            folder, inputs.train_labels, config.folds.count, config.seed
+            folder, inputs.train_labels, config.folds, config.seed
         )
         plan = RunPlan(
             config,
@@ -272,6 +273,8 @@ def _scan(job: _Job, notes: list[str]) -> RunState:
         f"{plan.duplicates_across_folds} of them duplicates across folds; "
         f"{len(plan.inputs.test_images):,} test rows, {plan.digits.leaked_rows} also in train"
     )
+    if split := plan.unusual_split:
+        say(f"split: {split}")
     say(f"run folder: {folder.folder}")
     for note in (*notes, *state.notes, *warnings):
         say(note)
@@ -335,7 +338,7 @@ def _take(
         if problem := summary.why_no_submission(test):
             say(f"no provisional submission yet: {problem}")
             return state, metrics
-        found = summary.summarise_provisionally(job.plan, state, spec, test, epochs)
+        found = figures.summarise_provisionally(job.plan, state, spec, test, epochs)
         summary.write_submission(job.folder, test)
         metrics = summary.write_metrics(job.folder, job.plan, state, job.clock, found)
         say(f"provisional submission: from {spec.name}, which is not finished")
@@ -352,9 +355,13 @@ def _take(
     state = state.with_fit(FitStatus(spec, finished=True))
     metrics = summary.update(job.folder, job.plan, state, job.clock)
     own = metrics.members[spec.member].fits[f"fold{spec.fold + 1}"]
+    if own is None:
+        say(f"{spec.name} finished: trained on all {metrics.train_rows:,} rows, no rows held out")
+        return state, metrics
+    covered = f", {metrics.rows_covered}" if job.plan.unusual_split and metrics.rows_covered else ""
     say(
         f"{spec.name} finished: {own.errors:,} of {own.rows:,} held-out rows wrong, accuracy "
-        f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}"
+        f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}{covered}"
     )
     return state, metrics
 

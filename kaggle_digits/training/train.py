@@ -215,7 +215,7 @@ def _evaluate(model: keras.Model, data: TrainingData) -> dict[str, float]:
     return {f"val_{name}": float(figures[name]) for name in ("loss", "accuracy")}
 
 
-def statistics_rows(config: Train, rows: int) -> int:
+def statistics_rows(config: Train, rows: float) -> float:
     """Count the training rows that a finished net's batch-norm statistics are estimated from.
 
     Args:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kaggle_digits.config.folds import Folds
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.errors import UserError
@@ -64,9 +65,7 @@ class Run:
         self.lines += resume.check_environment(self.folder, self.scan(), allow_changed)
 
     def split(self, labels=LABELS, config=CONFIG):
-        split, notes = resume.read_or_make_split(
-            self.folder, labels, config.folds.count, config.seed
-        )
+        split, notes = resume.read_or_make_split(self.folder, labels, config.folds, config.seed)
         self.lines += notes
         return [rows.tolist() for rows in split]
 
@@ -119,6 +118,37 @@ def test_split_of_other_data_seed_or_count_is_not_used(run):
     for changes in ({"seed": 4}, {"folds": CONFIG.folds.model_copy(update={"count": 4})}):
         config = CONFIG.model_copy(update=changes)
         assert run.split(config=config) == made(config=config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "kfold"},
+        {"repeats": 2},
+        {"kind": "holdout", "count": 3, "holdout": 0.5},
+        {"kind": "none"},
+    ],
+)
+def test_other_kinds_of_splits_are_kept_as_they_are(run, settings):
+    settings = Folds(**{"count": 2} | settings)
+    config = CONFIG.model_copy(update={"folds": settings})
+    # Sets that the algorithm would never make.
+    split = [np.arange(fold, fold + 3) for fold in range(settings.fits)]
+    resume.write_split(run.folder, split, LABELS, settings, CONFIG.seed)
+    assert run.split(config=config) == [rows.tolist() for rows in split]
+    # Not for another kind with as many sets, nor for the usual one.
+    for other in (Folds(count=settings.fits + 1), Folds(kind="holdout", count=settings.fits)):
+        config = CONFIG.model_copy(update={"folds": other})
+        expected = folds.split(other, LABELS, CONFIG.seed)
+        assert run.split(config=config) == [rows.tolist() for rows in expected]
+    assert run.lines == []
+
+
+def test_the_usual_split_is_written_as_before_there_were_others(run, saved):
+    before = run.folder.folds.read_bytes()
+    resume.write_split(run.folder, SPLIT, LABELS, CONFIG.folds, CONFIG.seed)
+    assert run.folder.folds.read_bytes() == before
+    assert run.split() == saved
 
 
 @pytest.mark.usefixtures("saved")
