@@ -417,6 +417,13 @@ def test_check_expects_the_rows_of_the_run(kd, tmp_path):
     assert "line 4: expected 4 rows" in refusal(kd("check", good))
 
 
+def test_check_takes_the_folder_of_a_run(kd, tmp_path):
+    file = write_submission(tmp_path / "run" / "submission.csv", np.arange(28_000) % 10)
+    said = f"{file}: a valid submission of 28,000 rows\n"
+    assert kd("check", tmp_path / "run") == (0, said, "")
+    assert "expected the folder of a run with a submission.csv" in refusal(kd("check", tmp_path))
+
+
 def test_check_says_that_demo_data_are_not_for_upload(kd, tmp_path):
     whole = write_submission(tmp_path / "run" / "whole.csv", np.arange(28_000) % 10)
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"demo_data": True}))

@@ -11,7 +11,8 @@ from kaggle_digits.data.competition import TEST_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import summary
-from kaggle_digits.storage.run_folder import RunFolder, is_demo
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.submission_files import is_demo, submission_file
 from kaggle_digits.system.console import count_of
 
 
@@ -79,12 +80,7 @@ def checked(target: Path, provisional: bool = False) -> Candidate:
     Raises:
         UserError: it is not for upload; says why.
     """
-    file = RunFolder(target).submission if target.is_dir() else target
-    if target.is_dir() and not file.is_file():
-        raise UserError(
-            f"{target}: expected the folder of a run with a submission.csv, found none; give "
-            "the folder that kaggle-digits run names at its end, or continue that run"
-        )
+    file = submission_file(target)
     if is_demo(file):
         raise UserError(
             f"{file}: not for upload, it is of DEMO DATA; kaggle-digits data fetch brings the "

@@ -11,6 +11,7 @@ from kaggle_digits.scoring.ensemble import Score
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, Facts, count_of, duration
 
+NO_FIGURE = "no rows held out, so there is no figure and no forecast"
 WHY_OPTIMISTIC = {
     "search": "a search chose these settings, perhaps by some of the same rows",
     "training": "each fit looked at the rows that it holds out, to stop early or to lower its "
@@ -60,9 +61,7 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
         yet = "no out-of-fold figure yet" if metrics.holds_rows_out else "no rows held out"
         text = f"from {metrics.provisional_fit}, which is not finished; {yet}"
         facts.append(Fact("PROVISIONAL", text, "warning"))
-    # Earlier versions knew of searches alone, and gave no reason.
-    for reason in metrics.optimistic_because or ("search",) * metrics.optimistic:
-        facts.append(Fact("OPTIMISTIC", WHY_OPTIMISTIC[reason], "warning"))
+    facts += optimism(metrics)
     for name, reason in metrics.skipped.items():
         facts.append(Fact("SKIPPED", f"{name} diverged: {reason}", "warning"))
     if metrics.oof and metrics.oof.accuracy < DOUBTFUL_ACCURACY:
@@ -72,6 +71,13 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
         )
         facts.append(Fact("WARNING", text, "warning"))
     return facts
+
+
+def optimism(metrics: RunMetrics) -> list[Fact]:
+    """List why the out-of-fold figures are better than on rows that nothing was chosen by."""
+    # Earlier versions knew of searches alone, and gave no reason.
+    reasons = metrics.optimistic_because or ("search",) * metrics.optimistic
+    return [Fact("OPTIMISTIC", WHY_OPTIMISTIC[reason], "warning") for reason in reasons]
 
 
 def scores(metrics: RunMetrics) -> list[Fact]:
@@ -90,7 +96,7 @@ def scores(metrics: RunMetrics) -> list[Fact]:
                 Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
             )
     elif not metrics.holds_rows_out:
-        facts.append(Fact("out of fold", "no rows held out, so there is no figure and no forecast"))
+        facts.append(Fact("out of fold", NO_FIGURE))
     if metrics.test:
         facts += _with_interval("test accuracy", metrics.test)
     if not metrics.complete:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.report import charts, search_charts, search_tables
+from kaggle_digits.report import pages, search_charts, search_tables
 from kaggle_digits.report.importance import FEWEST_TRIALS, importance, is_number
-from kaggle_digits.report.rendering import templates
+from kaggle_digits.report.pages import Card, Cell, cell_of
 from kaggle_digits.results.search_records import (
     HoldoutComparison,
     Objective,
@@ -22,26 +21,9 @@ from kaggle_digits.system.console import count_of, duration
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the table of all trials.
-
-    Attributes:
-        text: what is shown.
-        key: what its column is sorted by; None comes last.
-    """
-
-    text: str
-    key: float | str | None
-
-
-def _cell(value: float | None, form: str) -> Cell:
-    return Cell("\N{EN DASH}" if value is None else format(value, form), value)
-
-
 def _errors(trial: TrialResult) -> Cell:
     if trial.errors is None:
-        return _cell(None, "")
+        return cell_of(None, "")
     # Trials may have different numbers of folds: fractions compare, counts do not.
     return Cell(f"{trial.errors:,} of {trial.rows:,}", trial.errors / trial.rows)
 
@@ -52,36 +34,19 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 # Of a trial, before and after its settings.
 RESULTS: dict[str, Callable[[TrialResult], Cell]] = {
-    "accuracy": lambda t: _cell(t.accuracy, ".5f"),
+    "accuracy": lambda t: cell_of(t.accuracy, ".5f"),
     "wrong": _errors,
     "status": lambda t: Cell(t.status, t.status),
-    "log loss": lambda t: _cell(t.log_loss, ".5f"),
+    "log loss": lambda t: cell_of(t.log_loss, ".5f"),
     "folds": lambda t: Cell(f"{t.folds} of {t.folds_planned}", t.folds),
-    "s per fit": lambda t: _cell(t.seconds_per_fit, ",.1f"),
+    "s per fit": lambda t: cell_of(t.seconds_per_fit, ",.1f"),
 }
 COSTS: dict[str, Callable[[TrialResult], Cell]] = {
-    "images/s": lambda t: _cell(t.images_per_second, ",.0f"),
-    "parameters": lambda t: _cell(t.parameters, ",d"),
-    "MFLOP/image": lambda t: _cell(_scaled(t.flops, 1e6), ",.2f"),
-    "memory, MiB": lambda t: _cell(_scaled(t.peak_memory_bytes, MIB), ",.0f"),
+    "images/s": lambda t: cell_of(t.images_per_second, ",.0f"),
+    "parameters": lambda t: cell_of(t.parameters, ",d"),
+    "MFLOP/image": lambda t: cell_of(_scaled(t.flops, 1e6), ",.2f"),
+    "memory, MiB": lambda t: cell_of(_scaled(t.peak_memory_bytes, MIB), ",.0f"),
 }
-
-
-@dataclass(frozen=True)
-class Card:
-    """One of the few figures on top of the page.
-
-    Attributes:
-        title: what it is.
-        figure: the figure.
-        notes: what to know of it.
-        verdicts: of tests: (tone: good, bad or even; text).
-    """
-
-    title: str
-    figure: str
-    notes: tuple[str, ...] = ()
-    verdicts: tuple[tuple[str, str], ...] = ()
 
 
 def page(record: SearchRecord, title: str, next_command: str = "") -> str:
@@ -99,34 +64,30 @@ def page(record: SearchRecord, title: str, next_command: str = "") -> str:
     rows = [(trial, roles[trial.trial], _row(record, trial)) for trial in record.trials]
     columns = zip(*(cells for *_, cells in rows), strict=True)
     warning, best = search_tables.too_few_rows(record), record.best()
-    return (
-        templates("kaggle_digits.report")
-        .get_template("search.html")
-        .render(
-            title=title,
-            palette=charts.PALETTE,
-            demo=search_tables.DEMO if record.demo_data else None,
-            warning=warning,
-            cards=list(_cards(record)),
-            next_command=next_command if best else "",
-            sentences=list(_sentences(record)),
-            progress_chart=search_charts.progress_chart(record),
-            cost_chart=search_charts.cost_chart(record),
-            parallel_chart=search_charts.parallel_chart(record),
-            curves_chart=search_charts.curves_chart(record),
-            importance_chart=search_charts.importance_chart(fractions, bool(warning))
-            if fractions
-            else None,
-            fewest=FEWEST_TRIALS,
-            shown={trial.status for trial in record.trials}.union(*roles.values()),
-            best=best,
-            settings=list(_settings(record)),
-            facts=record.facts | record.machine,
-            headings=[*RESULTS, *record.keys, *COSTS, "reason"],
-            names=search_tables.short_names(record.keys),
-            numeric=[not any(isinstance(cell.key, str) for cell in column) for column in columns],
-            rows=rows,
-        )
+    return pages.render(
+        "search.html",
+        title=title,
+        demo=search_tables.DEMO if record.demo_data else None,
+        warning=warning,
+        cards=list(_cards(record)),
+        next_command=next_command if best else "",
+        sentences=list(_sentences(record)),
+        progress_chart=search_charts.progress_chart(record),
+        cost_chart=search_charts.cost_chart(record),
+        parallel_chart=search_charts.parallel_chart(record),
+        curves_chart=search_charts.curves_chart(record),
+        importance_chart=search_charts.importance_chart(fractions, bool(warning))
+        if fractions
+        else None,
+        fewest=FEWEST_TRIALS,
+        shown={trial.status for trial in record.trials}.union(*roles.values()),
+        best=best,
+        settings=list(_settings(record)),
+        facts=record.facts | record.machine,
+        headings=[*RESULTS, *record.keys, *COSTS, "reason"],
+        names=search_tables.short_names(record.keys),
+        numeric=[not any(isinstance(cell.key, str) for cell in column) for column in columns],
+        rows=rows,
     )
 
 
@@ -210,7 +171,7 @@ def _row(record: SearchRecord, trial: TrialResult) -> list[Cell]:
 
 def _setting(value: Any) -> Cell:
     if value is None:
-        return _cell(None, "")
+        return cell_of(None, "")
     text = search_tables.text_of(value)
     return Cell(text, value if is_number(value) else text)
 

@@ -11,14 +11,13 @@ from math import exp, hypot, log, sqrt
 import numpy as np
 
 from kaggle_digits.scoring import ensemble
+from kaggle_digits.scoring.calibration import COLDEST, HOTTEST, with_temperature
 from kaggle_digits.scoring.ensemble import FitPredictions, Method, Score
 
 # The fraction of the test rows that the leaderboard's score is computed from. Digit Recognizer, a
 # Getting Started competition, is scored by the accuracy over the test rows, which are 28,000:
 # https://www.kaggle.com/competitions/digit-recognizer. Others keep rows for a private leaderboard.
 SCORED_FRACTION = 1.0
-# Temperatures outside this range are not sought.
-COLDEST, HOTTEST = 0.05, 20.0
 # Of the folds that hold a row out together, where there are several: more picks change little.
 MOST_PICKS = 10
 
@@ -87,17 +86,15 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
         Gain in accuracy; 0 when all fits share one fold, and never negative for `arithmetic`.
     """
     from scipy.optimize import brentq
-    from scipy.special import softmax
 
     posterior = ensemble.test_probabilities(fits, "arithmetic")
-    logits = np.log(np.maximum(posterior, ensemble.SMALLEST_PROBABILITY))
-    rows = np.arange(len(logits))
+    rows = np.arange(len(posterior))
     submitted = _labels([fits], method)[0]
     out_of_fold = [(part, _labels(picks, method)) for part, picks in _like_out_of_fold(fits)]
     target = 1 - (score.errors + 0.5) / (score.rows + 1)
 
     def expected_accuracies(log_temperature: float) -> tuple[float, float]:
-        right = softmax(logits / exp(log_temperature), axis=-1)
+        right = with_temperature(posterior, exp(log_temperature))
         of_parts = (part * right[rows, labels].mean() for part, labels in out_of_fold)
         return right[rows, submitted].mean(), sum(of_parts)
 

@@ -375,14 +375,3 @@ def next_folder(root: Path, name: str, continues: Callable[[Path], bool]) -> Pat
         if continues(root / f"{name}-{number}"):
             return root / f"{name}-{number}"
     return root / f"{name}-{max(numbers, default=0) + 1}"
-
-
-def expected_rows(submission: Path, default: int) -> int:
-    """Return how many rows a submission must have: those of its run's test data, else `default`."""
-    rows = files.read_json(RunFolder(submission.parent).manifest).get("test_rows")
-    return rows if isinstance(rows, int) else default
-
-
-def is_demo(submission: Path) -> bool:
-    """Return whether a submission is in the folder of a run on the demo data."""
-    return files.read_json(RunFolder(submission.parent).manifest).get("demo_data") is True

@@ -18,7 +18,8 @@ from kaggle_digits.config.schema import (
 )
 from kaggle_digits.errors import UserError
 
-SHIPPED = loading.shipped_names()
+SHIPPED = [*loading.shipped_names(), *loading.peer_names()]
+KNOWN = "best, detuned, quick, standard, peers/... (kaggle-digits config list)"
 TRAIN_KEYS = (
     "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
     "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, ema_epochs, "
@@ -543,7 +544,9 @@ def test_unknown_config_names_the_shipped_ones(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         loading.load("quik")
     assert str(caught.value).startswith("quik: no such config")
-    assert ", ".join(SHIPPED) in str(caught.value)
+    assert KNOWN in str(caught.value)
+    with pytest.raises(UserError, match=r"; did you mean peers/deotte-15\?$"):
+        loading.load("peers/deotte")
     (tmp_path / "mine").write_text("seed: 5")
     with pytest.raises(UserError, match=r"; if the file of that name is meant, \./mine$"):
         loading.load("mine")
@@ -592,7 +595,7 @@ def test_folder_is_no_config(tmp_path):
     for path in (f"{tmp_path}/", tmp_path / "quick.yaml"):
         with pytest.raises(UserError) as caught:
             loading.load(str(path))
-        found = f"{path}: expected a YAML file or one of {', '.join(SHIPPED)}, found a folder"
+        found = f"{path}: expected a YAML file or one of {KNOWN}, found a folder"
         assert str(caught.value) == found
 
 

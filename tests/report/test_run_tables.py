@@ -224,7 +224,7 @@ def test_result_names_skipped_fits_and_callbacks():
         ("SKIPPED", "cnn fold 2 diverged: loss is nan in epoch 1"),
         ("SKIPPED", "big fold 1 diverged: its predictions"),
     ]
-    assert details_of(**changes)[0] == ("callbacks", "mine:Watch, mine:Save")
+    assert details_of(**changes)[1] == ("callbacks", "mine:Watch, mine:Save")
 
 
 def test_result_on_labelled_test_rows():

@@ -39,7 +39,7 @@ class Reader(HTMLParser):
         if tag == "svg" and "aria-label" in values:
             self.charts.append(values["aria-label"])
         if tag == "table":
-            self._in_trials = values["class"] == "trials"
+            self._in_trials = values["class"] == "sortable"
         elif self._in_trials and tag == "tr" and "class" in values:
             self.rows.append((values["class"], []))
         elif self._in_trials and "aria-sort" in values:

@@ -7,7 +7,7 @@ from folders import FIT_FILES, flip_last_byte, names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, run_folder
-from kaggle_digits.storage.run_folder import FORMAT, RunFolder, expected_rows, next_folder
+from kaggle_digits.storage.run_folder import FORMAT, RunFolder, next_folder
 
 
 @pytest.mark.parametrize(
@@ -372,20 +372,6 @@ def test_checksums_leave_out_what_a_killed_process_left(run):
     left.mkdir(parents=True)
     (left / "model.keras").write_bytes(b"half")
     assert run.checksums() == {}
-
-
-def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
-    assert expected_rows(run.submission, default=28_000) == 28_000
-    files.write_json(run.manifest, {"test_rows": 540})
-    assert expected_rows(run.submission, default=28_000) == 540
-    assert expected_rows(run.folder / "other.csv", default=28_000) == 540
-
-
-@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"test_rows": null}', '"text"'])
-def test_expected_rows_beside_another_programs_manifest(run, manifest):
-    run.folder.mkdir()
-    run.manifest.write_text(manifest)
-    assert expected_rows(run.submission, default=7) == 7
 
 
 @pytest.fixture

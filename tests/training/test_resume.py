@@ -136,8 +136,9 @@ def test_other_kinds_of_splits_are_kept_as_they_are(run, settings):
     split = [np.arange(fold, fold + 3) for fold in range(settings.fits)]
     resume.write_split(run.folder, split, LABELS, settings, CONFIG.seed)
     assert run.split(config=config) == [rows.tolist() for rows in split]
-    # Not for another kind with as many sets, nor for the usual one.
-    for other in (Folds(count=settings.fits + 1), Folds(kind="holdout", count=settings.fits)):
+    # Not for other settings with as many sets.
+    sets = settings.fits
+    for other in (Folds(count=max(2, sets)), Folds(kind="holdout", count=sets, holdout=0.4)):
         config = CONFIG.model_copy(update={"folds": other})
         expected = folds.split(other, LABELS, CONFIG.seed)
         assert run.split(config=config) == [rows.tolist() for rows in expected]
