@@ -22,6 +22,7 @@ from rich.table import Table
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.config.train_section import EarlyStopping
 from kaggle_digits.data import sources
 from kaggle_digits.data.competition import TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.data.digits import Digits, read_digits
@@ -232,8 +233,14 @@ def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, floa
 
 
 def _two_epochs(settings: MemberSettings) -> MemberSettings:
-    """Shorten the training: the first epoch traces, the second one is timed."""
-    shortened = settings.train.model_copy(update={"epochs": 2})
+    """Shorten the training: the first epoch traces, the second one is timed.
+
+    Nothing is held out, so it looks at no such rows.
+    """
+    changes: dict[str, object] = {"epochs": 2, "early_stopping": EarlyStopping()}
+    if settings.train.schedule == "plateau":
+        changes["schedule"] = "constant"
+    shortened = settings.train.model_copy(update=changes)
     return settings.model_copy(update={"train": shortened})
 
 
@@ -253,7 +260,7 @@ def _measure_nets(
             settings = config.member(member)
             train = settings.train
             # All that the time of a step depends on.
-            net = settings.model, train.batch_size, train.optimizer, train.ema_epochs > 0
+            net = settings.model, train.batch_size, train.optimizer, train.averages
             if net not in measured:
                 reporter.say(f"a short fit of {name}, member {member}")
                 measured[net] = measure_net(settings, *sample, config.seed, folder)
@@ -313,7 +320,7 @@ def estimate(
     Returns:
         Seconds by part of the run.
     """
-    from kaggle_digits.training.train import STATISTICS_ROWS
+    from kaggle_digits.training.train import statistics_rows
 
     train_rows, test_rows = rows
     fits, heldout = config.folds.fits, config.folds.heldout_fraction
@@ -324,7 +331,7 @@ def estimate(
         fit_rows = train_rows * (1 - heldout)
         train_seconds += fits * epochs * fit_rows / speed.train
         # The batch-norm statistics take a forward pass too.
-        predicted = train_rows * heldout + test_rows + min(STATISTICS_ROWS, fit_rows)
+        predicted = train_rows * heldout + test_rows + statistics_rows(settings.train, fit_rows)
         predict_seconds += fits * predicted / speed.predict
     return {
         "data and bank": csv_seconds + fit_spec.bank_variants(config) * train_rows / bank_speed,

@@ -66,6 +66,9 @@ class RunProgress:
         if entry := progress.entry:
             self._clock.note()
             figures = f"loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.5f}"
+            if "val_loss" in entry:
+                figures += f", val_loss {entry['val_loss']:.4f}"
+                figures += f", val_accuracy {entry['val_accuracy']:.5f}"
             line = ", ".join(filter(None, [f"{at}: {figures}", left]))
             self._reporter.progress(line, fraction)
 

@@ -261,7 +261,11 @@ def save_checkpoint(folder: RunFolder, spec: FitSpec, checkpoint: Checkpoint) ->
         "packages": environment.package_versions(),
         "hardware": environment.hardware(),
     }
-    arrays = {f"variable{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
+    arrays = {
+        f"{kind}{number:04d}": array
+        for kind, of_kind in (("variable", checkpoint.arrays), ("best", checkpoint.best))
+        for number, array in enumerate(of_kind)
+    }
     facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     folder.write_state(spec.member, spec.fold, arrays | {"facts": facts_array})
 
@@ -285,8 +289,11 @@ def load_checkpoint(folder: RunFolder, spec: FitSpec) -> Checkpoint | None:
     facts = _facts(arrays)
     if facts is None or facts["fit"] != spec.digest:
         return None
-    variables = [arrays[name] for name in sorted(arrays) if name != "facts"]
-    return Checkpoint(facts["epochs"], variables, facts["history"])
+    variables, best = (
+        [arrays[name] for name in sorted(arrays) if name.startswith(kind)]
+        for kind in ("variable", "best")
+    )
+    return Checkpoint(facts["epochs"], variables, facts["history"], best)
 
 
 def read_checkpoint_facts(folder: RunFolder, member: str, fold: int) -> dict | None:

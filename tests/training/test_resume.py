@@ -52,7 +52,7 @@ class Run:
         self.folder.write_fit(spec.member, spec.fold, writers, facts | changes)
 
     def save_epochs(self, spec, epochs=2):
-        state = SimpleNamespace(epochs=epochs, arrays=[np.arange(3)], history=[{}] * epochs)
+        state = checkpoint(epochs, [{}] * epochs)
         resume.save_checkpoint(self.folder, spec, state)
 
     def scan(self, specs=None, allow_changed=False):
@@ -430,7 +430,8 @@ def test_damaged_note_is_made_again(run):
 
 def checkpoint(epochs=2, history=({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25})):
     arrays = [np.full((2, 3), number, np.float32) for number in range(12)]
-    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history))
+    best = [np.full(2, -number, np.float32) for number in range(11)]
+    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history), best=best)
 
 
 def test_checkpoint_is_saved_and_read_back(run):
@@ -443,6 +444,7 @@ def test_checkpoint_is_saved_and_read_back(run):
     for number, array in enumerate(back.arrays):  # more than ten, and still in order
         np.testing.assert_array_equal(array, np.full((2, 3), number, np.float32), strict=True)
     assert number == 11
+    assert [array.tolist() for array in back.best] == [[-n, -n] for n in range(11)]
     assert resume.read_checkpoint_facts(folder, "a", 1) == {
         "fit": spec.digest,
         "identity": json.loads(json.dumps(spec.identity)),
