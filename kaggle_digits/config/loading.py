@@ -338,6 +338,8 @@ def dump(config: Section, compact: bool = False) -> str:
         for name in ("callbacks", "tune", "tuned"):
             if getattr(config, name) == Config.model_fields[name].default:
                 del values[name]
+        if not (compact or config.ensemble.weights):
+            del values["ensemble"]["weights"]  # files are as before there were any
     if compact:
         return yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=WIDTH)
     return yaml.safe_dump(values, sort_keys=False)

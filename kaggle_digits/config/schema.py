@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.config.problems import Expected
 from kaggle_digits.config.section import Section, merged, validated
 
@@ -210,14 +211,6 @@ class Member(Section):
     augment: Changes = Field({}, description="changed keys of the augmentation")
 
 
-class Ensemble(Section):
-    """How the fits' probabilities become one prediction."""
-
-    method: Literal["arithmetic", "geometric", "vote"] = Field(
-        "arithmetic", description="mean of probabilities, of their logarithms, or majority"
-    )
-
-
 class MemberSettings(Section):
     """The resolved settings of one member; what its fits depend on."""
 
@@ -363,6 +356,12 @@ class Config(Section):
                     f"members.{name}.train.threads: must be train.threads ({self.train.threads}), "
                     f"one for a whole process; found {threads}, give it as train.threads"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _weighs_members(self) -> Config:
+        if unknown := self.ensemble.weights.keys() - self.members.keys():
+            raise ValueError(f"ensemble.weights.{min(unknown)}: there is no member of this name")
         return self
 
     @cached_property

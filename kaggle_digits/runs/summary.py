@@ -6,7 +6,7 @@ They are made again after each fit, so that from the first one on there is a val
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,16 +18,17 @@ from kaggle_digits.data import folds, leak_check, submission_csv
 from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
+from kaggle_digits.results.joined import Joined
 from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
+from kaggle_digits.runs.costs import Costs
 from kaggle_digits.scoring import ensemble, forecast
 from kaggle_digits.scoring.ensemble import FitPredictions, Score
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.fit import read_predictions
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
-from kaggle_digits.training.resume import RunState
+from kaggle_digits.training.resume import FitStatus, RunState
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ class RunPlan:
         specs: all fits, attempt 1.
         callbacks: names of a user's own Keras callbacks.
         config_name: what the config is called.
+        joined: what the fits were copied from; None: the run trains them.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class RunPlan:
     specs: list[FitSpec]
     callbacks: tuple[str, ...] = ()
     config_name: str = ""
+    joined: Joined | None = None
 
     @cached_property
     def fold_of_row(self) -> np.ndarray:
@@ -76,42 +79,6 @@ class Predictions:
     oof: np.ndarray
     oof_count: np.ndarray
     test: np.ndarray
-
-
-class Clock:
-    """Counts what all invocations of a run have taken, and notes it in the run folder.
-
-    Args:
-        folder: the run's folder.
-        budget: knows when this invocation began.
-    """
-
-    def __init__(self, folder: RunFolder, budget: TimeBudget) -> None:
-        self._folder, self._budget = folder, budget
-        self._before = folder.read_seconds()
-        peak = files.read_json(folder.metrics).get("peak_memory_bytes")
-        self._peak_before = peak if isinstance(peak, int) else 0
-
-    def note(self) -> dict[str, float]:
-        """Note the seconds, so that a kill takes little away; return them: wall, saving."""
-        seconds = {
-            "wall": self._before["wall"] + self._budget.seconds(),
-            "saving": self._before["saving"] + files.io_seconds(),
-        }
-        self._folder.write_seconds(seconds)
-        return seconds
-
-    def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
-        """Return the metrics with what the run has cost so far."""
-        facts = [self._folder.read_fit(spec.member, spec.fold) for spec in state.finished]
-        seconds, spent = sum(fact["seconds"]["train"] for fact in facts), self.note()
-        return replace(
-            metrics,
-            images_per_second=sum(f["train_images"] for f in facts) / seconds if seconds else None,
-            wall_seconds=spent["wall"],
-            saving_seconds=spent["saving"],
-            peak_memory_bytes=max(self._peak_before, environment.peak_memory_bytes()),
-        )
 
 
 def predict(plan: RunPlan, fits: Sequence[FitPredictions]) -> Predictions:
@@ -236,7 +203,7 @@ def _member_scores(plan: RunPlan, fits: Sequence[FitPredictions]) -> dict[str, M
 # Files
 
 
-def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> RunMetrics:
+def update(folder: RunFolder, plan: RunPlan, state: RunState, costs: Costs) -> RunMetrics:
     """Make the submission, the predictions and the figures from the finished fits.
 
     Returns:
@@ -251,13 +218,34 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
             f"{next(iter(state.skipped.values()))}); repeat with a lower train.learning_rate and "
             "--restart"
         )
-    fits = [read_predictions(folder, spec) for spec in state.finished]
+    fits = read_fits(folder, plan, state)
     labels = plan.inputs.train_labels
     if state.is_complete:
         skipped = {status.spec.member for status in state.fits if status.skipped}
         whole = [member for member in plan.config.members if member not in skipped]
         ensemble.check_coverage(fits, len(labels), whole)
-    predictions = predict(plan, fits)
+    return write(folder, plan, state, costs, fits, predict(plan, fits))
+
+
+def read_fits(folder: RunFolder, plan: RunPlan, state: RunState) -> list[FitPredictions]:
+    """Read what the finished fits predict, each with its member's weight.
+
+    Raises:
+        DamagedError: a fit's files are not as they were written.
+    """
+    fits = (read_predictions(folder, spec) for spec in state.finished)
+    return ensemble.weighted(fits, plan.config.ensemble.weights)
+
+
+def write(
+    folder: RunFolder,
+    plan: RunPlan,
+    state: RunState,
+    costs: Costs,
+    fits: Sequence[FitPredictions],
+    predictions: Predictions,
+) -> RunMetrics:
+    """Write the submission, the predictions and the figures; see `update`."""
     # Nets that are still few may be too weak; the submission before is kept.
     if state.is_complete or why_no_submission(predictions.test) is None:
         write_submission(folder, predictions.test)
@@ -265,19 +253,19 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
         "oof": predictions.oof,
         "oof_count": predictions.oof_count,
         "test": predictions.test.astype(np.float32),
-        "labels": labels,
+        "labels": plan.inputs.train_labels,
         "folds": plan.fold_of_row,
     }
     files.write_arrays(folder.predictions, arrays)
     found = summarise(plan, state, fits, predictions)
-    return write_metrics(folder, plan, state, clock, found)
+    return write_metrics(folder, plan, state, costs, found)
 
 
 def write_metrics(
-    folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock, metrics: RunMetrics
+    folder: RunFolder, plan: RunPlan, state: RunState, costs: Costs, metrics: RunMetrics
 ) -> RunMetrics:
     """Write the figures with what the run has cost so far, and the manifest; return them."""
-    metrics = clock.with_costs(metrics, state)
+    metrics = costs.with_costs(metrics, state)
     files.write_json(folder.metrics, record.to_json(metrics, run_metrics.FORMAT))
     _write_manifest(folder, plan, state, metrics.complete)
     return metrics
@@ -377,8 +365,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "seed": plan.config.seed,
         "fits": {
             folder.fit_folder(status.spec.member, status.spec.fold).name: {
-                "identity": _digest_of(folder, status.spec, status.finished),
-                "seed": status.spec.seed_for("fit"),
+                **_made_of(folder, status),
                 "finished": status.finished,
                 "skipped": status.skipped,
             }
@@ -389,9 +376,17 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "git_revision": environment.git_revision(),
         "hardware": environment.hardware(),
     }
+    if plan.joined:
+        manifest["joined"] = asdict(plan.joined)
     files.write_json(folder.manifest, manifest)
 
 
-def _digest_of(folder: RunFolder, spec: FitSpec, finished: bool) -> str:
-    # Of a kept fit that other versions made, its own.
-    return folder.read_fit(spec.member, spec.fold)["digest"] if finished else spec.digest
+def _made_of(folder: RunFolder, status: FitStatus) -> dict[str, str | int]:
+    """Return a fit's identity and seed."""
+    spec = status.spec
+    identity, seed = spec.digest, spec.seed_for("fit")
+    if status.finished:  # its own: other versions may have made it, or a run it was copied from
+        facts = folder.read_fit(spec.member, spec.fold)
+        there = {key: facts["identity"][key] for key in ("seed", "member", "fold", "attempt")}
+        identity, seed = facts["digest"], replace(spec, **there).seed_for("fit")
+    return {"identity": identity, "seed": seed}

@@ -7,8 +7,8 @@ repetition changes a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -37,6 +37,7 @@ class FitPredictions:
         heldout_rows: (h,) int, indices of the held-out rows in the training data.
         heldout: (h, 10) float32 class probabilities of those rows.
         test: (m, 10) float32 class probabilities of all test rows.
+        weight: How much the member counts beside the others, above 0.
     """
 
     member: str
@@ -44,6 +45,7 @@ class FitPredictions:
     heldout_rows: np.ndarray
     heldout: np.ndarray
     test: np.ndarray
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,15 @@ class Score:
     interval: tuple[float, float]
 
 
+def weighted(fits: Iterable[FitPredictions], weights: Mapping[str, float]) -> list[FitPredictions]:
+    """Give each fit its member's weight; a member that is not named has 1."""
+    return [replace(fit, weight=weights.get(fit.member, 1.0)) for fit in fits]
+
+
 def test_probabilities(fits: Iterable[FitPredictions], method: Method) -> np.ndarray:
     """Average over members the average over each member's fits on the test rows.
 
-    Members weigh the same, however many fits each has finished. The methods are:
+    Members count by their weights, however many fits each has finished. The methods are:
 
     - `arithmetic`: the mean.
     - `geometric`: the normalised geometric mean. A zero counts as the smallest normal float32.
@@ -84,17 +91,18 @@ def test_probabilities(fits: Iterable[FitPredictions], method: Method) -> np.nda
     Raises:
         ValueError: The method is unknown.
     """
-    members = [
-        np.mean([_enter_mean_space(fit.test, method) for fit in own], axis=0)
-        for own in _by_member(fits).values()
-    ]
-    return _leave_mean_space(np.mean(members, axis=0), method)
+    total, weights = 0.0, 0.0
+    for own in _by_member(fits).values():
+        mean = np.mean([_enter_mean_space(fit.test, method) for fit in own], axis=0)
+        total = total + own[0].weight * mean
+        weights += own[0].weight
+    return _leave_mean_space(total / weights, method)
 
 
 def out_of_fold(
     fits: Iterable[FitPredictions], rows: int, method: Method
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average each training row over the members that held it out.
+    """Average each training row over the members that held it out, by their weights.
 
     Args:
         fits: Finished fits, in any order.
@@ -109,15 +117,16 @@ def out_of_fold(
         UserError: A member holds a row out more than once.
     """
     total = np.zeros((rows, CLASSES))
-    count = np.zeros(rows, np.int64)
+    weights, count = np.zeros(rows), np.zeros(rows, np.int64)
     for member, own in _by_member(fits).items():
         _check_disjoint(member, own)
         for fit in own:
-            total[fit.heldout_rows] += _enter_mean_space(fit.heldout, method)
+            total[fit.heldout_rows] += fit.weight * _enter_mean_space(fit.heldout, method)
+            weights[fit.heldout_rows] += fit.weight
             count[fit.heldout_rows] += 1
     covered = count > 0
     probabilities = np.full((rows, CLASSES), np.nan, np.float32)
-    mean = total[covered] / count[covered, None]
+    mean = total[covered] / weights[covered, None]
     probabilities[covered] = _leave_mean_space(mean, method)
     return probabilities, count
 

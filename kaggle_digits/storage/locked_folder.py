@@ -76,6 +76,10 @@ class LockedFolder:
             f"{content}, which might be overwritten; give another path"
         )
 
+    def holds(self) -> str | None:
+        """Return what kind of folder it is, as its marker or record says; None: neither does."""
+        return self._read_stamp().get("kind")
+
     def may_be_used(self) -> bool:
         """Return whether nothing else would be overwritten in the folder, see `check_usable`."""
         try:
@@ -136,11 +140,15 @@ class LockedFolder:
                         shutil.rmtree(remains)
                     else:
                         remains.unlink()
-            files.write_json(self.folder / MARKER, self.stamp)
+            self.mark()
             files.write_bytes(self.folder / OWNER, str(os.getpid()).encode())
             yield
         finally:
             lock.release()
+
+    def mark(self) -> None:
+        """Note what the folder holds."""
+        files.write_json(self.folder / MARKER, self.stamp)
 
     def owner(self) -> str | None:
         """Return the id of the process that has the folder, None if none has or may have."""

@@ -18,6 +18,7 @@ from kaggle_digits.storage.locked_folder import LockedFolder
 # Of a run folder and of each artefact in it; raised when files that are read later change.
 FORMAT = 1
 SUBMISSIONS = Path("submissions")  # where runs and searches make their folders
+KERNELS = SUBMISSIONS / "kernels"  # where kernels are built
 # Files of a finished fit.
 MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
 FAILURES = ".failed.json"  # end of the name of the attempts at a fit that diverged
@@ -73,6 +74,11 @@ class RunFolder(LockedFolder):
         noted = (manifest.get("config_name"), manifest.get("git_revision"))
         name, revision = (value if isinstance(value, str) else "" for value in noted)
         return name, revision
+
+    def joined_from(self) -> list[str]:
+        """Return the names of the runs that it was joined from; [] where it trains itself."""
+        sources = _dict(files.read_json(self.manifest).get("joined")).get("sources")
+        return [str(_dict(source).get("name")) for source in sources or ()]
 
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""

@@ -13,6 +13,7 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
@@ -63,7 +64,7 @@ class Run:
         self.specs = fit_spec.plan(config, inputs, split, "tensorflow")
         self.plan = summary.RunPlan(config, digits, inputs, split, self.specs, callbacks)
         self.state = RunState(tuple(map(FitStatus, self.specs)))
-        self.clock = summary.Clock(self.folder, AFTER_50_SECONDS)
+        self.clock = Clock(self.folder, AFTER_50_SECONDS)
 
     def begin(self):
         summary.begin(self.folder, self.plan, self.state)
