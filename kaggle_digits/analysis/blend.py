@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kaggle_digits.analysis.blend_methods import GREEDY, METHODS, Blend
-from kaggle_digits.analysis.same_data import check_same_data
+from kaggle_digits.analysis.same_data import check_same_data, names_of
 from kaggle_digits.config import extension, loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data.digits import Digits, load_digits
@@ -31,7 +30,7 @@ from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.scoring.ensemble import FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.storage.run_copies import damaged_files
+from kaggle_digits.storage.run_copies import copy_fit, damaged_files
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
 from kaggle_digits.training import fit_spec, resume
 from kaggle_digits.training.fit_spec import Inputs
@@ -62,85 +61,30 @@ class EnsembleOptions:
     root: Path = SUBMISSIONS
 
 
-@dataclass(frozen=True)
-class Member:
-    """A member of a source under its new name."""
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A run to join.
+
+    Attributes:
+        name: what it is called.
+        folder: its folder.
+        run: what it has left there.
+        manifest: its manifest.
+    """
 
     name: str
-    source: int
+    folder: RunFolder
+    run: Run
+    manifest: dict
+
+
+@dataclass(frozen=True, eq=False)
+class _Member:
+    """A member of a source: its name in the joined run, and the one that it had."""
+
+    name: str
+    source: _Source
     old_name: str
-
-
-class _Sources:
-    """The runs to join, checked: finished, undamaged, on the same data and folds."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        _check_different(folders)
-        self.runs = [Run(folder) for folder in folders]
-        self.folders = [RunFolder(folder) for folder in folders]
-        self.manifests = [files.read_json(folder.manifest) for folder in self.folders]
-        for run, folder in zip(self.runs, self.folders, strict=True):
-            _check_finished(run, folder)
-        check_same_data(self.folders)
-        for place in range(1, len(folders)):
-            self._check_same_folds(place)
-        self._check_no_fit_twice()
-
-    def _check_same_folds(self, place: int) -> None:
-        """Refuse a run that holds rows out in another way than the first one."""
-        if self.manifests[place]["folds"] != self.manifests[0]["folds"]:
-            configs = [self.runs[each].config for each in (place, 0)]
-            one, another = (f"folds.count {c.folds.count}, seed {c.seed}" for c in configs)
-            raise UserError(
-                f"{self.folders[place].folder} and {self.folders[0].folder}: expected runs over "
-                f"the same folds, found {one} and {another}; train one again with the other's"
-            )
-
-    def _check_no_fit_twice(self) -> None:
-        seen: dict[str, Path] = {}
-        for folder in self.folders:
-            for fit in folder.finished_fits():
-                other = seen.setdefault(folder.read_fit(*fit)["digest"], folder.folder)
-                if other != folder.folder:
-                    raise UserError(
-                        f"{folder.folder}: its fit {folder.fit_name(*fit)} is also in {other}; a "
-                        "net that is averaged twice adds nothing, leave one of the runs out"
-                    )
-
-    @cached_property
-    def names(self) -> list[str]:
-        """What the runs are called: by their folders' names, as long as no two have the same."""
-        names = [folder.folder.resolve().name for folder in self.folders]
-        return names if len(set(names)) == len(names) else [str(f.folder) for f in self.folders]
-
-    @cached_property
-    def members(self) -> list[Member]:
-        """All members, sorted by their new names; the order of the runs does not matter."""
-        wanted = [
-            (f"{self.names[source]} {name}", source, name)
-            for source, run in enumerate(self.runs)
-            for name in run.config.members
-        ]
-        names = _unique_names([text for text, *_ in sorted(wanted)])
-        found = (
-            Member(name, source, old)
-            for name, (_, source, old) in zip(names, sorted(wanted), strict=True)
-        )
-        return sorted(found, key=lambda member: member.name)
-
-    def joined(self, method: str, members: Iterable[Member]) -> Joined:
-        """Return what the manifest says of where the fits are from."""
-        return Joined(
-            method,
-            tuple(
-                Source(
-                    self.names[source],
-                    files.checksum(folder.predictions),
-                    {each.name: each.old_name for each in members if each.source == source},
-                )
-                for source, folder in enumerate(self.folders)
-            ),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,40 +119,55 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         raise UserError(
             f"--method {options.method}: expected one of {', '.join(METHODS)}; choose one of them"
         )
-    sources = _Sources(options.folders)
+    sources = _read_sources(options.folders)
+    first, members = sources[0], _renamed_members(sources)
     out = options.out or next_folder(options.root, NAME, lambda path: False)
     _check_out(out, options.folders)
-    digits = _load(sources, options, say)
-    labels = digits.train_labels
+    digits = _load(first, options, say)
+    inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
+    config = first.run.config
     split, _ = resume.read_or_make_split(
-        sources.folders[0],
-        labels,
-        sources.runs[0].config.folds.count,
-        sources.runs[0].config.seed,
+        first.folder, inputs.train_labels, config.folds.count, config.seed
     )
     blend = Blend(
-        fits=_read_fits(sources, split),
-        labels=labels,
-        fold_of_row=sources.runs[0].oof["fold"].to_numpy(),
-        source_of={each.name: sources.names[each.source] for each in sources.members},
+        fits=_read_fits(members, split),
+        labels=inputs.train_labels,
+        fold_of_row=first.run.oof["fold"].to_numpy(),
+        source_of={member.name: member.source.name for member in members},
     )
+    record = blend.record(options.method)
     weights = blend.greedy_weights if options.method == GREEDY else {}
-    members = [each for each in sources.members if each.name in (weights or blend.source_of)]
+    members = [member for member in members if not weights or member.name in weights]
     config = _joined_config(sources, members, METHODS[options.method], weights)
-    inputs = Inputs(digits.train_images, labels, digits.test_images)
     plan = RunPlan(
         config,
         digits,
         inputs,
         split,
-        fit_spec.plan(config, inputs, split, sources.manifests[0]["backend"]),
-        callbacks=tuple(dict.fromkeys(n for run in sources.runs for n in run.metrics.callbacks)),
+        fit_spec.plan(config, inputs, split, first.manifest["backend"]),
+        callbacks=tuple(dict.fromkeys(n for each in sources for n in each.run.metrics.callbacks)),
         config_name=NAME,
-        joined=sources.joined(options.method, members),
+        joined=Joined(options.method, tuple(_provenance(each, members) for each in sources)),
     )
-    record = blend.record(options.method)
     metrics = _write(RunFolder(out), plan, sources, members, blend)
     return JoinedRun(RunFolder(out), metrics, record)
+
+
+def _read_sources(folders: Sequence[Path]) -> list[_Source]:
+    """Read the runs: different ones, finished and undamaged, on the same data and folds."""
+    _check_different(folders)
+    names = names_of(folders)
+    sources = []
+    for folder, name in zip(folders, names, strict=True):
+        run = Run(folder)
+        _check_finished(run, RunFolder(folder))
+        manifest = files.read_json(RunFolder(folder).manifest)
+        sources.append(_Source(name, RunFolder(folder), run, manifest))
+    check_same_data([source.folder for source in sources])
+    for source in sources[1:]:
+        _check_same_folds(source, sources[0])
+    _check_no_fit_twice(sources)
+    return sources
 
 
 def _check_different(folders: Sequence[Path]) -> None:
@@ -236,6 +195,29 @@ def _check_finished(run: Run, folder: RunFolder) -> None:
         )
 
 
+def _check_same_folds(source: _Source, first: _Source) -> None:
+    """Refuse a run that holds rows out in another way than the first one."""
+    if source.manifest["folds"] != first.manifest["folds"]:
+        configs = (each.run.config for each in (source, first))
+        one, another = (f"folds.count {c.folds.count}, seed {c.seed}" for c in configs)
+        raise UserError(
+            f"{source.run.folder} and {first.run.folder}: expected runs over the same folds, found "
+            f"{one} and {another}; train one again with the other's"
+        )
+
+
+def _check_no_fit_twice(sources: Iterable[_Source]) -> None:
+    seen: dict[str, Path] = {}
+    for folder in (source.folder for source in sources):
+        for fit in folder.finished_fits():
+            other = seen.setdefault(folder.read_fit(*fit)["digest"], folder.folder)
+            if other != folder.folder:
+                raise UserError(
+                    f"{folder.folder}: its fit {folder.fit_name(*fit)} is also in {other}; a net "
+                    "that is averaged twice adds nothing, leave one of the runs out"
+                )
+
+
 def _check_out(out: Path, folders: Iterable[Path]) -> None:
     for folder in folders:
         if out.resolve().is_relative_to(folder.resolve()):
@@ -248,43 +230,62 @@ def _check_out(out: Path, folders: Iterable[Path]) -> None:
         )
 
 
-def _load(sources: _Sources, options: EnsembleOptions, say: Callable[[str], None]) -> Digits:
+def _renamed_members(sources: Iterable[_Source]) -> list[_Member]:
+    """List all members, sorted by their new names; the order of the sources does not matter."""
+    found = {
+        (f"{source.name} {member}", member): source
+        for source in sources
+        for member in source.run.config.members
+    }
+    texts = sorted(found)
+    names = _unique_names([text for text, _ in texts])
+    members = (_Member(name, found[text], text[1]) for name, text in zip(names, texts, strict=True))
+    return sorted(members, key=lambda member: member.name)
+
+
+def _provenance(source: _Source, members: Iterable[_Member]) -> Source:
+    """Return what the manifest says of a source."""
+    own = {member.name: member.old_name for member in members if member.source is source}
+    return Source(source.name, files.checksum(source.folder.predictions), own)
+
+
+def _load(first: _Source, options: EnsembleOptions, say: Callable[[str], None]) -> Digits:
     """Load the data of the runs, and make sure that it is the same."""
-    data = options.data or data_of(sources.folders[0])
-    folds = sources.runs[0].config.folds.count
+    data = options.data or data_of(first.folder)
+    folds = first.run.config.folds.count
     digits = load_digits(data, folds, Cache(options.cache, notice=say), say)
-    if digits.hashes != sources.manifests[0]["data"]:
+    if digits.hashes != first.manifest["data"]:
         raise UserError(
-            f"{digits.source}: expected the data that {sources.folders[0].folder} was trained on, "
-            "found other files; give its place with --data"
+            f"{digits.source}: expected the data that {first.run.folder} was trained on, found "
+            "other files; give its place with --data"
         )
     return digits
 
 
-def _read_fits(sources: _Sources, split: list[np.ndarray]) -> list[FitPredictions]:
+def _read_fits(members: Iterable[_Member], split: list[np.ndarray]) -> list[FitPredictions]:
     fits = []
-    for member in sources.members:
-        folder = sources.folders[member.source]
-        for name, fold in folder.finished_fits():
-            if name == member.old_name:
-                arrays = folder.read_fit_arrays(name, fold)
-                fits.append(
-                    FitPredictions(
-                        member.name, fold, split[fold], arrays["heldout"], arrays["test"]
-                    )
-                )
+    for member in members:
+        folder = member.source.folder
+        for fold in (fold for name, fold in folder.finished_fits() if name == member.old_name):
+            arrays = folder.read_fit_arrays(member.old_name, fold)
+            fits.append(
+                FitPredictions(member.name, fold, split[fold], arrays["heldout"], arrays["test"])
+            )
     return fits
 
 
 def _joined_config(
-    sources: _Sources, members: Iterable[Member], method: str, weights: dict[str, int]
+    sources: Sequence[_Source],
+    members: Iterable[_Member],
+    method: str,
+    weights: Mapping[str, int],
 ) -> Config:
     """Return the config of the joined run; all but its members is that of the first source."""
-    first = sources.runs[0].config
-    tuned = dict.fromkeys(each for run in sources.runs for each in run.config.tuned)
+    first = sources[0].run.config
+    tuned = dict.fromkeys(each for source in sources for each in source.run.config.tuned)
     settings = {}
     for member in members:
-        own = sources.runs[member.source].config.member(member.old_name)
+        own = member.source.run.config.member(member.old_name)
         # Threads are of a whole process; those that the fit was trained with are in its fit.json.
         train = own.train.model_copy(update={"threads": first.train.threads})
         settings[member.name] = extension.written_out(own.model_copy(update={"train": train}))
@@ -302,8 +303,8 @@ def _joined_config(
 def _write(
     out: RunFolder,
     plan: RunPlan,
-    sources: _Sources,
-    members: Sequence[Member],
+    sources: Iterable[_Source],
+    members: Iterable[_Member],
     blend: Blend,
 ) -> RunMetrics:
     """Write the run's folder, whole or not at all."""
@@ -314,13 +315,13 @@ def _write(
     try:
         with files.writing(out.folder):
             folder.mark()
-            state = _copy_fits(folder, plan, sources, members)
+            state = _copy_fits(folder, plan, members)
             summary.begin(folder, plan, state)
             fits = summary.read_fits(folder, plan, state)
             predictions = summary.predict(plan, fits)
             if plan.joined.method == GREEDY:
                 predictions = blend.judged_by_nested(predictions)
-            costs = CostsOfSources(folder, [run.metrics for run in sources.runs])
+            costs = CostsOfSources(folder, [source.run.metrics for source in sources])
             metrics = summary.write(folder, plan, state, costs, fits, predictions)
             folder.note_reported(True)
             files.move(beside, out.folder)
@@ -329,21 +330,18 @@ def _write(
     return metrics
 
 
-def _copy_fits(
-    folder: RunFolder, plan: RunPlan, sources: _Sources, members: Sequence[Member]
-) -> RunState:
+def _copy_fits(folder: RunFolder, plan: RunPlan, members: Iterable[_Member]) -> RunState:
     """Copy the fits of members under their new names; return how far the joined run is."""
     of_name, statuses = {member.name: member for member in members}, []
     for spec in plan.specs:
         member = of_name[spec.member]
-        source, run = sources.folders[member.source], sources.runs[member.source]
-        place = source.fit_folder(member.old_name, spec.fold)
-        if place.is_dir():
-            shutil.copytree(place, folder.fit_folder(spec.member, spec.fold))
+        source, fit = member.source, (member.old_name, spec.fold)
+        if fit in source.folder.finished_fits():
+            copy_fit(source.folder, fit, folder, spec.member)
             statuses.append(FitStatus(spec, finished=True))
         else:
-            reason = run.metrics.skipped[f"{member.old_name} fold {spec.fold + 1}"]
-            statuses.append(FitStatus(spec, skipped=reason))
+            old = replace(spec, member=member.old_name)
+            statuses.append(FitStatus(spec, skipped=source.run.metrics.skipped[old.name]))
     return RunState(tuple(statuses))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.analysis.run_list import entry_of
-from kaggle_digits.analysis.same_data import TRAINING, check_same_data
+from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
@@ -52,7 +52,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
             )
     probabilities = [table[CLASSES].to_numpy() for table in tables]
     folds = [table["fold"].to_numpy() for table in tables]
-    names = _names(runs)
+    names = names_of(folders)
     tests = [
         _test((names[a], names[b]), (probabilities[a], probabilities[b]), labels, same_folds)
         for a, b in combinations(range(len(runs)), 2)
@@ -99,12 +99,6 @@ def images_of(
             f"{TRAINING[0]}; give its place with --data"
         )
     return {each.row: digits.train_images[each.row] for each in differences}
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Return what the runs are called: by their folders' names, unless two have the same."""
-    names = [run.folder.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 def _test(

@@ -6,14 +6,15 @@ It only reads, and what cannot be read is listed with the reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.comparison import RunEntry
+from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import summary
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
@@ -85,14 +86,18 @@ def entry_of(path: Path) -> RunEntry:
     if kind not in (run.kind, search.kind):
         return RunEntry(name, "other", problem="holds no run and no search")
     entry = RunEntry(name, kind)
+    found = _of_run(run, entry) if kind == run.kind else _of_search(search, entry)
     try:
-        return _of_run(run, entry) if kind == run.kind else _of_search(search, entry)
-    except (UserError, OSError, LookupError, TypeError, ValueError) as error:
-        # A damaged file may be anything; the list shows the others all the same.
-        return replace(entry, problem=" ".join(f"{error}".split()) or type(error).__name__)
+        for more in found:
+            entry = more  # what is found before a damaged file is not lost
+    except (UserError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # A damaged file may hold anything; the other folders are listed all the same.
+        return replace(entry, problem=" ".join(str(error).split()) or type(error).__name__)
+    return entry
 
 
-def _of_run(folder: RunFolder, entry: RunEntry) -> RunEntry:
+def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
+    """Yield more and more of what is known of a run."""
     folder.check_usable()
     manifest = files.read_json(folder.manifest)
     planned = manifest.get("fits")
@@ -105,36 +110,40 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> RunEntry:
         fits=len(folder.finished_fits()),
         fits_planned=len(planned) if isinstance(planned, dict) else None,
         kaggle=_kaggle_score(folder),
+        date=_date(folder.manifest),
         demo=manifest.get("demo_data") is True,
         problem="" if manifest else f"{folder.manifest.name} is missing or damaged",
-        **_cost_of_fits(folder),
     )
-    if not folder.metrics.is_file():
-        return replace(entry, date=_date(folder.manifest))
-    metrics = summary.read_metrics(folder)
-    if changed := folder.changed_artefacts():
-        entry = replace(entry, problem=f"{', '.join(changed)}: changed since the run wrote it")
-    if entry.fits < metrics.fits_finished:
-        gone = metrics.fits_finished - entry.fits
-        entry = replace(entry, problem=f"{gone} of {metrics.fits_finished} finished fits are gone")
+    yield entry
+    if folder.metrics.is_file():
+        metrics = summary.read_metrics(folder)
+        entry = replace(entry, **_figures(metrics), date=_date(folder.metrics))
+        if entry.fits < metrics.fits_finished:
+            gone = metrics.fits_finished - entry.fits
+            entry = replace(entry, problem=f"{gone} of {metrics.fits_finished} fits are gone")
+        elif changed := folder.changed_artefacts():
+            entry = replace(entry, problem=f"{', '.join(changed)}: changed since the run wrote it")
+        yield entry
+    yield replace(entry, **_cost_of_fits(folder))
+
+
+def _figures(metrics: RunMetrics) -> dict[str, Any]:
     low, high = metrics.oof_interval or (None, None)
     expected_low, expected_high = metrics.expected_leaderboard or (None, None)
-    return replace(
-        entry,
-        complete=metrics.complete,
-        fits_planned=metrics.fits_planned,
-        accuracy=metrics.oof_accuracy,
-        wrong=metrics.oof_errors,
-        rows=metrics.oof_rows,
-        low=low,
-        high=high,
-        expected_low=expected_low,
-        expected_high=expected_high,
-        seconds=metrics.wall_seconds,
-        date=_date(folder.metrics),
-        demo=metrics.demo_data,
-        optimistic=metrics.optimistic,
-    )
+    return {
+        "complete": metrics.complete,
+        "fits_planned": metrics.fits_planned,
+        "accuracy": metrics.oof_accuracy,
+        "wrong": metrics.oof_errors,
+        "rows": metrics.oof_rows,
+        "low": low,
+        "high": high,
+        "expected_low": expected_low,
+        "expected_high": expected_high,
+        "seconds": metrics.wall_seconds,
+        "demo": metrics.demo_data,
+        "optimistic": metrics.optimistic,
+    }
 
 
 def _cost_of_fits(folder: RunFolder) -> dict[str, int | None]:
@@ -158,11 +167,18 @@ def _kaggle_score(folder: RunFolder) -> float | None:
     return float(max(scores)[1]) if scores else None
 
 
-def _of_search(folder: SearchFolder, entry: RunEntry) -> RunEntry:
+def _of_search(folder: SearchFolder, entry: RunEntry) -> Iterator[RunEntry]:
+    """Yield more and more of what is known of a search."""
     folder.check_usable()
-    entry = replace(entry, complete=folder.is_complete(), running=folder.owner() is not None)
+    entry = replace(
+        entry,
+        complete=folder.is_complete(),
+        running=folder.owner() is not None,
+        date=_date(folder.identity),
+    )
+    yield entry
     if not folder.found.is_file():
-        return replace(entry, date=_date(folder.identity))
+        return
     record = folder.read_record()
     entry = replace(
         entry,
@@ -171,20 +187,20 @@ def _of_search(folder: SearchFolder, entry: RunEntry) -> RunEntry:
         date=_date(folder.found),
         demo=record.demo_data,
     )
+    yield entry
     best = record.best()
-    if best is None or best.accuracy is None:
-        return entry
-    low, high = ensemble.accuracy_interval(best.errors, best.rows)
-    return replace(
-        entry,
-        accuracy=best.accuracy,
-        wrong=best.errors,
-        rows=best.rows,
-        low=low,
-        high=high,
-        parameters=best.parameters,
-        optimistic=True,  # the best was picked by this figure
-    )
+    if best and best.accuracy is not None:
+        low, high = ensemble.accuracy_interval(best.errors, best.rows)
+        yield replace(
+            entry,
+            accuracy=best.accuracy,
+            wrong=best.errors,
+            rows=best.rows,
+            low=low,
+            high=high,
+            parameters=best.parameters,
+            optimistic=True,  # the best was picked by this figure
+        )
 
 
 def _date(path: Path) -> str | None:

@@ -1,8 +1,9 @@
-"""Whether runs can be held against each other: they must be of the same data."""
+"""Runs beside each other: what they are called, and whether they are of the same data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
@@ -29,3 +30,9 @@ def check_same_data(folders: Sequence[RunFolder], names: Sequence[str] | None = 
                     f"{folder.folder} and {folders[0].folder}: expected runs on the same data, "
                     f"found another {name}; give runs of the same files"
                 )
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Return what runs are called: by their folders' names, unless two have the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else list(map(str, folders))

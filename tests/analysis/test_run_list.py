@@ -123,7 +123,7 @@ def strange_manifest(folder):
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (unfinished, "1 of 4 finished fits are gone"),
+        (unfinished, "1 of 4 fits are gone"),
         (damaged_metrics, "metrics.json: expected a JSON object, found none"),
         (damaged_manifest, "manifest.json is missing or damaged"),
         (changed, "submission.csv: changed since the run wrote it"),
@@ -138,6 +138,12 @@ def test_damage_is_said_and_no_crash(copied, damage, problem):
     assert (entry.name, entry.kind) == ("quick-2", "run")
     assert problem in entry.problem
     assert "\n" not in entry.problem
+
+
+def test_what_is_known_besides_is_kept(copied):
+    damaged_fit(copied)
+    entry = run_list.entry_of(copied)
+    assert (entry.accuracy, entry.config, entry.image_passes) == (0.95, "quick", None)
 
 
 def test_run_that_has_just_begun(copied):

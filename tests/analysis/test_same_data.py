@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from kaggle_digits.analysis.same_data import TRAINING, check_same_data
+from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
@@ -30,3 +32,8 @@ def test_a_run_without_a_manifest_is_of_other_data(runs):
     runs[1].manifest.unlink()
     with pytest.raises(UserError, match=r"another train\.csv"):
         check_same_data(runs[:2], TRAINING)
+
+
+def test_names():
+    assert names_of([Path("runs/a"), Path("runs/../runs/b")]) == ["a", "b"]
+    assert names_of([Path("one/a"), Path("other/a")]) == ["one/a", "other/a"]

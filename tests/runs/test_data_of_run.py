@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from kaggle_digits.data import demo
+from kaggle_digits.data import demo, sources
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.storage import files
@@ -29,9 +31,16 @@ def write_data(folder):
     return folder
 
 
-def test_where_it_was(place_of, tmp_path):
+def test_where_it_was(place_of, monkeypatch, tmp_path):
     assert place_of(write_data(tmp_path / "mine")) == tmp_path / "mine"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place_of("~/mine") == tmp_path / "mine"
+
+
+def test_demo_data_stays_demo_data(place_of, tmp_path):
+    write_data(tmp_path / "data")  # the real files have come since
     assert str(place_of(demo.NAME)) == demo.NAME
+    assert sources.find_source(Path(demo.NAME)).demo
 
 
 def test_where_that_is_not_known_or_gone_it_is_searched_for(place_of, tmp_path):
