@@ -162,6 +162,7 @@ def _read_sources(folders: Sequence[Path]) -> list[_Source]:
         run = Run(folder)
         _check_finished(run, RunFolder(folder))
         manifest = files.read_json(RunFolder(folder).manifest)
+        _check_unselected(manifest, RunFolder(folder))
         sources.append(_Source(name, RunFolder(folder), run, manifest))
     check_same_data([source.folder for source in sources])
     for source in sources[1:]:
@@ -192,6 +193,15 @@ def _check_finished(run: Run, folder: RunFolder) -> None:
         raise UserError(
             f"{folder.folder}: {damaged[0]} is missing or not as it was written; repeat the "
             "command that made the run"
+        )
+
+
+def _check_unselected(manifest: Mapping, folder: RunFolder) -> None:
+    """Refuse a run whose members were selected by the labels that the new figures count."""
+    if manifest.get("joined", {}).get("method") == GREEDY:
+        raise UserError(
+            f"{folder.folder}: expected a run whose members were not selected, found one that was "
+            f"joined by greedy; join its sources ({', '.join(folder.joined_from())}) instead"
         )
 
 

@@ -18,10 +18,10 @@ TEXTS = frozenset(("name", "config", "date", "notes"))
 # The first one is left out first.
 DISPENSABLE = (
     "parameters",
-    "image passes",
     "config",
-    "expected",
     "date",
+    "image passes",
+    "expected",
     "wrong",
     "wall time",
     "95 % interval",

@@ -326,6 +326,19 @@ def test_run_that_is_being_worked_on(home, join, tmp_path):
         assert "is at work in it; wait for it" in refusal(join, home / "quick-1", tmp_path / "pair")
 
 
+def test_joined_runs_can_be_joined_unless_labels_have_selected_their_members(home, join, tmp_path):
+    other = write_run(
+        tmp_path / "third", home / "data", {"cnn": wrong_at(9)}, settings=["model.dropout=0.1"]
+    )
+    join(out=tmp_path / "plain")
+    joined = join(tmp_path / "plain", other, out=tmp_path / "more")
+    members = ["plain_pair_big", "plain_pair_cnn", "plain_quick_1_cnn", "third_cnn"]
+    assert list(Run(joined.folder.folder).config.members) == members
+    join(out=tmp_path / "selected", method="greedy")
+    line = refusal(join, tmp_path / "selected", other, out=tmp_path / "most")
+    assert "joined by greedy; join its sources (quick-1, pair) instead" in line
+
+
 def test_the_same_nets_under_another_name(home, join, tmp_path):
     shutil.copytree(home / "pair", tmp_path / "copy")
     line = refusal(join, home / "pair", tmp_path / "copy")
