@@ -13,7 +13,7 @@ from kaggle_digits.cli.options import CacheOption, DataOfRunOption, path_of
 
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="The folders of runs.")
+        list[Path], typer.Argument(metavar="DIR", help="The folders of at least two runs.")
     ],
     out: Annotated[
         str | None,

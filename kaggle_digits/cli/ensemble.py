@@ -12,7 +12,7 @@ from kaggle_digits.cli.options import CacheOption, DataOfRunOption, QuietOption,
 
 def ensemble(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="The folders of finished runs.")
+        list[Path], typer.Argument(metavar="DIR", help="The folders of at least two finished runs.")
     ],
     out: Annotated[
         str | None,
