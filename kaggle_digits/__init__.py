@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaggle_digits.api import load_config, load_run, run, tune
+    from kaggle_digits.api import (
+        compare,
+        ensemble,
+        list_runs,
+        load_config,
+        load_run,
+        run,
+        tune,
+    )
     from kaggle_digits.errors import UserError
     from kaggle_digits.runs.run import Run
     from kaggle_digits.tuning.search_result import SearchResult
@@ -18,6 +26,9 @@ __all__ = [
     "SearchResult",
     "UserError",
     "__version__",
+    "compare",
+    "ensemble",
+    "list_runs",
     "load_config",
     "load_run",
     "run",

@@ -13,12 +13,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.analysis import blend, run_list
+from kaggle_digits.analysis import compare as comparing
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError, explained
+from kaggle_digits.results.comparison import Comparison
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage.cache import cache_folder
+from kaggle_digits.storage.run_folder import SUBMISSIONS
 from kaggle_digits.system.console import ProgressMode, Reporter
 from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
 from kaggle_digits.tuning import search
@@ -27,6 +31,7 @@ from kaggle_digits.tuning.search_result import SearchResult
 
 if TYPE_CHECKING:
     import keras
+    import pandas as pd
 
 CONTINUE = "repeat the call"
 
@@ -178,6 +183,68 @@ def tune(
     )
     with _budget(time_limit) as budget:
         return SearchResult(search.tune(options, Reporter(progress=progress), budget).folder)
+
+
+def list_runs(root: str | Path = SUBMISSIONS, *, sort: str = "date") -> pd.DataFrame:
+    """List the runs and searches in a folder, with their scores and costs.
+
+    Args:
+        root: where they are.
+        sort: a column; names, costs and errors begin with the lowest, others with the highest.
+
+    Returns:
+        A row for each folder, also for one that is damaged, whose `problem` says why; the columns
+        are those of `kaggle-digits runs --json`.
+
+    Raises:
+        UserError: there is no such folder or column.
+    """
+    return run_list.table(run_list.in_order(run_list.find(Path(root)), sort))
+
+
+def compare(*folders: str | Path) -> Comparison:
+    """Compare runs on the same training rows.
+
+    Args:
+        folders: of at least two runs.
+
+    Returns:
+        Their scores and costs (`.runs`), a paired test of each two (`.tests`), and the rows that
+        they predict most differently (`.differences`).
+
+    Raises:
+        UserError: a folder is none of a run, or the runs are not of the same data.
+    """
+    return comparing.compare([Path(folder) for folder in folders])
+
+
+def ensemble(
+    *folders: str | Path,
+    out: str | Path | None = None,
+    method: str = "mean",
+    data: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Run:
+    """Join finished runs over the same folds into one; nothing is trained.
+
+    Args:
+        folders: of at least two runs.
+        out: folder of the joined run, new or empty; None: a new one under submissions/.
+        method: mean, geometric, vote, or greedy: weights by forward selection, whose figures are
+            from weights that were fitted without the fold that is scored.
+        data: where the runs' data is; None: where the first run had it from.
+        cache: see `run`.
+
+    Returns:
+        The joined run.
+
+    Raises:
+        UserError: the runs cannot be joined, or the folder is taken; nothing was changed.
+    """
+    options = blend.EnsembleOptions(
+        tuple(map(Path, folders)), method, _path(out), _path(data), cache_folder(cache)
+    )
+    return Run(blend.join(options, say=lambda line: None).folder.folder)
 
 
 def load_run(folder: str | Path) -> Run:

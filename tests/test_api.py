@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from finished_runs import write_data, write_run, wrong_at
 
 import kaggle_digits as kd
 from kaggle_digits import api
@@ -51,6 +52,9 @@ def test_public_names():
         "SearchResult",
         "UserError",
         "__version__",
+        "compare",
+        "ensemble",
+        "list_runs",
         "load_config",
         "load_run",
         "run",
@@ -64,7 +68,10 @@ def test_public_names():
         _ = kd.nothing
 
 
-@pytest.mark.parametrize("name", ["load_config", "load_run", "run", "tune"])
+FUNCTIONS = ["compare", "ensemble", "list_runs", "load_config", "load_run", "run", "tune"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_parameter_is_documented(name):
     function = getattr(kd, name)
     described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
@@ -78,7 +85,7 @@ def test_every_parameter_is_documented(name):
     [
         ("kd.__all__, dir(kd)", {"numpy", "pandas", "keras", "tensorflow", "pydantic", "rich"}),
         (
-            "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult",
+            "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult, kd.compare",
             {"pandas", "keras", "tensorflow", "sklearn", "matplotlib"},
         ),
     ],
@@ -397,3 +404,40 @@ def test_prepare_leaves_a_finished_run_as_it_is(place, run):
     assert begun.metrics.complete
     assert {name: (run.folder / name).read_bytes() for name in names} == before
     assert files.read_json(run.folder / "manifest.json")["complete"] is True
+
+
+# Finished runs
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Two finished runs, whose fits are written by hand."""
+    write_data(tmp_path / "data")
+    for name, settings in (("a", []), ("b", ["model.dropout=0.5"])):
+        probabilities = wrong_at(1, *([2] if name == "b" else []))
+        write_run(tmp_path / name, tmp_path / "data", {"cnn": probabilities}, settings=settings)
+    return tmp_path
+
+
+def test_runs_as_a_table(finished):
+    table = kd.list_runs(finished, sort="wrong")
+    assert table["name"].tolist() == ["a", "b", "data"]
+    assert table["wrong"].tolist()[:2] == [1, 2]
+    assert table["problem"].tolist() == ["", "", "holds no run and no search"]
+
+
+def test_runs_compared(finished):
+    found = kd.compare(finished / "a", str(finished / "b"))
+    assert [run.name for run in found.runs] == ["a", "b"]
+    assert found.tests[0].only_other_wrong == 1
+
+
+def test_runs_joined(finished):
+    run = kd.ensemble(
+        finished / "a", finished / "b", out=finished / "joined", cache=finished / "cache"
+    )
+    assert isinstance(run, kd.Run)
+    assert run.folder == finished / "joined"
+    assert run.metrics.fits_finished == 4
+    with pytest.raises(kd.UserError, match="expected a new or empty folder"):
+        kd.ensemble(finished / "a", finished / "b", out=finished / "joined", method="vote")

@@ -15,7 +15,7 @@ import pytest
 
 from kaggle_digits import cli
 from kaggle_digits.config import loading
-from kaggle_digits.data import demo, sources, submission_csv
+from kaggle_digits.data import submission_csv
 from kaggle_digits.system import time_budget
 
 OF_THIS_MACHINE = ("KAGGLE_DIGITS_DATA", "KAGGLE_DIGITS_CACHE", "KAGGLE_KERNEL_RUN_TYPE")
@@ -557,11 +557,11 @@ def data_of_extended(kd, monkeypatch, tmp_path):
     taken = []
     monkeypatch.setattr(pipeline, "run", lambda options, *others: taken.append(options.data))
 
-    def extend(source, *args, demo=False):
+    def extend(source, *args):
         folder = RunFolder(tmp_path / "run")
         folder.folder.mkdir()
         folder.config.write_text(loading.dump(Config()))
-        manifest = {**folder.stamp, "data_source": str(source), "demo_data": demo}
+        manifest = {**folder.stamp, "data_source": str(source)}
         files.write_json(folder.manifest, manifest)
         found = kd("extend", "run", "--seeds", "2", "--cache", "c", *args)
         return taken[0] if taken else found
@@ -586,29 +586,6 @@ def test_extend_takes_the_data_it_is_given(data_of_extended, tmp_path):
     assert data_of_extended(place, "--data", "other") == Path("other")
 
 
-def test_extend_searches_for_data_that_is_gone(data_of_extended, tmp_path):
-    write_data(tmp_path / "data")
-    assert data_of_extended(tmp_path / "gone") is None
-
-
-def test_extend_does_not_go_on_with_demo_data(data_of_extended, tmp_path):
-    line = refusal(data_of_extended(tmp_path / "gone"))
-    place = tmp_path / "gone"
-    assert f"run: its data was {place}, found nothing there; give its place with --data" in line
-
-
-def test_extend_goes_on_with_demo_data_where_the_run_had_it(data_of_extended, tmp_path):
-    write_data(tmp_path / "data")  # the real files have come since
-    assert str(data_of_extended(demo.NAME, demo=True)) == demo.NAME
-    assert sources.find_source(Path(demo.NAME)).demo
-
-
 def test_extend_takes_the_data_of_its_own_settings(data_of_extended, tmp_path):
     place = write_data(tmp_path / "mine")
     assert data_of_extended(place, "--set", "data.path=other") is None
-
-
-def test_extend_knows_a_home_folder(data_of_extended, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    place = write_data(tmp_path / "mine")
-    assert data_of_extended("~/mine") == place

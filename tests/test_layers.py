@@ -229,6 +229,16 @@ REFUSED = {
         ["report", "absent"],
         "expected the folder of a run, found no such folder",
     ),
+    "no folder of runs": (["runs", "--root", "absent"], "absent: expected a folder with runs"),
+    "unknown column": (["runs", "--root", ".", "--sort", "score"], "--sort score: expected one of"),
+    "nothing to compare": (["compare", "good", "other"], "good: expected the folder of a run"),
+    "a run alone": (["compare", "good"], "compare: expected at least two runs, found one"),
+    "nothing to join": (["ensemble", "good", "other"], "good: expected the folder of a run"),
+    "one run to join": (["ensemble", "good"], "ensemble: expected at least two runs, found one"),
+    "unknown method": (
+        ["ensemble", "a", "b", "--method", "best"],
+        "--method best: expected one of",
+    ),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),
 }

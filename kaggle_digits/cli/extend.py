@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from kaggle_digits.cli.options import (
     budget_of,
 )
 from kaggle_digits.errors import UserError
-
-if TYPE_CHECKING:
-    from kaggle_digits.storage.run_folder import RunFolder
 
 
 def extend(
@@ -60,13 +57,16 @@ def extend(
 ) -> None:
     """Add members or seeds to a run: only their fits are trained, then all are averaged again."""
     from kaggle_digits.config import extension, loading
+    from kaggle_digits.results.joined import refuse_joined
     from kaggle_digits.runs import pipeline
+    from kaggle_digits.runs.data_of_run import data_of
     from kaggle_digits.storage.cache import cache_folder
     from kaggle_digits.storage.run_folder import RunFolder
     from kaggle_digits.system.console import Reporter
 
     run_folder, reporter = RunFolder(folder), Reporter(progress=progress, quiet=quiet)
     run_folder.check_begun()
+    refuse_joined(run_folder)
     of_run = loading.load(str(run_folder.config), say=lambda line: None)
     extended = loading.load(str(run_folder.config), set_ or (), say=reporter.say)
     if config is not None:
@@ -85,7 +85,7 @@ def extend(
     options = pipeline.RunOptions(
         config=extended,
         name=run_folder.made_by()[0] or folder.name,
-        data=data or (None if moved else _data_of(run_folder)),
+        data=data or (None if moved else data_of(run_folder)),
         out=folder,
         root=folder.parent,
         cache=cache_folder(cache),
@@ -94,18 +94,3 @@ def extend(
         report=report,
     )
     pipeline.run(options, reporter, budget_of(context, time_limit, reporter))
-
-
-def _data_of(run_folder: RunFolder) -> Path | None:
-    """Return where the run had its data from; None: search for it."""
-    from kaggle_digits.data import sources
-
-    source = run_folder.data_source()
-    if source is None or source.exists() or sources.is_demo(source):
-        return source
-    if sources.find_source(None).demo:
-        raise UserError(
-            f"{run_folder.folder}: its data was {source}, found nothing there; give its place with "
-            "--data"
-        )
-    return None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from kaggle_digits.config.loading import from_values, with_threads
-from kaggle_digits.config.schema import Config, Member
+from kaggle_digits.config.schema import Config, Member, MemberSettings
 from kaggle_digits.errors import UserError
 
 
@@ -29,9 +29,7 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
     for name in other.members:
         wanted = other.member(name)
         if name not in members:
-            # Written out: what a member leaves out would mean the run's settings here.
-            sections = wanted.model_dump(mode="json")
-            members[name] = Member(**{key: sections[key] for key in ("model", "train", "augment")})
+            members[name] = written_out(wanted)
         elif config.member(name) != wanted:
             raise UserError(
                 f"{where}: member {name} is not the one of the run; give the new member another "
@@ -39,6 +37,12 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
             )
     tuned = dict.fromkeys((*config.tuned, *other.tuned))
     return from_values(config.model_dump() | {"members": members, "tuned": tuple(tuned)})
+
+
+def written_out(settings: MemberSettings) -> Member:
+    """Return a member that states all its settings, so that it means the same in any config."""
+    sections = settings.model_dump(mode="json")
+    return Member(**{key: sections[key] for key in ("model", "train", "augment")})
 
 
 def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.model_section import Model
 from kaggle_digits.config.model_section import Stage as Stage
@@ -100,14 +101,6 @@ class Member(Section):
     model: Changes = Field({}, description="changed keys of the net")
     train: Changes = Field({}, description="changed keys of the training")
     augment: Changes = Field({}, description="changed keys of the augmentation")
-
-
-class Ensemble(Section):
-    """How the fits' probabilities become one prediction."""
-
-    method: Literal["arithmetic", "geometric", "vote"] = Field(
-        "arithmetic", description="mean of probabilities, of their logarithms, or majority"
-    )
 
 
 class MemberSettings(Section):
@@ -250,6 +243,12 @@ class Config(Section):
                     f"folds.kind: none holds no rows out, but train.{key} of member {name} looks "
                     "at such rows; take another kind, or train for a fixed number of epochs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _weighs_members(self) -> Config:
+        if unknown := self.ensemble.weights.keys() - self.members.keys():
+            raise ValueError(f"ensemble.weights.{min(unknown)}: there is no member of this name")
         return self
 
     @cached_property

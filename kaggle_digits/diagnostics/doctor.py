@@ -199,7 +199,8 @@ def examine_run(folder: RunFolder) -> Iterator[Finding]:
         folder: the run's folder, with a manifest.
 
     Yields:
-        What was found; the last finding says what its command with --out would do.
+        What was found; the last finding says what its command with --out would do, or what the run
+        was joined from.
     """
     manifest = files.read_json(folder.manifest)
     planned = manifest.get("fits")
@@ -219,6 +220,9 @@ def examine_run(folder: RunFolder) -> Iterator[Finding]:
         status, finding = _examine_fit(folder, fit, plan, str(manifest.get("backend")))
         yield finding
         fits_by_status[status].append(name)
+    if sources := folder.joined_from():
+        yield Finding("joined from", f"{', '.join(sources)}, with kaggle-digits ensemble")
+        return
     steps = [f"reuse {len(fits_by_status['finished'])} of {len(planned)} fits"]
     if unfinished := fits_by_status["unfinished"]:
         steps.append(f"resume {' and '.join(unfinished)}")

@@ -23,6 +23,7 @@ from kaggle_digits.kaggle.handed_over import Settings
 from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report import run_tables
 from kaggle_digits.report.rendering import templates
+from kaggle_digits.results.joined import refuse_joined
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
@@ -58,6 +59,7 @@ def export(folder: Path, out: Path | None, say: Callable[[str], object]) -> Path
     if out.is_dir():
         raise UserError(f"--out {out}: expected a path for a zip, found a folder; add a file name")
     run = Run(folder)
+    refuse_joined(RunFolder(folder))
     contents = _contents(run, RunFolder(folder), name)
     archive = _zipped({f"{name}/{path}": content for path, content in contents.items()})
     if out.exists():

@@ -18,12 +18,11 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle.kernel_code import KernelCode
 from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import MARKER, LockedFolder
-from kaggle_digits.storage.run_folder import SUBMISSIONS
+from kaggle_digits.storage.run_folder import KERNELS
 from kaggle_digits.system.time_budget import parse_duration
 
 FORMAT = 1
 METADATA = "kernel-metadata.json"
-KERNELS = SUBMISSIONS / "kernels"  # where kernels are built
 # The names of machine shapes are those of the documentation of Kaggle's client.
 ACCELERATORS: Mapping[str, Mapping[str, bool | str]] = {
     "none": {"enable_gpu": False, "enable_tpu": False},

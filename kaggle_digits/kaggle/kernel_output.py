@@ -141,14 +141,12 @@ def _sound_run(kernel: str, place: Path) -> RunFolder:
 
 def _clear_up(folder: Path) -> None:
     """Clear up after a fetch into a folder that was killed."""
-    pattern = f"{files.TEMP_PREFIX}*[0-9]-"
-    for earlier in folder.parent.glob(pattern + _earlier(folder).name):
-        if files.is_abandoned(earlier) and not folder.exists():
+    for earlier in files.abandoned(_earlier(folder)):
+        if not folder.exists():
             files.move(earlier, folder)
     for remains in (folder, _earlier(folder)):
-        for path in folder.parent.glob(pattern + remains.name):
-            if files.is_abandoned(path):
-                shutil.rmtree(path)
+        for path in files.abandoned(remains):
+            shutil.rmtree(path)
 
 
 def _earlier(folder: Path) -> Path:

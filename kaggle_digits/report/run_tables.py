@@ -27,6 +27,7 @@ def run_result(
     submission: Path,
     how_to_continue: str = "repeat the command",
     report: Path | None = None,
+    is_joined: bool = False,
 ) -> Facts:
     """Show what a run has come to: the score, what to do next, then what it has cost.
 
@@ -36,13 +37,14 @@ def run_result(
         submission: the submission in it.
         how_to_continue: what people do where fits are missing.
         report: its page; None: there is none.
+        is_joined: it was joined from other runs, so nothing can be trained in it.
 
     Returns:
         Facts under headings.
     """
     sections = {
         f"Result of {folder}": [*warnings(metrics), *scores(metrics)],
-        "Next": next_steps(metrics, folder, submission, how_to_continue),
+        "Next": next_steps(metrics, folder, submission, how_to_continue, is_joined),
         "Details": _details(metrics, folder, report),
     }
     sections[f"Result of {folder}"].append(Fact("submission", str(submission), "strong"))
@@ -122,7 +124,11 @@ def _with_interval(label: str, score: Score) -> list[Fact]:
 
 
 def next_steps(
-    metrics: RunMetrics, folder: Path, submission: Path, how_to_continue: str
+    metrics: RunMetrics,
+    folder: Path,
+    submission: Path,
+    how_to_continue: str,
+    is_joined: bool = False,
 ) -> list[Fact]:
     """List what to do next, the first thing first; commands only where they can be typed."""
     steps = []
@@ -136,7 +142,7 @@ def next_steps(
         steps.append(Fact("or by hand", SUBMIT_PAGE))
     else:
         steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
-    if metrics.complete:
+    if metrics.complete and not is_joined:
         seeds = 1 + max(map(_seed_number, metrics.members), default=1)
         more = f"kaggle-digits extend {quote(str(folder))} --seeds {seeds}"
         steps.append(Fact("more nets", more, "command"))

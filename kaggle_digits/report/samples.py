@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,6 +43,11 @@ def samples_picture(images: np.ndarray, labels: np.ndarray) -> bytes:
         first = images[labels == label][:SAMPLES]
         line[: len(first)] = first
     return _png(grid)
+
+
+def data_uri(image: np.ndarray) -> str:
+    """Return one digit, (28, 28) uint8, as a picture within a page: dark on white."""
+    return f"data:image/png;base64,{b64encode(_png(image[None, None])).decode()}"
 
 
 def _png(grid: np.ndarray) -> bytes:

@@ -9,12 +9,10 @@ from textwrap import shorten
 from types import MappingProxyType
 from typing import Any, Literal
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
+from kaggle_digits.report.fitted_table import FittedTable, cell
 from kaggle_digits.results.search_records import (
     LEVEL,
     HoldoutComparison,
@@ -26,10 +24,13 @@ from kaggle_digits.system.console import Fact, Facts, count_of, duration
 
 SHOWN = 12  # trials in the live table; the page shows all
 LONGEST = 80  # characters of a value
-SCOPE = (
-    "Trials train on fewer rows than the check, so compare a figure with those of its own kind. "
+THESE_NETS = (
     "The comparison is about these trained nets on these rows, not about the configs: with one "
     "seed a fold, the noise between seeds counts as a difference."
+)
+SCOPE = (
+    "Trials train on fewer rows than the check, so compare a figure with those of its own kind. "
+    f"{THESE_NETS}"
 )
 DEMO = (
     "made on scikit-learn's small digits: these settings mean nothing for the competition; get the "
@@ -39,7 +40,6 @@ IN_FULL: Mapping[str, str] = MappingProxyType({})
 
 LEAST_CHANGES = 20  # columns for what a trial changes, before others are left out
 DISPENSABLE = ("wrong", "s per fit", "folds")  # columns of the live table, this one first
-GAP = 2  # between two columns of the live table
 KINDS = {"good": "good", "bad": "bad", "even": "strong"}  # tone -> how it looks
 STYLES = {
     "best": "bold green",
@@ -188,25 +188,8 @@ class SearchProgress:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table in the width that there is, and the activity."""
-        columns = self._columns()
-        others = [name for name in columns if name != "changes"]
-        for name in DISPENSABLE:
-            width = sum(_width(other, columns[other]) + GAP for other in others)
-            if width + LEAST_CHANGES > options.max_width and name in others:
-                others.remove(name)
-        table = Table(
-            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
-        )
-        shown = {name: cells for name, cells in columns.items() if name in ("changes", *others)}
-        for name in shown:
-            is_text = name in ("trial", "changes", "state")
-            # A cell that may wrap is the one that becomes narrower; its text is cut instead.
-            table.add_column(
-                name, justify="left" if is_text else "right", no_wrap=name != "changes"
-            )
-        for row in zip(*shown.values(), strict=True):
-            table.add_row(*row)
-        yield table
+        texts = {"trial", "changes", "state"}
+        yield FittedTable(self._columns(), "changes", LEAST_CHANGES, DISPENSABLE, texts)
         yield Text(self.activity, style="dim", no_wrap=True, overflow="ellipsis")
 
     def _columns(self) -> dict[str, list[Text]]:
@@ -232,13 +215,9 @@ class SearchProgress:
                 "state": state,
             }
             for name, text in row.items():
-                cells[name].append(Text(text, no_wrap=True, overflow="ellipsis"))
+                cells[name].append(cell(text))
             cells["state"][-1].stylize(STYLES.get(state, ""))
         return cells
-
-
-def _width(name: str, cells: Sequence[Text]) -> int:
-    return max(cell_len(name), *(cell.cell_len for cell in cells), 0)
 
 
 # The result

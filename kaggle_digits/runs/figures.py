@@ -14,6 +14,7 @@ import numpy as np
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds, leak_check
 from kaggle_digits.data.digits import Digits
+from kaggle_digits.results.joined import Joined
 from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
 from kaggle_digits.scoring import ensemble, forecast
 from kaggle_digits.scoring.ensemble import FitPredictions, Score
@@ -34,6 +35,7 @@ class RunPlan:
         specs: all fits, attempt 1.
         callbacks: names of a user's own Keras callbacks.
         config_name: what the config is called.
+        joined: what the fits were copied from; None: the run trains them.
     """
 
     config: Config
@@ -43,6 +45,7 @@ class RunPlan:
     specs: list[FitSpec]
     callbacks: tuple[str, ...] = ()
     config_name: str = ""
+    joined: Joined | None = None
 
     @cached_property
     def split_arrays(self) -> files.Arrays:

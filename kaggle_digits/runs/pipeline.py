@@ -15,15 +15,17 @@ from kaggle_digits.data import leak_check
 from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
+from kaggle_digits.results.joined import refuse_joined
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import figures, preparation, summary
-from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.runs.progress import RunProgress, fraction_done, what_is_left
 from kaggle_digits.runs.reporting import Reports
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
+from kaggle_digits.storage.locked_folder import next_folder
+from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 from kaggle_digits.system.console import Reporter, duration
 from kaggle_digits.system.time_budget import START_SECONDS, TimeBudget, end_process
 from kaggle_digits.training import (
@@ -159,6 +161,7 @@ def _planned(
     with folder.locked():
         if options.restart:
             folder.clear()
+        refuse_joined(folder)
         notes = []
         begun = preparation.threads_begun(folder, preparation.config_begun(folder))
         config = threads.resolved(config, begun, "run", notes.append)

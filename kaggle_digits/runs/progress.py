@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter, duration

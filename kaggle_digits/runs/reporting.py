@@ -23,7 +23,7 @@ from kaggle_digits.results import record
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
 from kaggle_digits.runs import summary
-from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache

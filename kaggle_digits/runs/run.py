@@ -234,7 +234,10 @@ class Run:
         ]
         if not fits:
             raise self._nothing_finished()
-        return ensemble.test_probabilities(fits, self.config.ensemble.method)
+        settings = self.config.ensemble
+        return ensemble.test_probabilities(
+            ensemble.weighted(fits, settings.weights), settings.method
+        )
 
     @cached_property
     def _arrays(self) -> files.Arrays:

@@ -5,6 +5,9 @@ They are made again after each fit, so that from the first one on there is a val
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
 import numpy as np
 
 from kaggle_digits.config.loading import dump
@@ -14,19 +17,19 @@ from kaggle_digits.data import submission_csv
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs.clock import Clock
-from kaggle_digits.runs.figures import RunPlan, predict, summarise
+from kaggle_digits.runs.costs import Costs
+from kaggle_digits.runs.figures import Predictions, RunPlan, predict, summarise
 from kaggle_digits.scoring import ensemble
+from kaggle_digits.scoring.ensemble import FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.training import resume
 from kaggle_digits.training.fit import read_predictions
-from kaggle_digits.training.fit_spec import FitSpec
-from kaggle_digits.training.resume import RunState
+from kaggle_digits.training.resume import FitStatus, RunState
 
 
-def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> RunMetrics:
+def update(folder: RunFolder, plan: RunPlan, state: RunState, costs: Costs) -> RunMetrics:
     """Make the submission, the predictions and the figures from the finished fits.
 
     Returns:
@@ -41,14 +44,35 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
             f"{next(iter(state.skipped.values()))}); repeat with a lower train.learning_rate and "
             "--restart"
         )
-    fits = [read_predictions(folder, spec) for spec in state.finished]
+    fits = read_fits(folder, plan, state)
     labels = plan.inputs.train_labels
     times = plan.config.folds.times_held_out
     if state.is_complete and times is not None:
         skipped = {status.spec.member for status in state.fits if status.skipped}
         whole = [member for member in plan.config.members if member not in skipped]
         ensemble.check_coverage(fits, len(labels), whole, times)
-    predictions = predict(plan, fits)
+    return write(folder, plan, state, costs, fits, predict(plan, fits))
+
+
+def read_fits(folder: RunFolder, plan: RunPlan, state: RunState) -> list[FitPredictions]:
+    """Read what the finished fits predict, each with its member's weight.
+
+    Raises:
+        DamagedError: a fit's files are not as they were written.
+    """
+    fits = (read_predictions(folder, spec) for spec in state.finished)
+    return ensemble.weighted(fits, plan.config.ensemble.weights)
+
+
+def write(
+    folder: RunFolder,
+    plan: RunPlan,
+    state: RunState,
+    costs: Costs,
+    fits: Sequence[FitPredictions],
+    predictions: Predictions,
+) -> RunMetrics:
+    """Write the submission, the predictions and the figures; see `update`."""
     # Nets that are still few may be too weak; the submission before is kept.
     if state.is_complete or why_no_submission(predictions.test) is None:
         write_submission(folder, predictions.test)
@@ -56,19 +80,19 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
         "oof": predictions.oof,
         "oof_count": predictions.oof_count,
         "test": predictions.test.astype(np.float32),
-        "labels": labels,
+        "labels": plan.inputs.train_labels,
         **plan.split_arrays,
     }
     files.write_arrays(folder.predictions, arrays)
     found = summarise(plan, state, fits, predictions)
-    return write_metrics(folder, plan, state, clock, found)
+    return write_metrics(folder, plan, state, costs, found)
 
 
 def write_metrics(
-    folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock, metrics: RunMetrics
+    folder: RunFolder, plan: RunPlan, state: RunState, costs: Costs, metrics: RunMetrics
 ) -> RunMetrics:
     """Write the figures with what the run has cost so far, and the manifest; return them."""
-    metrics = clock.with_costs(metrics, state)
+    metrics = costs.with_costs(metrics, state)
     files.write_json(folder.metrics, record.to_json(metrics, run_metrics.FORMAT))
     _write_manifest(folder, plan, state, metrics.complete)
     return metrics
@@ -164,8 +188,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "seed": plan.config.seed,
         "fits": {
             folder.fit_folder(status.spec.member, status.spec.fold).name: {
-                "identity": _digest_of(folder, status.spec, status.finished),
-                "seed": status.spec.seed_for("fit"),
+                **_made_of(folder, status),
                 "finished": status.finished,
                 "skipped": status.skipped,
             }
@@ -176,9 +199,17 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "git_revision": environment.git_revision(),
         "hardware": environment.hardware(),
     }
+    if plan.joined:
+        manifest["joined"] = asdict(plan.joined)
     files.write_json(folder.manifest, manifest)
 
 
-def _digest_of(folder: RunFolder, spec: FitSpec, finished: bool) -> str:
-    # Of a kept fit that other versions made, its own.
-    return folder.read_fit(spec.member, spec.fold)["digest"] if finished else spec.digest
+def _made_of(folder: RunFolder, status: FitStatus) -> dict[str, str | int]:
+    """Return a fit's identity and seed."""
+    spec = status.spec
+    identity, seed = spec.digest, spec.seed_for("fit")
+    if status.finished:  # its own: other versions may have made it, or a run it was copied from
+        facts = folder.read_fit(spec.member, spec.fold)
+        there = {key: facts["identity"][key] for key in ("seed", "member", "fold", "attempt")}
+        identity, seed = facts["digest"], replace(spec, **there).seed_for("fit")
+    return {"identity": identity, "seed": seed}

@@ -7,8 +7,8 @@ repetition changes a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -37,6 +37,7 @@ class FitPredictions:
         heldout_rows: (h,) int, indices of the held-out rows, if any, in the training data.
         heldout: (h, 10) float32 class probabilities of those rows.
         test: (m, 10) float32 class probabilities of all test rows.
+        weight: How much the member counts beside the others, above 0.
     """
 
     member: str
@@ -44,6 +45,7 @@ class FitPredictions:
     heldout_rows: np.ndarray
     heldout: np.ndarray
     test: np.ndarray
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,15 @@ class Score:
     interval: tuple[float, float]
 
 
+def weighted(fits: Iterable[FitPredictions], weights: Mapping[str, float]) -> list[FitPredictions]:
+    """Give each fit its member's weight; a member that is not named has 1."""
+    return [replace(fit, weight=weights.get(fit.member, 1.0)) for fit in fits]
+
+
 def test_probabilities(fits: Iterable[FitPredictions], method: Method) -> np.ndarray:
     """Average over members the average over each member's fits on the test rows.
 
-    Members weigh the same, however many fits each has finished. The methods are:
+    Members count by their weights, however many fits each has finished. The methods are:
 
     - `arithmetic`: the mean.
     - `geometric`: the normalised geometric mean. A zero counts as the smallest normal float32.
@@ -84,17 +91,18 @@ def test_probabilities(fits: Iterable[FitPredictions], method: Method) -> np.nda
     Raises:
         ValueError: The method is unknown.
     """
-    members = [
-        np.mean([_enter_mean_space(fit.test, method) for fit in own], axis=0)
-        for own in _by_member(fits).values()
-    ]
-    return _leave_mean_space(np.mean(members, axis=0), method)
+    total, weights = 0.0, 0.0
+    for own in _by_member(fits).values():
+        mean = np.mean([_enter_mean_space(fit.test, method) for fit in own], axis=0)
+        total = total + own[0].weight * mean
+        weights += own[0].weight
+    return _leave_mean_space(total / weights, method)
 
 
 def out_of_fold(
     fits: Iterable[FitPredictions], rows: int, method: Method, times: int | None = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average each training row over the members that held it out.
+    """Average each training row over the members that held it out, by their weights.
 
     A member that several of its fits predict the row for is their average, as in
     `test_probabilities`.
@@ -113,7 +121,7 @@ def out_of_fold(
         UserError: A member holds a row out more often.
     """
     total = np.zeros((rows, CLASSES))
-    count = np.zeros(rows, np.int64)
+    weights, count = np.zeros(rows), np.zeros(rows, np.int64)
     for member, own in _by_member(fits).items():
         if times is not None:
             _check_not_more(member, own, times)
@@ -122,11 +130,12 @@ def out_of_fold(
             of_member[fit.heldout_rows] += _enter_mean_space(fit.heldout, method)
         fits_of_row = _fits_of_rows(own, rows)
         held_out = fits_of_row > 0
-        total[held_out] += of_member[held_out] / fits_of_row[held_out, None]
+        total[held_out] += own[0].weight * of_member[held_out] / fits_of_row[held_out, None]
+        weights += own[0].weight * held_out
         count += held_out
     covered = count > 0
     probabilities = np.full((rows, CLASSES), np.nan, np.float32)
-    mean = total[covered] / count[covered, None]
+    mean = total[covered] / weights[covered, None]
     probabilities[covered] = _leave_mean_space(mean, method)
     return probabilities, count
 

@@ -9,6 +9,7 @@ Computation 10, 1895-1923).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,8 +29,12 @@ def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         (n,) float64, nats.
     """
-    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return -np.log(np.maximum(true, SMALLEST_PROBABILITY))
+    return losses_of(probabilities[np.arange(len(labels)), labels])
+
+
+def losses_of(true: np.ndarray) -> np.ndarray:
+    """Return the negative logarithms of true classes' probabilities: (n,) float64, nats."""
+    return -np.log(np.maximum(true.astype(np.float64), SMALLEST_PROBABILITY))
 
 
 def mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -83,6 +88,26 @@ def higher_loss(one: np.ndarray, other: np.ndarray) -> float:
     if len(one) < 2 or np.ptp(one - other) == 0:
         return 1.0
     return float(ttest_rel(one, other, alternative="greater").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for how many there are: among many, one is small by luck alone.
+
+    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian
+    Journal of Statistics 6, 65-70. It holds however the tests depend on each other.
+
+    Args:
+        p_values: of all tests that were made.
+
+    Returns:
+        In the same order, each at least as large as it was.
+    """
+    corrected, largest = [1.0] * len(p_values), 0.0
+    ordered = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    for rank, place in enumerate(ordered):
+        largest = max(largest, (len(p_values) - rank) * p_values[place])
+        corrected[place] = min(1.0, largest)
+    return corrected
 
 
 def _sign_test(one: np.ndarray, other: np.ndarray, alternative: Alternative) -> float:

@@ -6,6 +6,7 @@ Takes bytes, JSON and arrays; which files there are is the business of the folde
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -172,6 +173,12 @@ def is_abandoned(path: Path) -> bool:
     except PermissionError:  # it is another user's
         return False
     return False
+
+
+def abandoned(path: Path) -> list[Path]:
+    """List what killed processes have left of a file or folder that they were writing."""
+    pattern = f"{TEMP_PREFIX}*[0-9]-{glob.escape(path.name)}"
+    return [each for each in path.parent.glob(pattern) if is_abandoned(each)]
 
 
 def move(source: Path, target: Path) -> None:

@@ -6,7 +6,9 @@ nothing else is ever written into it.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
@@ -76,6 +78,10 @@ class LockedFolder:
             f"{content}, which might be overwritten; give another path"
         )
 
+    def holds(self) -> str | None:
+        """Return what kind of folder it is, as its marker or record says; None: neither does."""
+        return self._read_stamp().get("kind")
+
     def may_be_used(self) -> bool:
         """Return whether nothing else would be overwritten in the folder, see `check_usable`."""
         try:
@@ -136,11 +142,15 @@ class LockedFolder:
                         shutil.rmtree(remains)
                     else:
                         remains.unlink()
-            files.write_json(self.folder / MARKER, self.stamp)
+            self.mark()
             files.write_bytes(self.folder / OWNER, str(os.getpid()).encode())
             yield
         finally:
             lock.release()
+
+    def mark(self) -> None:
+        """Note what the folder holds."""
+        files.write_json(self.folder / MARKER, self.stamp)
 
     def owner(self) -> str | None:
         """Return the id of the process that has the folder, None if none has or may have."""
@@ -161,3 +171,24 @@ class LockedFolder:
     def _owner(self) -> str:
         path = self.folder / OWNER
         return path.read_text() if path.is_file() else "unknown"
+
+
+def next_folder(root: Path, name: str, continues: Callable[[Path], bool]) -> Path:
+    """Choose a folder for a run or search for which none was given.
+
+    Args:
+        root: the folder of all runs.
+        name: what folders are called: `<name>-<number>`.
+        continues: returns whether the command continues in a folder.
+
+    Returns:
+        The newest folder in which the command continues, else the one with the next free number.
+    """
+    numbers = []
+    for path in root.glob(f"{glob.escape(name)}-*"):
+        if match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name):
+            numbers.append(int(match[1]))
+    for number in sorted(numbers, reverse=True):
+        if continues(root / f"{name}-{number}"):
+            return root / f"{name}-{number}"
+    return root / f"{name}-{max(numbers, default=0) + 1}"

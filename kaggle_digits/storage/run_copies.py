@@ -38,6 +38,21 @@ def copy_run(run: RunFolder, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def copy_fit(source: RunFolder, fit: tuple[str, int], target: RunFolder, member: str) -> None:
+    """Copy a finished fit as it is, under another member's name.
+
+    Args:
+        source: has the fit.
+        fit: its member and fold.
+        target: gets it.
+        member: the name there.
+    """
+    place = target.fit_folder(member, fit[1])
+    place.mkdir(parents=True)
+    for path in source.fit_folder(*fit).iterdir():
+        shutil.copyfile(path, place / path.name)
+
+
 def copy_others(source: RunFolder, target: RunFolder) -> None:
     """Copy what is in a run's folder beside what runs make: notes, what was submitted of it."""
     made = source.made_by_run()

@@ -5,7 +5,6 @@ What other modules compute comes here as bytes or arrays.
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ from kaggle_digits.storage.locked_folder import LockedFolder
 # Of a run folder and of each artefact in it; raised when files that are read later change.
 FORMAT = 1
 SUBMISSIONS = Path("submissions")  # where runs and searches make their folders
+KERNELS = SUBMISSIONS / "kernels"  # where kernels are built
 # Files of a finished fit.
 MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
 FAILURES = ".failed.json"  # end of the name of the attempts at a fit that diverged
@@ -76,6 +76,11 @@ class RunFolder(LockedFolder):
         noted = (manifest.get("config_name"), manifest.get("git_revision"))
         name, revision = (value if isinstance(value, str) else "" for value in noted)
         return name, revision
+
+    def joined_from(self) -> list[str]:
+        """Return the names of the runs that it was joined from; [] where it trains itself."""
+        sources = _dict(files.read_json(self.manifest).get("joined")).get("sources")
+        return [str(_dict(source).get("name")) for source in sources or ()]
 
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""
@@ -375,24 +380,3 @@ class RunFolder(LockedFolder):
 def _dict(value: object) -> dict:
     """Return a dict as it is; {} for anything else that a damaged file may hold."""
     return value if isinstance(value, dict) else {}
-
-
-def next_folder(root: Path, name: str, continues: Callable[[Path], bool]) -> Path:
-    """Choose a folder for a run or search for which none was given.
-
-    Args:
-        root: the folder of all runs.
-        name: what folders are called: `<name>-<number>`.
-        continues: returns whether the command continues in a folder.
-
-    Returns:
-        The newest folder in which the command continues, else the one with the next free number.
-    """
-    numbers = []
-    for path in root.glob(f"{glob.escape(name)}-*"):
-        if match := re.fullmatch(re.escape(name) + r"-(\d+)", path.name):
-            numbers.append(int(match[1]))
-    for number in sorted(numbers, reverse=True):
-        if continues(root / f"{name}-{number}"):
-            return root / f"{name}-{number}"
-    return root / f"{name}-{max(numbers, default=0) + 1}"

@@ -17,7 +17,8 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results.search_records import Objective
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
-from kaggle_digits.storage.run_folder import SUBMISSIONS, next_folder
+from kaggle_digits.storage.locked_folder import next_folder
+from kaggle_digits.storage.run_folder import SUBMISSIONS
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import TimeBudget

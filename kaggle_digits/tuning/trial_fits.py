@@ -188,7 +188,8 @@ class TrialFits:
         Returns:
             (rows that they hold out, (r,) int64; their probabilities, (r, 10)).
         """
-        found = [fit.read_predictions(folder, spec) for spec in specs]
+        found = (fit.read_predictions(folder, spec) for spec in specs)
+        found = ensemble.weighted(found, config.ensemble.weights)
         rows = len(self.inputs.train_labels)
         probabilities, count = ensemble.out_of_fold(found, rows, config.ensemble.method)
         covered = np.flatnonzero(count)

@@ -1,3 +1,5 @@
+from base64 import b64decode
+
 import cv2
 import numpy as np
 
@@ -64,3 +66,14 @@ def test_samples_stand_upright():
     image[0, 3, 20] = 255
     shown = pixels(samples.samples_picture(image, np.uint8([7])))
     assert np.argwhere(shown == 0).tolist() == [[7 * 28 + 3, 20]]
+
+
+def test_one_digit_for_a_page():
+    image = np.zeros((28, 28), np.uint8)
+    image[3, 4] = 255
+    kind, _, content = samples.data_uri(image).partition(",")
+    assert kind == "data:image/png;base64"
+    picture = cv2.imdecode(np.frombuffer(b64decode(content), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert picture.shape == (56, 56)
+    assert (picture == 0).sum() == 4  # dark on white, each pixel twice as wide and high
+    assert picture[6, 8] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_digits.results import run_metrics, search_records
+from kaggle_digits.results import comparison, run_metrics, search_records
 
 PAGE = (Path(run_metrics.__file__).parent / "README.md").read_text(encoding="utf-8")
 
@@ -20,6 +20,10 @@ def keys_after(heading):
     ("heading", "record", "own"),
     [
         ("`RunMetrics`", run_metrics.RunMetrics, ["format"]),
+        ("`RunEntry`\n", comparison.RunEntry, []),
+        ("`Comparison`", comparison.Comparison, []),
+        ("`PairTest`:", comparison.PairTest, []),
+        ("`RowDifference`:", comparison.RowDifference, []),
         ("`SearchRecord`", search_records.SearchRecord, ["format"]),
         ("`TrialResult`:", search_records.TrialResult, []),
     ],

@@ -9,7 +9,7 @@ from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.data.digits import Digits
 from kaggle_digits.runs import figures, summary
-from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.training import fit_spec

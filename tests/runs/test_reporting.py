@@ -13,7 +13,7 @@ from kaggle_digits.report import run_page
 from kaggle_digits.results import record
 from kaggle_digits.results.run_report import NET_FORMAT, Layer, NetSummary
 from kaggle_digits.runs import clock, reporting, summary
-from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.costs import Clock
 from kaggle_digits.runs.reporting import Reports
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache

@@ -261,3 +261,57 @@ def test_wilson_limits_solve_the_score_equation():
     for limit in ensemble.accuracy_interval(130, 42_000, confidence=0.99):
         distance = 2.575829 * math.sqrt(limit * (1 - limit) / 42_000)
         assert abs(1 - 130 / 42_000 - limit) == pytest.approx(distance, rel=1e-6)
+
+
+# Weights
+
+
+def test_weighted_means_by_hand():
+    fits = ensemble.weighted(
+        [
+            fit("a", 0, [0], [row(c1=0.8, c2=0.2)], [row(c1=0.6, c2=0.4)]),
+            fit("b", 0, [0], [row(c1=0.2, c2=0.8)], [row(c1=0.2, c2=0.8)]),
+        ],
+        {"a": 3},
+    )
+    assert [each.weight for each in fits] == [3, 1]
+    # (3 x 0.6 + 0.2) / 4 and (3 x 0.8 + 0.2) / 4.
+    found = ensemble.test_probabilities(fits, "arithmetic")
+    np.testing.assert_allclose(found[0, 1:3], [0.5, 0.5], rtol=1e-6)
+    oof, count = ensemble.out_of_fold(fits, 1, "arithmetic")
+    np.testing.assert_allclose(oof[0, 1:3], [0.65, 0.35], rtol=1e-6)
+    assert count.tolist() == [2]
+
+
+def test_only_members_that_cover_a_row_weigh_there():
+    fits = ensemble.weighted(
+        [
+            fit("a", 0, [0], [row(c1=1.0)], [row(c1=1.0)]),
+            fit("b", 0, [1], [row(c2=1.0)], [row(c2=1.0)]),
+        ],
+        {"a": 5},
+    )
+    oof, _ = ensemble.out_of_fold(fits, 2, "arithmetic")
+    assert oof.argmax(axis=1).tolist() == [1, 2]
+    np.testing.assert_allclose(oof.max(axis=1), 1)
+
+
+def test_votes_count_by_weight():
+    fits = [fit(name, 0, test=[row(c1=0.6, c2=0.4)]) for name in ("a", "b")]
+    fits.append(fit("c", 0, test=[row(c1=0.4, c2=0.6)]))
+    assert ensemble.test_probabilities(fits, "vote").argmax() == 1
+    heavy = ensemble.weighted(fits, {"c": 3})
+    assert ensemble.test_probabilities(heavy, "vote").argmax() == 2
+
+
+@pytest.mark.parametrize("method", ["arithmetic", "geometric", "vote"])
+def test_weights_of_one_change_no_bit(method):
+    fits = random_fits(members=("a", "b", "c"))
+    members = [
+        np.mean(
+            [ensemble._enter_mean_space(f.test, method) for f in fits if f.member == name], axis=0
+        )
+        for name in ("a", "b", "c")
+    ]
+    expected = ensemble._leave_mean_space(np.mean(members, axis=0), method)
+    np.testing.assert_array_equal(ensemble.test_probabilities(fits, method), expected)

@@ -118,3 +118,25 @@ def test_losses_without_a_difference(count):
 def test_a_constant_difference_leaves_its_spread_unknown():
     losses = np.array([0.25, 0.5, 1.0])
     assert significance.higher_loss(losses + 0.5, losses) == 1.0
+
+
+# Several tests
+
+
+def test_holm_by_hand():
+    # Sorted 0.01, 0.02, 0.04: 3 x 0.01, then 2 x 0.02, then 1 x 0.04, none below the one before.
+    assert significance.holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [
+        ([], []),
+        ([0.2], [0.2]),
+        ([0.6, 0.7], [1.0, 1.0]),
+        ([0.01, 0.01], [0.02, 0.02]),
+        ([0.02, 0.021, 0.5], [0.06, 0.06, 0.5]),
+    ],
+)
+def test_holm_keeps_the_order_and_never_passes_one(p_values, corrected):
+    assert significance.holm(p_values) == pytest.approx(corrected)

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 from filelock import FileLock
+from folders import names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, locked_folder
-from kaggle_digits.storage.locked_folder import LockedFolder
+from kaggle_digits.storage.locked_folder import LockedFolder, next_folder
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.tuning.search_folder import SearchFolder
 
@@ -330,3 +331,47 @@ def test_folder_in_a_read_only_place_is_to_be_copied(folder, monkeypatch, number
     monkeypatch.setattr(locked_folder.Path, "mkdir", refuse)
     with pytest.raises(UserError, match=r"give a folder that can be written \(--out, --cache\)$"):
         lock_and_leave(RunFolder(folder.folder / "new"))
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([], "quick-1"),
+        (["quick-1"], "quick-2"),
+        (["quick-9"], "quick-10"),
+        (["quick-9", "quick-10"], "quick-11"),
+        (["quick-2"], "quick-3"),
+        (["standard-4", "quick-x", "quick-3-old", "very-quick-7", "quick"], "quick-1"),
+    ],
+)
+def test_next_folder_takes_the_next_number(tmp_path, present, expected):
+    for name in present:
+        (tmp_path / name).mkdir()
+    chosen = next_folder(tmp_path, "quick", lambda folder: False)
+    assert chosen == tmp_path / expected
+    assert names(tmp_path) == sorted(present)
+
+
+def test_next_folder_without_any_folder(tmp_path):
+    chosen = next_folder(tmp_path / "absent", "quick", lambda folder: True)
+    assert chosen == tmp_path / "absent" / "quick-1"
+
+
+def test_next_folder_goes_on_in_the_newest_that_may(tmp_path):
+    for number in (1, 2, 9, 10, 11):
+        (tmp_path / f"quick-{number}").mkdir()
+    asked = []
+
+    def goes_on(folder):
+        asked.append(folder.name)
+        return folder.name in ("quick-2", "quick-10")
+
+    assert next_folder(tmp_path, "quick", goes_on).name == "quick-10"
+    assert asked == ["quick-11", "quick-10"]
+
+
+def test_next_folder_takes_a_config_name_as_it_is(tmp_path):
+    for name in ("my[1]-1", "my1-5", "my.a-1", "myxa-8"):
+        (tmp_path / name).mkdir()
+    chosen = [next_folder(tmp_path, n, lambda _: False) for n in ("my[1]", "my.a")]
+    assert [path.name for path in chosen] == ["my[1]-2", "my.a-2"]

@@ -98,3 +98,12 @@ def test_which_of_two_holds_all_of_the_other(tmp_path):
     assert holds_all_of(late, other)  # what is damaged is nothing
     late.write_state("cnn", 2, {"epoch": np.array(9)})
     assert not holds_all_of(write_run(tmp_path / "late-2", 2), late)
+
+
+def test_fit_under_another_name(tmp_path):
+    one, other = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other")
+    one.write_fit("cnn", 1, FIT_FILES, {"digest": "aa"})
+    run_copies.copy_fit(one, ("cnn", 1), other, "one_cnn")
+    assert other.finished_fits() == [("one_cnn", 1)]
+    assert other.read_fit("one_cnn", 1) == one.read_fit("cnn", 1)
+    assert other.read_fit_arrays("one_cnn", 1)["test"].tolist() == [0, 1, 2, 3]

@@ -1,12 +1,12 @@
-"""Counts what all invocations of a run have taken."""
+"""What the nets of a run have cost: time, memory, speed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.storage import files
@@ -14,6 +14,13 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.resume import RunState
+
+
+class Costs(Protocol):
+    """Knows what a run has cost so far."""
+
+    def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
+        """Return the metrics with what the run has cost so far."""
 
 
 class Clock:
@@ -53,14 +60,44 @@ class Clock:
 
     def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
         """Return the metrics with what the run has cost so far."""
-        facts = [self._folder.read_fit(spec.member, spec.fold) for spec in state.finished]
-        seconds, spent = sum(fact["seconds"]["train"] for fact in facts), self.note()
+        spent = self.note()
         return replace(
             metrics,
-            images_per_second=sum(f["train_images"] for f in facts) / seconds if seconds else None,
+            images_per_second=_images_per_second(self._folder, state),
             wall_seconds=spent["wall"],
             saving_seconds=spent["saving"],
             drawing_seconds=spent["drawing"],
             reporting_seconds=spent["reporting"],
             peak_memory_bytes=max(self._peak_before, environment.peak_memory_bytes()),
         )
+
+
+class CostsOfSources:
+    """The costs of a run that is joined from others: what those have cost together.
+
+    Args:
+        folder: the run's folder.
+        sources: the figures of the runs that it is joined from.
+    """
+
+    def __init__(self, folder: RunFolder, sources: Sequence[RunMetrics]) -> None:
+        self._folder, self._sources = folder, sources
+
+    def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
+        """Return the metrics with the costs of all sources; joining them costs next to nothing."""
+        return replace(
+            metrics,
+            images_per_second=_images_per_second(self._folder, state),
+            wall_seconds=sum(source.wall_seconds for source in self._sources),
+            saving_seconds=sum(source.saving_seconds for source in self._sources),
+            drawing_seconds=sum(source.drawing_seconds for source in self._sources),
+            reporting_seconds=sum(source.reporting_seconds for source in self._sources),
+            peak_memory_bytes=max(source.peak_memory_bytes for source in self._sources),
+        )
+
+
+def _images_per_second(folder: RunFolder, state: RunState) -> float | None:
+    """Return the training speed of the finished fits together."""
+    facts = [folder.read_fit(spec.member, spec.fold) for spec in state.finished]
+    seconds = sum(fact["seconds"]["train"] for fact in facts)
+    return sum(fact["train_images"] for fact in facts) / seconds if seconds else None

@@ -1,0 +1,149 @@
+"""Runs on the same training data -> what each has come to, and whether they really differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from kaggle_digits.analysis.run_list import entry_of
+from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
+from kaggle_digits.data.digits import read_digits
+from kaggle_digits.data.sources import find_source
+from kaggle_digits.errors import UserError
+from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference
+from kaggle_digits.runs.data_of_run import data_of
+from kaggle_digits.runs.run import CLASSES, Run
+from kaggle_digits.scoring import significance
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
+
+SHOWN_ROWS = 24  # on which the runs differ most
+
+
+def compare(folders: Sequence[Path]) -> Comparison:
+    """Hold runs against each other, on the training rows that they predict out of fold.
+
+    Args:
+        folders: of at least two runs, finished or not.
+
+    Returns:
+        The runs side by side, a paired test for each two of them, and the rows that they predict
+        most differently.
+
+    Raises:
+        UserError: a folder is none of a run, no fit of it is finished, or the data differ.
+    """
+    if len(folders) < 2:
+        raise UserError("compare: expected at least two runs, found one; name another one too")
+    runs = [Run(folder) for folder in folders]
+    check_same_data([RunFolder(folder) for folder in folders], TRAINING)
+    tables = [run.oof for run in runs]
+    labels = tables[0]["label"].to_numpy()
+    for run, table in zip(runs, tables, strict=True):
+        if not np.array_equal(table["label"], labels):
+            raise UserError(
+                f"{run.folder} and {runs[0].folder}: expected predictions of the same rows, found "
+                "other labels in predictions.npz; repeat the command that made it"
+            )
+    probabilities = [table[CLASSES].to_numpy() for table in tables]
+    folds = [table["fold"].to_numpy() for table in tables]
+    names = names_of(folders)
+    tests = [
+        _test((names[a], names[b]), (probabilities[a], probabilities[b]), labels, same_folds)
+        for a, b in combinations(range(len(runs)), 2)
+        for same_folds in [np.array_equal(folds[a], folds[b])]
+    ]
+    corrected = significance.holm([test.p_value for test in tests])
+    rows, disputed = _disputed(probabilities)
+    return Comparison(
+        runs=tuple(
+            replace(entry_of(folder), name=name)
+            for folder, name in zip(folders, names, strict=True)
+        ),
+        tests=tuple(replace(test, corrected=p) for test, p in zip(tests, corrected, strict=True)),
+        rows=len(rows),
+        disputed=len(disputed),
+        differences=_differences(probabilities, labels, disputed),
+    )
+
+
+def images_of(
+    differences: Sequence[RowDifference], folder: Path, data: Path | None, cache: Cache
+) -> dict[int, np.ndarray]:
+    """Read the images of some training rows of a run.
+
+    Args:
+        differences: the rows.
+        folder: of the run.
+        data: where its data is; None: where the run had it from.
+        cache: has the parsed files.
+
+    Returns:
+        Row -> (28, 28) uint8.
+
+    Raises:
+        UserError: the data is not there, or is not that of the run.
+    """
+    run = RunFolder(folder)
+    source = find_source(data or data_of(run))
+    digits = read_digits(source, cache.arrays)
+    noted = files.read_json(run.manifest).get("data") or {}
+    if any(digits.hashes.get(name) != noted.get(name) for name in TRAINING):
+        raise UserError(
+            f"{digits.source}: expected the data that {folder} was trained on, found another "
+            f"{TRAINING[0]}; give its place with --data"
+        )
+    return {each.row: digits.train_images[each.row] for each in differences}
+
+
+def _test(
+    names: tuple[str, str],
+    probabilities: tuple[np.ndarray, np.ndarray],
+    labels: np.ndarray,
+    same_folds: bool,
+) -> PairTest:
+    rows = _predicted_by_all(probabilities)
+    if not len(rows):
+        raise UserError(
+            f"{names[0]} and {names[1]}: expected training rows that both predict out of fold, "
+            "found none; continue the runs first"
+        )
+    one, other = (significance.mistakes(each[rows], labels[rows]) for each in probabilities)
+    p_value = significance.mcnemar(one, other)
+    counts = significance.discordant(one, other)
+    return PairTest(*names, len(rows), *counts, p_value, p_value, same_folds)
+
+
+def _predicted_by_all(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    known = [~np.isnan(each[:, 0]) for each in probabilities]
+    return np.flatnonzero(np.logical_and.reduce(known))
+
+
+def _disputed(probabilities: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that all predict, and of them those to which they give different classes."""
+    rows = _predicted_by_all(probabilities)
+    tops = np.stack([each[rows].argmax(axis=1) for each in probabilities])
+    return rows, rows[(tops != tops[0]).any(axis=0)]
+
+
+def _differences(
+    probabilities: Sequence[np.ndarray], labels: np.ndarray, disputed: np.ndarray
+) -> tuple[RowDifference, ...]:
+    """Return those disputed rows whose label gets the most different probabilities."""
+    true = np.stack([each[disputed, labels[disputed]] for each in probabilities])
+    tops = np.stack([each[disputed].argmax(axis=1) for each in probabilities])
+    order = np.argsort(-np.ptp(true, axis=0), kind="stable")[:SHOWN_ROWS]
+    return tuple(
+        RowDifference(
+            int(disputed[place]),
+            int(labels[disputed[place]]),
+            tuple(tops[:, place].tolist()),
+            tuple(true[:, place].tolist()),
+        )
+        for place in order
+    )
