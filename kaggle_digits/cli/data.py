@@ -139,7 +139,7 @@ def describe(
 
 def _load(path: Path | None, cache: Path | None, reporter: Reporter) -> Digits:
     """Read and check both files, as any run would."""
-    from kaggle_digits.config.folds import Folds
+    from kaggle_digits.config.folds_section import Folds
     from kaggle_digits.data.digits import load_digits
     from kaggle_digits.storage.cache import Cache, cache_folder
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.model_section import Model
 from kaggle_digits.config.model_section import Stage as Stage
 from kaggle_digits.config.problems import Expected

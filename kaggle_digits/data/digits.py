@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import digits_csv, leak_check, sources
 from kaggle_digits.data.competition import DATA_PAGE, TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.errors import UserError

@@ -1,12 +1,12 @@
 """The split: which training rows each fit of a member holds out.
 
 As a rule every row is held out exactly once, each fold with all classes alike. Other kinds hold a
-row out several times, or never: see `config.folds`.
+row out several times, or never: see `config.folds_section`.
 """
 
 import numpy as np
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.storage.files import Arrays
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import folds
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import folds
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1, 0, 0, 2], np.uint8)  # 7, 5 and 3 rows

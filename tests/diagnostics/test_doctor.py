@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.schema import Config
 from kaggle_digits.diagnostics import doctor
 from kaggle_digits.errors import UserError

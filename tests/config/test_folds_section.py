@@ -3,7 +3,7 @@
 import pytest
 
 from kaggle_digits.config import loading
-from kaggle_digits.config.folds import Folds
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.schema import Config, Train
 from kaggle_digits.errors import UserError
 
