@@ -29,13 +29,12 @@ def list_() -> None:
     from kaggle_digits.config import loading
     from kaggle_digits.system.console import fit_to_terminal
 
-    for title, names in (("", loading.shipped_names()), ("\nOther systems", loading.peer_names())):
-        if title:
-            typer.echo(title)
+    for names in (loading.shipped_names(), loading.peer_names()):
         for name in names:
             line = f"{name:{max(map(len, names))}}  {loading.shipped_summary(name)}"
             typer.echo(fit_to_terminal(line, sys.stdout))
-    typer.echo("\nkaggle-digits config show NAME   prints all settings of one")
+        typer.echo()
+    typer.echo("kaggle-digits config show NAME   prints all settings of one")
     typer.echo("kaggle-digits config copy NAME   makes a copy, to change")
 
 

@@ -252,18 +252,25 @@ def setting(config: Config, key: str) -> Any:
 
     Of a member it is what the member's fits use, its own or the common one.
     """
-    value: Any = config.model_dump(mode="json")
+    section: Section = config
     parts = key.split(".")
     if parts[0] == "members" and len(parts) > 2 and parts[1] in config.members:
-        value, parts = config.member(parts[1]).model_dump(mode="json"), parts[2:]
+        section, parts = config.member(parts[1]), parts[2:]
+    # What a search has stored of a stage stays the same where later versions know more settings.
+    written = _at(_written(section), parts)
+    return _at(section.model_dump(mode="json"), parts) if written is None else written
+
+
+def _at(values: Any, parts: Sequence[str]) -> Any:
+    """Return the value at a path of keys and places, None if there is none."""
     for part in parts:
-        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        elif isinstance(value, dict) and part in value:
-            value = value[part]
+        if isinstance(values, list) and part.isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        elif isinstance(values, dict) and part in values:
+            values = values[part]
         else:
             return None
-    return value
+    return values
 
 
 def with_threads(config: Config, number: int) -> Config:

@@ -44,8 +44,6 @@ HEADER = to_csv([])
 LOAD = r"""
 import pathlib, re, sys
 from kaggle_digits.data import sources
-from kaggle_digits.config.folds_section import Folds
-from kaggle_digits.data.folds import split
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.errors import UserError

@@ -294,6 +294,25 @@ def test_shipped_spaces_are_accepted():
     assert "train.learning_rate" in found["detuned"]
 
 
+def test_kinds_of_nets_and_schedules_can_be_searched():
+    found = declared(
+        """
+        model.norm: {choices: [before, after]}
+        model.stages.1.dropout: {low: 0.0, high: 0.5}
+        train.schedule: {choices: [cosine, exponential]}
+        train.decay_factor: {low: 0.8, high: 0.99, when: {train.schedule: exponential}}
+        train.early_stopping.patience: {choices: [null, 2]}
+        """
+    )
+    assert found.start == {
+        "model.norm": "before",
+        "model.stages.1.dropout": 0.0,
+        "train.schedule": "cosine",
+        "train.decay_factor": 0.95,
+        "train.early_stopping.patience": None,
+    }
+
+
 def test_start_is_what_the_config_has():
     found = declared(
         """
