@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -76,13 +77,14 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
     finished = [fit for fit in folder.finished_fits() if fit[0] in order]
     finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
     arrays = _arrays(folder) if finished else _nothing_predicted(data)
+    predictions = tuple(_predictions(folder, finished))  # compares all checksums of the fits
     scores = tuple(_kaggle_scores(folder))
     return RunReport(
         name=folder.folder.resolve().name,
         metrics=metrics,
         method=config.ensemble.method,
         fits=tuple(_fit(folder, *fit) for fit in finished),
-        predictions=tuple(_predictions(folder, finished)),
+        predictions=predictions,
         **arrays,
         submitted=_submitted(folder),
         train_images=data and data.train_images,
@@ -139,7 +141,10 @@ def find_data(
 
 
 def _arrays(folder: RunFolder) -> dict[str, np.ndarray | None]:
-    arrays = files.read_arrays(folder.predictions)
+    try:
+        arrays = files.read_arrays(folder.predictions)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise files.DamagedError(folder.predictions, f"it cannot be read ({error})") from error
     found = {name: arrays[name] for name in ("labels", "oof", "test")}
     return found | {"folds": arrays.get("folds")}
 
@@ -173,7 +178,12 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
 
 
 def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[FitPredictions]:
-    split = folds.from_arrays(folder.read_folds())
+    if not fits:
+        return
+    arrays = folder.read_folds()
+    if arrays is None:
+        raise files.DamagedError(folder.folds, "it is missing")
+    split = folds.from_arrays(arrays)
     for member, fold in fits:
         arrays = folder.read_fit_arrays(member, fold)
         yield FitPredictions(member, fold, split[fold], arrays["heldout"], arrays["test"])

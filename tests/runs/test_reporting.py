@@ -107,6 +107,26 @@ def test_damaged_predictions_are_refused_in_one_line(run, data):
         reporting.read(run.folder, data)
 
 
+def test_other_files_that_are_damaged_or_missing_are_refused_in_one_line(run):
+    folder = finish_all(run)
+    history = folder.history_path("b", 0)
+    whole = history.read_bytes()
+    history.write_bytes(b'"')
+    with pytest.raises(UserError, match=r"history\.csv: its checksum in fit\.json differs"):
+        reporting.read(folder, None)
+    history.write_bytes(whole)
+    folder.predictions.write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+        reporting.read(folder, None)
+    folder.predictions.unlink()
+    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+        reporting.read(folder, None)
+    run.update()
+    folder.folds.unlink()
+    with pytest.raises(UserError, match=r"folds\.npz: it is missing"):
+        reporting.read(folder, None)
+
+
 def test_a_provisional_submission(run, data):
     run.update_provisionally(run.specs[0], sure(TEST_LABELS), 1.5)
     report = reporting.read(run.folder, data)
