@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from zipfile import BadZipFile
@@ -127,7 +128,7 @@ def find_data(
         UserError: other data than the run's is given, or it cannot be read.
     """
     place = given or folder.data_source()
-    without = "the report shows no digits; give their place with --data"
+    without = "the report shows no digits; --data gives the place of the data"
     if place is None or not (place.exists() or sources.is_demo(place) or given):
         say(f"{place or 'data'}: not found; {without}")
         return None
@@ -214,9 +215,9 @@ def _kaggle_scores(folder: RunFolder) -> Iterator[float]:
     content = _bytes_of(folder.submission)
     own = content and hashlib.sha256(content).hexdigest()
     for noted in folder.read_submitted():
-        score = noted.get("public_score")
-        if noted.get("sha256") == own and isinstance(score, str | float) and score != "":
-            yield float(score)
+        if noted.get("sha256") == own:
+            with suppress(TypeError, ValueError):  # not scored yet
+                yield float(noted.get("public_score"))
 
 
 def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
