@@ -417,10 +417,18 @@ def test_check_expects_the_rows_of_the_run(kd, tmp_path):
     assert "line 4: expected 4 rows" in refusal(kd("check", good))
 
 
-def test_check_says_that_demo_data_are_not_for_upload(kd, tmp_path):
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ({"demo_data": True}, "it is of DEMO DATA"),
+        ({"demo_data": True, "not_for_upload": "it is of DEMO DATA"}, "it is of DEMO DATA"),
+        ({"demo_data": False, "not_for_upload": "trained on MNIST"}, "trained on MNIST"),
+    ],
+)
+def test_check_says_what_is_not_for_upload(kd, tmp_path, manifest, reason):
     whole = write_submission(tmp_path / "run" / "whole.csv", np.arange(28_000) % 10)
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"demo_data": True}))
-    said = f"{whole}: a valid submission of 28,000 rows; NOT FOR UPLOAD: it is of DEMO DATA\n"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    said = f"{whole}: a valid submission of 28,000 rows; NOT FOR UPLOAD: {reason}\n"
     assert kd("check", whole) == (0, said, "")
 
 
@@ -594,6 +602,10 @@ def test_extend_goes_on_with_demo_data_where_the_run_had_it(data_of_extended, tm
     write_data(tmp_path / "data")  # the real files have come since
     assert str(data_of_extended(demo.NAME, demo=True)) == demo.NAME
     assert sources.find_source(Path(demo.NAME)).demo
+
+
+def test_extend_goes_on_with_keras_mnist(data_of_extended):
+    assert data_of_extended("mnist") == Path("mnist")
 
 
 def test_extend_takes_the_data_of_its_own_settings(data_of_extended, tmp_path):

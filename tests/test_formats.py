@@ -126,7 +126,8 @@ def test_the_command_reuses_every_fit_of_a_run(kept, command):
     assert len(before) == 2
     assert models(folder) == before
     assert (folder / "submission.csv").read_bytes() == submission
-    assert found(folder / "metrics.json") == figures
+    # What later versions add, the ones before did not know.
+    assert figures.items() <= found(folder / "metrics.json").items()
 
 
 def test_a_run_is_continued(kept, command):

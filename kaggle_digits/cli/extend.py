@@ -101,7 +101,7 @@ def _data_of(run_folder: RunFolder) -> Path | None:
     from kaggle_digits.data import sources
 
     source = run_folder.data_source()
-    if source is None or source.exists() or sources.is_demo(source):
+    if source is None or source.exists() or sources.is_name(source):
         return source
     if sources.find_source(None).demo:
         raise UserError(

@@ -14,7 +14,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage import files
-from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.run_folder import RunFolder, why_not_for_upload
 from kaggle_digits.system import environment
 from kaggle_digits.training import fit_spec
 from kaggle_digits.training.resume import FitStatus, RunState
@@ -45,6 +45,7 @@ class Run:
         labels=LABELS,
         images=IMAGES,
         callbacks=(),
+        not_for_upload=None,
     ):
         self.split, self.labels = split, labels
         train_images = images[: len(labels)]
@@ -57,6 +58,7 @@ class Run:
             source="somewhere",
             demo=demo,
             leaked_rows=2,
+            not_for_upload=not_for_upload,
         )
         inputs = fit_spec.Inputs(train_images, labels, images[20:])
         self.folder = RunFolder(path)
@@ -240,6 +242,18 @@ def test_labelled_test_rows_are_scored(tmp_path):
     assert (metrics.test.errors, metrics.test.rows) == (1, 5)
     assert metrics.test.accuracy == pytest.approx(0.8)
     assert metrics.demo_data is True
+
+
+def test_what_is_not_for_upload_is_noted_with_the_reason(tmp_path):
+    run = Run(tmp_path / "run", not_for_upload="trained on MNIST")
+    run.finish_all()
+    assert run.update().not_for_upload == "trained on MNIST"
+    assert files.read_json(run.folder.manifest)["not_for_upload"] == "trained on MNIST"
+    assert why_not_for_upload(run.folder.submission) == "trained on MNIST"
+    other = Run(tmp_path / "other")
+    other.finish_all()
+    assert other.update().not_for_upload is None
+    assert why_not_for_upload(other.folder.submission) is None
 
 
 def test_costs_are_summed_over_invocations(tmp_path):

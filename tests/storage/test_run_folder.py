@@ -7,7 +7,13 @@ from folders import FIT_FILES, flip_last_byte, names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, run_folder
-from kaggle_digits.storage.run_folder import FORMAT, RunFolder, expected_rows, next_folder
+from kaggle_digits.storage.run_folder import (
+    FORMAT,
+    RunFolder,
+    expected_rows,
+    next_folder,
+    why_not_for_upload,
+)
 
 
 @pytest.mark.parametrize(
@@ -460,3 +466,17 @@ def test_a_damaged_run_is_not_handed_over(finished, name, damage):
     with pytest.raises(files.DamagedError) as refusal:
         finished.handed_over()
     assert refusal.value.path == finished.folder / name
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ({}, None),
+        ({"demo_data": False, "not_for_upload": None}, None),
+        ({"demo_data": True}, "it is of DEMO DATA"),  # of an earlier version
+        ({"demo_data": False, "not_for_upload": "trained on MNIST"}, "trained on MNIST"),
+    ],
+)
+def test_why_a_submission_is_not_for_upload(run, manifest, reason):
+    files.write_json(run.manifest, manifest)
+    assert why_not_for_upload(run.submission) == reason
