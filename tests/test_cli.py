@@ -417,6 +417,13 @@ def test_check_expects_the_rows_of_the_run(kd, tmp_path):
     assert "line 4: expected 4 rows" in refusal(kd("check", good))
 
 
+def test_check_takes_the_folder_of_a_run(kd, tmp_path):
+    file = write_submission(tmp_path / "run" / "submission.csv", np.arange(28_000) % 10)
+    said = f"{file}: a valid submission of 28,000 rows\n"
+    assert kd("check", tmp_path / "run") == (0, said, "")
+    assert "expected the folder of a run with a submission.csv" in refusal(kd("check", tmp_path))
+
+
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [

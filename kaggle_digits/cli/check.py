@@ -10,7 +10,9 @@ import typer
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="The submission to check.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="The folder of a run, or a submission file.")
+    ],
     rows: Annotated[
         int | None,
         typer.Option(
@@ -21,9 +23,14 @@ def check(
     """Check a submission as Kaggle would, and for labels that cannot be right."""
     from kaggle_digits.data import submission_csv
     from kaggle_digits.data.competition import TEST_ROWS
-    from kaggle_digits.storage.run_folder import expected_rows, why_not_for_upload
+    from kaggle_digits.storage.submission_files import (
+        expected_rows,
+        submission_file,
+        why_not_for_upload,
+    )
     from kaggle_digits.system.console import count_of, fit_to_terminal
 
+    file = submission_file(target)
     expected = rows or expected_rows(file, default=TEST_ROWS)
     labels = submission_csv.check_file(file, expected)
     unfit = ""

@@ -11,7 +11,8 @@ from kaggle_digits.data.competition import TEST_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import summary
-from kaggle_digits.storage.run_folder import RunFolder, why_not_for_upload
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.submission_files import submission_file, why_not_for_upload
 from kaggle_digits.system.console import count_of
 
 
@@ -75,16 +76,11 @@ def checked(target: Path, provisional: bool = False) -> Candidate:
     Raises:
         UserError: it is not for upload; says why.
     """
-    file = RunFolder(target).submission if target.is_dir() else target
-    if target.is_dir() and not file.is_file():
-        raise UserError(
-            f"{target}: expected the folder of a run with a submission.csv, found none; give "
-            "the folder that kaggle-digits run names at its end, or continue that run"
-        )
+    file = submission_file(target)
     if reason := why_not_for_upload(file):
         raise UserError(
-            f"{file}: not for upload, {reason}; kaggle-digits data fetch brings the competition's "
-            "files, kaggle-digits run then trains on them in a new folder"
+            f"{file}: not for upload, {reason}; kaggle-digits data fetch brings the "
+            "competition's files, kaggle-digits run then trains on them in a new folder"
         )
     content = submission_csv.read_file(file)
     submission_csv.check_bytes(content, rows=TEST_ROWS, name=str(file))

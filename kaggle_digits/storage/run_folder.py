@@ -375,21 +375,3 @@ def next_folder(root: Path, name: str, continues: Callable[[Path], bool]) -> Pat
         if continues(root / f"{name}-{number}"):
             return root / f"{name}-{number}"
     return root / f"{name}-{max(numbers, default=0) + 1}"
-
-
-def expected_rows(submission: Path, default: int) -> int:
-    """Return how many rows a submission must have: those of its run's test data, else `default`."""
-    rows = files.read_json(RunFolder(submission.parent).manifest).get("test_rows")
-    return rows if isinstance(rows, int) else default
-
-
-def why_not_for_upload(submission: Path) -> str | None:
-    """Return why the data of the run in a submission's folder makes none for upload; None: it may.
-
-    Args:
-        submission: a submission file, in the folder of a run or elsewhere.
-    """
-    manifest = files.read_json(RunFolder(submission.parent).manifest)
-    reason = manifest.get("not_for_upload")
-    # Earlier versions knew of the demo data only.
-    return reason or ("it is of DEMO DATA" if manifest.get("demo_data") is True else None)

@@ -14,7 +14,8 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage import files
-from kaggle_digits.storage.run_folder import RunFolder, why_not_for_upload
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.submission_files import why_not_for_upload
 from kaggle_digits.system import environment
 from kaggle_digits.training import fit_spec
 from kaggle_digits.training.resume import FitStatus, RunState

@@ -7,13 +7,7 @@ from folders import FIT_FILES, flip_last_byte, names
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, run_folder
-from kaggle_digits.storage.run_folder import (
-    FORMAT,
-    RunFolder,
-    expected_rows,
-    next_folder,
-    why_not_for_upload,
-)
+from kaggle_digits.storage.run_folder import FORMAT, RunFolder, next_folder
 
 
 @pytest.mark.parametrize(
@@ -380,20 +374,6 @@ def test_checksums_leave_out_what_a_killed_process_left(run):
     assert run.checksums() == {}
 
 
-def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
-    assert expected_rows(run.submission, default=28_000) == 28_000
-    files.write_json(run.manifest, {"test_rows": 540})
-    assert expected_rows(run.submission, default=28_000) == 540
-    assert expected_rows(run.folder / "other.csv", default=28_000) == 540
-
-
-@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"test_rows": null}', '"text"'])
-def test_expected_rows_beside_another_programs_manifest(run, manifest):
-    run.folder.mkdir()
-    run.manifest.write_text(manifest)
-    assert expected_rows(run.submission, default=7) == 7
-
-
 @pytest.fixture
 def finished(run):
     """A finished run of one fit, with files in its folder that no run makes."""
@@ -466,17 +446,3 @@ def test_a_damaged_run_is_not_handed_over(finished, name, damage):
     with pytest.raises(files.DamagedError) as refusal:
         finished.handed_over()
     assert refusal.value.path == finished.folder / name
-
-
-@pytest.mark.parametrize(
-    ("manifest", "reason"),
-    [
-        ({}, None),
-        ({"demo_data": False, "not_for_upload": None}, None),
-        ({"demo_data": True}, "it is of DEMO DATA"),  # of an earlier version
-        ({"demo_data": False, "not_for_upload": "trained on MNIST"}, "trained on MNIST"),
-    ],
-)
-def test_why_a_submission_is_not_for_upload(run, manifest, reason):
-    files.write_json(run.manifest, manifest)
-    assert why_not_for_upload(run.submission) == reason
