@@ -44,6 +44,7 @@ def run(
     allow_changed_versions: bool = False,
     allow_leak: bool = False,
     callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = (),
+    report: bool = True,
 ) -> Run:
     """Train the ensemble and write a checked submission; repeated, it reuses what is finished.
 
@@ -64,6 +65,7 @@ def run(
         allow_leak: accept test rows that are also in the training data.
         callbacks: factories of Keras callbacks, called once for each net; they are no part of a
             fit's identity, so that finished fits are reused whether or not they had them.
+        report: make report.html, the page of the run, in its folder.
 
     Returns:
         The run.
@@ -81,6 +83,7 @@ def run(
         allow_changed_versions=allow_changed_versions,
         allow_leak=allow_leak,
         callbacks=tuple(callbacks),
+        report=report,
         how_to_continue=f"{CONTINUE} without restart" if restart else CONTINUE,
     )
     with _budget(time_limit) as budget:

@@ -13,6 +13,7 @@ from kaggle_digits.cli.options import (
     LeakOption,
     ProgressOption,
     QuietOption,
+    ReportOption,
     TimeLimitOption,
     VersionsOption,
     budget_of,
@@ -55,6 +56,7 @@ def extend(
     quiet: QuietOption = False,
     allow_changed_versions: VersionsOption = False,
     allow_leak: LeakOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Add members or seeds to a run: only their fits are trained, then all are averaged again."""
     from kaggle_digits.config import extension, loading
@@ -92,6 +94,7 @@ def extend(
         cache=cache_folder(cache),
         allow_changed_versions=allow_changed_versions,
         allow_leak=allow_leak,
+        report=report,
     )
     pipeline.run(options, reporter, budget_of(context, time_limit, reporter))
 

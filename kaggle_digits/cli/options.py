@@ -107,6 +107,14 @@ LeakOption = Annotated[
         help="Accept test rows that are also in the training data; see data/README.md.",
     ),
 ]
+ReportOption = Annotated[
+    bool,
+    typer.Option(
+        "--report/--no-report",
+        help="Make report.html, the page of the run, at its end and while it goes on; "
+        "kaggle-digits report makes it later.",
+    ),
+]
 
 ProgressOption = Annotated[
     str,

@@ -13,6 +13,7 @@ from kaggle_digits.cli.options import (
     LeakOption,
     ProgressOption,
     QuietOption,
+    ReportOption,
     SetOption,
     TimeLimitOption,
     VersionsOption,
@@ -48,6 +49,7 @@ def run(
     quiet: QuietOption = False,
     allow_changed_versions: VersionsOption = False,
     allow_leak: LeakOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Train the ensemble and write a checked submission.csv; repeat the command to continue."""
     from kaggle_digits.config import loading
@@ -64,6 +66,7 @@ def run(
         restart=restart,
         allow_changed_versions=allow_changed_versions,
         allow_leak=allow_leak,
+        report=report,
         how_to_continue=how_to_continue(),
     )
     pipeline.run(options, reporter, budget_of(context, time_limit, reporter))

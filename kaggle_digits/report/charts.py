@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WIDTH = 5.2  # of a chart, inches; the page scales it
+PICTURE_DPI = 160
+CROWDED = 5  # figures that span more than this factor are drawn on a logarithmic axis
 
 # CSS variable -> (its value on light paper, on dark paper). Charts are drawn with the first.
 PALETTE = {
@@ -60,13 +64,15 @@ STYLE = {
     "ytick.labelcolor": LIGHT["ink"],
     "legend.frameon": False,
 }
+# Behind a text that lines may cross.
+PLATE = {"boxstyle": "square,pad=0.1", "facecolor": LIGHT["paper"], "edgecolor": "none"}
 # Where ticks may stand on an axis of logarithms.
 ROUND = np.array([digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)])
 
+Fill = Callable[["Figure"], dict[str, str]]
 
-def draw(
-    name: str, height: float, fill: Callable[[Figure], dict[str, str]], description: str
-) -> Markup:
+
+def draw(name: str, height: float, fill: Fill, description: str) -> Markup:
     """Draw an SVG element.
 
     Args:
@@ -79,12 +85,9 @@ def draw(
         The element; the same for the same drawing.
     """
     from markupsafe import Markup, escape
-    from matplotlib import style
-    from matplotlib.figure import Figure
 
-    # The default first, so that a chart does not depend on a user's own settings.
-    with style.context(["default", STYLE | {"svg.hashsalt": name}]):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    with _own_style(name):
+        figure = _figure(height)
         titles = fill(figure)
         svg = _svg(figure)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
@@ -94,6 +97,35 @@ def draw(
         begin = f'<g id="{name}-{part}"'
         svg = svg.replace(f"{begin}>", f'{begin} class="part"><title>{escape(title)}</title>')
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1))
+
+
+def picture(name: str, height: float, fill: Fill, description: str) -> bytes:
+    """Draw a PNG file on light paper; takes what `draw` takes.
+
+    Returns:
+        The file; the same for the same drawing.
+    """
+    with _own_style(name):
+        figure = _figure(height)
+        fill(figure)
+        figure.set_facecolor(LIGHT["paper"])
+        buffer = io.BytesIO()
+        written = {"Software": None, "Description": description}
+        figure.savefig(buffer, format="png", dpi=PICTURE_DPI, metadata=written)
+    return buffer.getvalue()
+
+
+def _own_style(name: str) -> AbstractContextManager[None]:
+    from matplotlib import style
+
+    # The default first, so that a chart does not depend on a user's own settings.
+    return style.context(["default", STYLE | {"svg.hashsalt": name}])
+
+
+def _figure(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def _svg(figure: Figure) -> str:
@@ -112,6 +144,33 @@ def set_ticks(axis: Axis, ticks: np.ndarray) -> None:
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def scale_accuracies(
+    axes: Axes, accuracies: Sequence[float] | np.ndarray, which: Literal["x", "y"] = "y"
+) -> None:
+    """Choose a scale that keeps accuracies apart.
+
+    Args:
+        axes: what they are drawn in.
+        accuracies: 0..1.
+        which: the axis that they are drawn along.
+    """
+    if spans(1 - np.asarray(accuracies), CROWDED):
+        # The error rate is what counts: from 0.98 to 0.99 is as far as from 0.8 to 0.9.
+        scale_by_nines(axes, which)
+
+
+def scale_by_nines(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Draw accuracies by the logarithm of the error rate: 0.9, 0.99, 0.999 in equal steps."""
+    set_scale = {"x": axes.set_xscale, "y": axes.set_yscale}[which]
+    set_scale("function", functions=(lambda x: -log10(1 - x), lambda y: 1 - 10**-y))
+    set_ticks(getattr(axes, f"{which}axis"), 1 - ROUND)
+
+
+def spans(numbers: Sequence[float] | np.ndarray, factor: float) -> bool:
+    """Return whether numbers are positive and span more than a factor."""
+    return min(numbers) > 0 and max(numbers) > factor * min(numbers)
 
 
 def log10(numbers: np.ndarray) -> np.ndarray:

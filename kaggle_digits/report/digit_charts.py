@@ -6,9 +6,9 @@ Arrays in, markup out; whether predictions are out of fold or of other data is t
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Drawn = TypeVar("Drawn")  # what a way of drawing returns
+
 DIGITS = np.arange(CLASSES)
+PICTURE_COLUMNS, PICTURE_GAP = 10, 12  # of a picture of many digits; the gap in their pixels
 MOST_NAMED = 3  # confusions that are named for those who do not see the chart
 # Colour of a cell and of its text, from the fewest mistakes to the most.
 SHADES = (("fifth1", "ink"), ("fifth2", "ink"), ("fifth3", "ink"), ("fifth5", "paper"))
@@ -58,12 +61,15 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
 
-def confusion_chart(matrix: np.ndarray, name: str = "confusion") -> Markup:
+def confusion_chart(
+    matrix: np.ndarray, name: str = "confusion", draw: Callable[..., Drawn] = charts.draw
+) -> Drawn:
     """Draw a confusion matrix; mistakes are shaded by how many there are, right rows are not.
 
     Args:
         matrix: (10, 10) integers, see `confusion_matrix`.
         name: unique on the page.
+        draw: `charts.draw` or `charts.picture`.
     """
     from matplotlib.patches import Rectangle
 
@@ -102,7 +108,7 @@ def confusion_chart(matrix: np.ndarray, name: str = "confusion") -> Markup:
     description = f"Confusion matrix of {rows}, {int(mistakes.sum()):,} of them wrong"
     if named := _most_frequent(mistakes):
         description += f"; most often {named}"
-    return charts.draw(name, 4.6, fill, description)
+    return draw(name, 4.6, fill, description)
 
 
 def _most_frequent(mistakes: np.ndarray) -> str:
@@ -274,3 +280,32 @@ def gallery(
             )
         )
     return tiles
+
+
+def gallery_picture(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> bytes:
+    """Draw misclassified digits with what they are and what they were taken for, as a PNG file.
+
+    Args:
+        images: (n, 28, 28) uint8, n at least 1; 0 is the background.
+        labels: (n,) integers 0..9.
+        predicted: (n,) integers 0..9.
+    """
+    columns = min(PICTURE_COLUMNS, len(images))
+    lines = -(-len(images) // columns)
+    cell, edge = 28 + PICTURE_GAP, PICTURE_GAP
+
+    def fill(figure: Figure) -> dict[str, str]:
+        sheet = np.full((lines * cell, columns * cell), 255, np.uint8)
+        axes = figure.subplots()
+        for number, image in enumerate(images):
+            line, column = divmod(number, columns)
+            top, left = line * cell + edge, column * cell + edge // 2
+            sheet[top : top + 28, left : left + 28] = 255 - image
+            text = f"{labels[number]} \N{RIGHTWARDS ARROW} {predicted[number]}"
+            axes.text(left + 14, top + 1, text, ha="center", va="bottom", fontsize=7)
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_axis_off()
+        return {}
+
+    height = charts.WIDTH * lines / columns
+    return charts.picture("gallery", height, fill, "Misclassified digits: label, what was read")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.report.charts import spans
 from kaggle_digits.results.search_records import SearchRecord, TrialResult
 
 FEWEST_TRIALS = 8  # with fewer a forest has nothing to learn from
@@ -61,11 +62,6 @@ def _encoded(record: SearchRecord, trials: Sequence[TrialResult], key: str) -> n
 def is_number(value: Any) -> bool:
     """Return whether a setting's value is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def spans(numbers: Sequence[float] | np.ndarray, factor: float) -> bool:
-    """Return whether numbers are positive and span more than a factor."""
-    return min(numbers) > 0 and max(numbers) > factor * min(numbers)
 
 
 def _drops(settings: np.ndarray, target: np.ndarray) -> np.ndarray:

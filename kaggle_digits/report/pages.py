@@ -5,6 +5,7 @@ A page is one file that needs nothing but a browser; `templates/page.html` is it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,27 @@ class Cell:
 
     text: str
     key: float | str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted; its first column names the rows.
+
+    Attributes:
+        headings: of the columns.
+        rows: a cell for each column.
+        thumbnails: a data URI for each row, shown beside its name; () for none.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    thumbnails: Sequence[str] = ()
+
+    @property
+    def is_numeric(self) -> list[bool]:
+        """Whether each column holds numbers, which stand at the right."""
+        columns = zip(*self.rows, strict=True)
+        return [not any(isinstance(cell.key, str) for cell in column) for column in columns]
 
 
 def cell_of(value: float | None, form: str) -> Cell:

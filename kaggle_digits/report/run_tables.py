@@ -20,6 +20,7 @@ def run_result(
     folder: Path,
     submission: Path,
     how_to_continue: str = "repeat the command",
+    report: Path | None = None,
 ) -> Facts:
     """Show what a run has come to: the score, what to do next, then what it has cost.
 
@@ -28,14 +29,15 @@ def run_result(
         folder: the run's folder.
         submission: the submission in it.
         how_to_continue: what people do where fits are missing.
+        report: its page; None: there is none.
 
     Returns:
         Facts under headings.
     """
     sections = {
         f"Result of {folder}": [*warnings(metrics), *scores(metrics)],
-        "Next": _next_steps(metrics, folder, submission, how_to_continue),
-        "Details": _details(metrics, folder),
+        "Next": next_steps(metrics, folder, submission, how_to_continue),
+        "Details": _details(metrics, folder, report),
     }
     sections[f"Result of {folder}"].append(Fact("submission", str(submission), "strong"))
     return Facts(sections)
@@ -100,9 +102,10 @@ def _with_interval(label: str, score: Score) -> list[Fact]:
     ]
 
 
-def _next_steps(
+def next_steps(
     metrics: RunMetrics, folder: Path, submission: Path, how_to_continue: str
 ) -> list[Fact]:
+    """List what to do next, the first thing first; commands only where they can be typed."""
     steps = []
     if not metrics.complete:
         steps.append(Fact("continue", how_to_continue))
@@ -130,8 +133,8 @@ def _seed_number(member: str) -> int:
     return int(number) if number.isdecimal() and "_" in member else 1
 
 
-def _details(metrics: RunMetrics, folder: Path) -> list[Fact]:
-    facts = []
+def _details(metrics: RunMetrics, folder: Path, report: Path | None) -> list[Fact]:
+    facts = [Fact("report", f"{report}, for a browser")] if report else []
     if len(metrics.members) > 1:
         for name, member in metrics.members.items():
             fits = count_of(len(member.fits), "fit")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaggle_digits.report import charts
-from kaggle_digits.report.charts import FIFTHS, LIGHT
-from kaggle_digits.report.importance import is_number, spans
+from kaggle_digits.report.charts import CROWDED, FIFTHS, LIGHT, spans
+from kaggle_digits.report.importance import is_number
 from kaggle_digits.report.search_tables import changes, short_names, text_of
 from kaggle_digits.results.search_records import Objective, SearchRecord, TrialResult, best
 from kaggle_digits.system.console import count_of
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CROWDED = 5  # scores and seconds that span more than this factor are drawn on a logarithmic axis
 CLOSE = 2  # the same for the parallel coordinates, where only the order and the ends are read
 MOST_CHOICES = 6  # of a setting that are all named in the parallel coordinates
 LONGEST_NAME = 24  # characters of a setting's name beside an axis
 
-# Behind a text that lines may cross.
-PLATE = {"boxstyle": "square,pad=0.1", "facecolor": LIGHT["paper"], "edgecolor": "none"}
 POINT = {"clip_on": False, "marker": "o", "markeredgecolor": LIGHT["paper"], "markersize": 7}
 MISSED = {"clip_on": False, "color": LIGHT["other"], "markersize": 6, "markeredgewidth": 1.5}
 # By role or, without one, by status; each has a shape of its own, for those who see no colours.
@@ -135,17 +132,11 @@ def _scale_scores(axes: Axes, objective: Objective, scores: Sequence[float]) -> 
     if is_log_loss and spans(scores, CROWDED):
         axes.set_yscale("log")
         charts.set_ticks(axes.yaxis, charts.ROUND)
-    if not is_log_loss and spans(1 - np.array(scores), CROWDED):
-        # The error rate is what counts: from 0.98 to 0.99 is as far as from 0.8 to 0.9.
-        axes.set_yscale("function", functions=(_nines, lambda y: 1 - 10**-y))
-        charts.set_ticks(axes.yaxis, 1 - charts.ROUND)
+    if not is_log_loss:
+        charts.scale_accuracies(axes, scores)
     axes.autoscale_view()
     if not is_log_loss:
         axes.set_ylim(top=min(1, axes.get_ylim()[1]))
-
-
-def _nines(accuracy: np.ndarray) -> np.ndarray:
-    return -charts.log10(1 - accuracy)
 
 
 def _label(axes: Axes, x: float, y: float, text: str, above: bool) -> None:
@@ -238,7 +229,9 @@ def parallel_chart(record: SearchRecord) -> Markup | None:
         for row, (_, ticks) in enumerate(rows):
             for place, text in ticks:
                 ha = "left" if place == 0 else "right" if place == 1 else "center"
-                axes.annotate(text, (place, row + 0.16), ha=ha, va="top", fontsize=8, bbox=PLATE)
+                axes.annotate(
+                    text, (place, row + 0.16), ha=ha, va="top", fontsize=8, bbox=charts.PLATE
+                )
         for number, trial in enumerate(trials):
             fifth = min(5 * number // len(trials), 4)
             look = {"color": FIFTHS[fifth], "linewidth": 0.9 + 0.25 * fifth}

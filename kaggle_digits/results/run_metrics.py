@@ -62,6 +62,8 @@ class RunMetrics:
         images_per_second: training speed.
         wall_seconds: wall time of all invocations.
         saving_seconds: of it for saving, hashing and syncing.
+        drawing_seconds: of it for drawing augmented images before the first fit.
+        reporting_seconds: of it for reports, up to the last fit.
         peak_memory_bytes: largest memory of the main process.
     """
 
@@ -91,6 +93,8 @@ class RunMetrics:
     images_per_second: float | None = None
     wall_seconds: float = 0.0
     saving_seconds: float = 0.0
+    drawing_seconds: float = 0.0
+    reporting_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
     @property

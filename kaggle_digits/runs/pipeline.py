@@ -16,8 +16,10 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import preparation, summary
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.runs.progress import RunProgress, fraction_done
-from kaggle_digits.runs.summary import Clock, RunPlan
+from kaggle_digits.runs.reporting import Reports
+from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
@@ -57,6 +59,7 @@ class RunOptions:
         allow_leak: accept test rows that are also in the training data.
         callbacks: factories of Keras callbacks beside those that the config names.
         how_to_continue: what people do after a stop.
+        report: make the report of the run, see `reporting`.
     """
 
     config: Config
@@ -70,6 +73,7 @@ class RunOptions:
     allow_leak: bool = False
     callbacks: tuple[Callable[[], keras.callbacks.Callback], ...] = ()
     how_to_continue: str = "repeat the command"
+    report: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,7 @@ class _Job:
     budget: TimeBudget
     reporter: Reporter
     clock: Clock
+    reports: Reports
 
 
 def run(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunFolder:
@@ -124,7 +129,8 @@ def prepare(options: RunOptions, reporter: Reporter, budget: TimeBudget) -> RunF
     """
     with _planned(options, reporter, budget) as (job, notes):
         state, _ = _begin(job, notes)
-        preparation.fill_banks(job.plan, state.to_do, job.folder, job.cache, budget, reporter)
+        with job.clock.timed("drawing"):
+            preparation.fill_banks(job.plan, state.to_do, job.folder, job.cache, budget, reporter)
         job.clock.note()
     return job.folder
 
@@ -170,7 +176,8 @@ def _planned(
             config_name=options.name,
         )
         clock, notes = Clock(folder, budget), [*notes, *split_notes]
-        yield _Job(folder, plan, cache, options, budget, reporter, clock), notes
+        reports = Reports(folder, digits, budget, clock, reporter.say, options.report)
+        yield _Job(folder, plan, cache, options, budget, reporter, clock, reports), notes
 
 
 def _name_of(factory: Callable) -> str:
@@ -228,9 +235,10 @@ def _train_and_report(
         is_limited, rows = job.budget.limit is not None, len(plan.inputs.train_labels)
         for line in advice.warnings(state.to_do, rows, is_limited):
             say(line)
-        draw_seconds = preparation.fill_banks(
-            plan, state.to_do, folder, job.cache, job.budget, job.reporter
-        )
+        with job.clock.timed("drawing"):
+            draw_seconds = preparation.fill_banks(
+                plan, state.to_do, folder, job.cache, job.budget, job.reporter
+            )
         # What is drawn is kept: where no time is left to train, the next invocation has more.
         if job.budget.seconds_left() > START_SECONDS + job.budget.exit_seconds():
             until_the_end.enter_context(job.budget.enforced(lambda: _leave(job)))
@@ -247,10 +255,11 @@ def _train_and_report(
             f"{folder.folder}: no submission yet, the predictions of {metrics.fits_finished} of "
             f"{metrics.fits_planned} fits are not sane; {job.options.how_to_continue} to continue"
         )
+    with job.reporter.bar(1, "making the report"):
+        report = job.reports.at_end()
+    how_to_continue = job.options.how_to_continue
     job.reporter.show(
-        run_tables.run_result(
-            metrics, folder.folder, folder.submission, job.options.how_to_continue
-        )
+        run_tables.run_result(metrics, folder.folder, folder.submission, how_to_continue, report)
     )
     if metrics.complete:
         folder.note_reported(True)
@@ -314,6 +323,8 @@ def _run_fits(
             for outcome in outcomes:
                 with fit.memory_errors_explained(outcome.spec):
                     state, events.metrics = _take(job, state, events.metrics, outcome)
+                if state.to_do:
+                    job.reports.after_fit()
                 job.clock.note()  # also where an outcome changes no figure
     if state.is_complete and not state.finished:
         summary.update(job.folder, job.plan, state, job.clock)  # says that all have diverged

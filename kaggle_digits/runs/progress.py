@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs.summary import Clock
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.system.console import Reporter, duration
 from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.engine import FitProgress

@@ -19,12 +19,12 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.scoring import ensemble, forecast
 from kaggle_digits.scoring.ensemble import FitPredictions, Score
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.time_budget import TimeBudget
 from kaggle_digits.training.fit import read_predictions
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
 from kaggle_digits.training.resume import RunState
@@ -76,42 +76,6 @@ class Predictions:
     oof: np.ndarray
     oof_count: np.ndarray
     test: np.ndarray
-
-
-class Clock:
-    """Counts what all invocations of a run have taken, and notes it in the run folder.
-
-    Args:
-        folder: the run's folder.
-        budget: knows when this invocation began.
-    """
-
-    def __init__(self, folder: RunFolder, budget: TimeBudget) -> None:
-        self._folder, self._budget = folder, budget
-        self._before = folder.read_seconds()
-        peak = files.read_json(folder.metrics).get("peak_memory_bytes")
-        self._peak_before = peak if isinstance(peak, int) else 0
-
-    def note(self) -> dict[str, float]:
-        """Note the seconds, so that a kill takes little away; return them: wall, saving."""
-        seconds = {
-            "wall": self._before["wall"] + self._budget.seconds(),
-            "saving": self._before["saving"] + files.io_seconds(),
-        }
-        self._folder.write_seconds(seconds)
-        return seconds
-
-    def with_costs(self, metrics: RunMetrics, state: RunState) -> RunMetrics:
-        """Return the metrics with what the run has cost so far."""
-        facts = [self._folder.read_fit(spec.member, spec.fold) for spec in state.finished]
-        seconds, spent = sum(fact["seconds"]["train"] for fact in facts), self.note()
-        return replace(
-            metrics,
-            images_per_second=sum(f["train_images"] for f in facts) / seconds if seconds else None,
-            wall_seconds=spent["wall"],
-            saving_seconds=spent["saving"],
-            peak_memory_bytes=max(self._peak_before, environment.peak_memory_bytes()),
-        )
 
 
 def predict(plan: RunPlan, fits: Sequence[FitPredictions]) -> Predictions:
@@ -321,7 +285,7 @@ def earlier_provisional(folder: RunFolder, state: RunState) -> RunMetrics | None
         except UserError:
             return None
         return metrics if not changed and metrics.provisional_identity in own else None
-    for path in (folder.submission, folder.metrics, folder.predictions):
+    for path in (folder.submission, folder.metrics, folder.predictions, folder.report):
         path.unlink(missing_ok=True)
     return None
 

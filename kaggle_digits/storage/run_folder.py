@@ -44,11 +44,13 @@ class RunFolder(LockedFolder):
         self.augmentation = folder / "augmentation.png"
         self.log = folder / "run.log"
         self.submitted = folder / "submitted.json"  # what of it was uploaded to Kaggle
+        self.report = folder / "report.html"
+        self.pictures = folder / "report"  # of the report
         self.fits = folder / "fits"
 
     def places(self) -> list[Path]:
         """List the folders that its owner writes to."""
-        return [self.folder, self.fits]
+        return [self.folder, self.fits, self.pictures]
 
     def is_new(self) -> bool:
         """Return whether no run has done more in it than to create the folder."""
@@ -95,12 +97,12 @@ class RunFolder(LockedFolder):
         return sorted(fit for fit in map(self.parse_fit_name, names) if fit)
 
     def read_seconds(self) -> dict[str, float]:
-        """Read the seconds of all earlier invocations, as far as they were noted: wall, saving."""
+        """Read the seconds of all earlier invocations: wall, and of it saving and others."""
         noted = files.read_json(self.folder / ".seconds")
         # They only inform: a damaged number counts as none.
         return {
             name: float(noted[name]) if isinstance(noted.get(name), int | float) else 0.0
-            for name in ("wall", "saving")
+            for name in ("wall", "saving", "drawing", "reporting")
         }
 
     def write_seconds(self, seconds: dict[str, float]) -> None:
@@ -111,6 +113,8 @@ class RunFolder(LockedFolder):
         """List all that a run leaves behind, there or not, except whose folder it is."""
         return [
             self.fits,
+            self.pictures,
+            self.report,
             self.submission,
             self.metrics,
             self.config,
@@ -125,10 +129,11 @@ class RunFolder(LockedFolder):
 
     def clear(self) -> None:
         """Delete all that a run leaves behind, except whose folder it is, and nothing else."""
-        fits, *paths = self.made_by_run()
-        shutil.rmtree(fits, ignore_errors=True)
-        for path in paths:
-            path.unlink(missing_ok=True)
+        for path in self.made_by_run():
+            if path in (self.fits, self.pictures):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     @staticmethod
     def fit_name(member: str, fold: int) -> str:
@@ -340,13 +345,17 @@ class RunFolder(LockedFolder):
         return contents | {self.manifest.name: files.json_bytes(manifest)}
 
     def checksums(self) -> dict[str, str]:
-        """Hash every artefact by its path within the folder, but not those that change later."""
+        """Hash every artefact by its path within the folder.
+
+        Not those that change later, nor the report, which can be made from them at any time.
+        """
+        changing = {self.manifest, self.log, self.submitted, self.report, self.pictures}
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path: path.relative_to(self.folder) for path in paths}
         return {
             name.as_posix(): files.checksum(path)
             for path, name in names.items()
-            if path not in (self.manifest, self.log, self.submitted)
+            if changing.isdisjoint((path, path.parent))
             and not any(part.startswith(".") for part in name.parts)
         }
 

@@ -29,6 +29,8 @@ EXIT_FRACTION = 0.005
 SEARCH_EXIT_SECONDS = 12.0
 # A process that is held up (a backend can take seconds to leave an epoch) ends this late.
 FORCE_SECONDS = 1.5
+# What the report of a run takes to be made, where nothing is known yet.
+REPORT_SECONDS = 5.0
 # What a backend takes to start and to make its first step, where nothing is known yet.
 START_SECONDS = 12.0
 # A forward pass takes a third to a fourth of a step's time, but a prediction has to start first.

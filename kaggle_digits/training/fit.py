@@ -13,6 +13,8 @@ import numpy as np
 
 from kaggle_digits.augmentation import bank
 from kaggle_digits.errors import UserError
+from kaggle_digits.results import record
+from kaggle_digits.results.run_report import NET_FORMAT, NetSummary
 from kaggle_digits.scoring.ensemble import FitPredictions
 from kaggle_digits.storage import files, run_folder
 from kaggle_digits.storage.cache import Cache
@@ -50,6 +52,7 @@ class FitResult:
         training: what its training ended with.
         predict_seconds: wall time of both predictions.
         accelerators: names of the GPUs or TPUs that there were.
+        net: what the net is made of; None: not known.
     """
 
     model: keras.Model
@@ -58,6 +61,7 @@ class FitResult:
     training: TrainingResult
     predict_seconds: float
     accelerators: tuple[str, ...] = ()
+    net: NetSummary | None = None
 
 
 def train_fit(
@@ -141,6 +145,7 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
     Returns:
         The finished fit.
     """
+    from kaggle_digits.training import models
     from kaggle_digits.training.train import predict
 
     start = time.monotonic()
@@ -151,6 +156,7 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
         training=trained,
         predict_seconds=time.monotonic() - start,
         accelerators=tuple(backend.accelerators()),
+        net=models.summary(trained.model),
     )
 
 
@@ -198,6 +204,7 @@ def save_fit(
         "packages": environment.package_versions(),
         "hardware": environment.hardware(),
         "accelerators": result.accelerators,
+        "net": result.net and record.to_json(result.net, NET_FORMAT),
         **(more or {}),
     }
     folder.write_fit(spec.member, spec.fold, writers, facts)

@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from kaggle_digits.config.schema import Model
+from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
 
 
@@ -112,3 +113,21 @@ def cost(model: keras.Model) -> tuple[int, int]:
             places = math.prod(layer.output.shape[1:-1])
             flops += 2 * places * math.prod(layer.kernel.shape)
     return model.count_params(), flops
+
+
+def summary(model: keras.Model) -> NetSummary:
+    """Describe a net, layer by layer.
+
+    Args:
+        model: built by `build`.
+    """
+    found = tuple(
+        Layer(
+            name=layer.name,
+            kind=type(layer).__name__,
+            output=tuple(layer.output.shape[1:]),
+            parameters=layer.count_params(),
+        )
+        for layer in model.layers
+    )
+    return NetSummary(found, *cost(model))

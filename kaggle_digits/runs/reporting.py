@@ -1,0 +1,303 @@
+"""Run folder -> its report: one HTML page, and pictures of what it shows.
+
+The report has nothing that is not in the folder or in the data, so it can be made at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
+from kaggle_digits.data import digits, folds, sources, submission_csv
+from kaggle_digits.data.digits import Digits
+from kaggle_digits.errors import UserError
+from kaggle_digits.report import run_page, run_tables
+from kaggle_digits.results import record
+from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
+from kaggle_digits.runs import summary
+from kaggle_digits.runs.clock import Clock
+from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
+from kaggle_digits.storage import files
+from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
+from kaggle_digits.system.console import Fact, count_of
+from kaggle_digits.system.time_budget import REPORT_SECONDS, TimeBudget
+
+# Of the time between two fits, the most that a report while the run goes on may take.
+MOST_OF_TIME = 0.05
+# What can go wrong where a report is drawn or written: no space, a broken or missing library, no
+# font, too little memory. A run goes on without it.
+FAILURES = (UserError, OSError, ImportError, MemoryError, RuntimeError, ValueError)
+CONTINUE = "repeat the command that began it"
+
+
+def write(folder: RunFolder, data: Digits | None) -> None:
+    """Write the report of a run, its page last.
+
+    Args:
+        folder: the run's folder.
+        data: what it was trained on, see `find_data`.
+
+    Raises:
+        UserError: see `read`, or it cannot be written.
+    """
+    report = read(folder, data)
+    for name, picture in run_page.pictures(report).items():
+        files.write_bytes(folder.pictures / name, picture)
+    files.write_bytes(folder.report, run_page.page(report).encode())
+
+
+def read(folder: RunFolder, data: Digits | None) -> RunReport:
+    """Read what the report of a run shows.
+
+    Args:
+        folder: the run's folder.
+        data: what it was trained on; None: there are no pictures of digits.
+
+    Returns:
+        The report. Until a fit is finished nothing is predicted in it.
+
+    Raises:
+        UserError: see `check`, or a file in it is damaged.
+    """
+    check(folder)
+    metrics = summary.read_metrics(folder)
+    config = loading.load(str(folder.config), say=lambda line: None)
+    order = {member: place for place, member in enumerate(config.members)}
+    finished = [fit for fit in folder.finished_fits() if fit[0] in order]
+    finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
+    arrays = _arrays(folder) if finished else _nothing_predicted(data)
+    scores = tuple(_kaggle_scores(folder))
+    return RunReport(
+        name=folder.folder.resolve().name,
+        metrics=metrics,
+        method=config.ensemble.method,
+        fits=tuple(_fit(folder, *fit) for fit in finished),
+        predictions=tuple(_predictions(folder, finished)),
+        **arrays,
+        submitted=_submitted(folder),
+        train_images=data and data.train_images,
+        test_images=data and data.test_images,
+        augmentation=_bytes_of(folder.augmentation),
+        config_name=folder.made_by()[0],
+        config=loading.dump(config, compact=True),
+        changes=_changes(config),
+        kaggle_scores=scores,
+        facts=dict(_facts(folder, metrics)),
+        next_step=_next_step(folder, metrics, bool(scores)),
+    )
+
+
+def check(folder: RunFolder) -> None:
+    """Refuse a folder that there can be no report of.
+
+    Raises:
+        UserError: it is no run's folder, or nothing is finished in it.
+    """
+    if not folder.has_config():
+        found = "no config.yaml in it" if folder.folder.is_dir() else "no such folder"
+        raise UserError(f"{folder.folder}: expected the folder of a run, found {found}")
+    folder.check_usable()
+    if not folder.metrics.is_file():
+        raise UserError(f"{folder.folder}: no fit is finished yet; {CONTINUE}")
+
+
+def find_data(
+    folder: RunFolder, given: Path | None, cache: Cache, say: Callable[[str], object]
+) -> Digits | None:
+    """Find the data that a run was trained on, for the pictures of digits.
+
+    Args:
+        folder: the run's folder.
+        given: a folder or zip; None: where the run had it from.
+        cache: holds the parsed files.
+        say: is called with a line where there is none, and why.
+
+    Returns:
+        The data; None where it is not there any more, or has changed since.
+
+    Raises:
+        UserError: other data than the run's is given, or it cannot be read.
+    """
+    place = given or folder.data_source()
+    without = "the report shows no digits; give their place with --data"
+    if place is None or not (place.exists() or sources.is_demo(place) or given):
+        say(f"{place or 'data'}: not found; {without}")
+        return None
+    data = digits.read_digits(sources.find_source(place), cache.arrays)
+    if data.hashes == files.read_json(folder.manifest).get("data"):
+        return data
+    if given:
+        raise UserError(f"--data {given}: expected the data of {folder.folder}, found other data")
+    say(f"{place}: has changed since the run; {without}")
+    return None
+
+
+def _arrays(folder: RunFolder) -> dict[str, np.ndarray]:
+    arrays = files.read_arrays(folder.predictions)
+    return {name: arrays[name] for name in ("labels", "folds", "oof", "test")}
+
+
+def _nothing_predicted(data: Digits | None) -> dict[str, np.ndarray]:
+    labels = np.zeros(0, np.uint8) if data is None else data.train_labels
+    return {
+        "labels": labels,
+        "folds": np.full(len(labels), -1, np.int16),
+        "oof": np.full((len(labels), CLASSES), np.nan, np.float32),
+        "test": np.zeros((0, CLASSES), np.float32),
+    }
+
+
+def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
+    import pandas as pd
+
+    facts = folder.read_fit(member, fold)
+    history = pd.read_csv(folder.history_path(member, fold))
+    net = facts.get("net")
+    where = folder.fit_folder(member, fold)
+    return FitReport(
+        member=member,
+        fold=fold,
+        history={str(name): tuple(column.tolist()) for name, column in history.items()},
+        train_seconds=facts["seconds"]["train"],
+        predict_seconds=facts["seconds"]["predict"],
+        train_images=facts["train_images"],
+        net=net and record.from_json(NetSummary, net, NET_FORMAT, where),
+    )
+
+
+def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[FitPredictions]:
+    split = folds.from_assignment(folder.read_folds()["folds"])
+    for member, fold in fits:
+        arrays = folder.read_fit_arrays(member, fold)
+        yield FitPredictions(member, fold, split[fold], arrays["heldout"], arrays["test"])
+
+
+def _submitted(folder: RunFolder) -> np.ndarray | None:
+    if not folder.submission.is_file():
+        return None
+    return submission_csv.check_file(folder.submission, rows=None)
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _changes(config: Config) -> dict[str, tuple[str, str]]:
+    """Write out what differs from quick: key -> (value, quick's value)."""
+    # A number of threads is the machine's, not a choice.
+    quick = loading.with_threads(loading.load("quick"), config.train.threads)
+    return {
+        key: tuple("" if each is None else loading.in_line(each) for each in (value, usual))
+        for key, (value, usual) in loading.differences(config, quick).items()
+    }
+
+
+def _kaggle_scores(folder: RunFolder) -> Iterator[float]:
+    """Yield the scores of the submission as it is now; an earlier one may have had others."""
+    content = _bytes_of(folder.submission)
+    own = content and hashlib.sha256(content).hexdigest()
+    for noted in folder.read_submitted():
+        score = noted.get("public_score")
+        if noted.get("sha256") == own and isinstance(score, str | float) and score != "":
+            yield float(score)
+
+
+def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
+    """Yield titles and texts of what the manifest has noted, as far as it can be read."""
+    manifest = files.read_json(folder.manifest)
+    if metrics.oof_rows:
+        yield "rows", f"{metrics.oof_rows:,} predicted out of fold, {metrics.test_rows:,} of test"
+    if isinstance(hashes := manifest.get("data"), dict):
+        yield from ((f"{name}, BLAKE2b", str(digest)[:32]) for name, digest in hashes.items())
+    across = count_of(metrics.duplicates_across_folds, "training row")
+    leaked = count_of(metrics.test_rows_also_in_train, "test row")
+    yield "duplicates", f"{across} as in another fold, {leaked} also in train.csv"
+    for title, key in (("seed", "seed"), ("backend", "backend"), ("code", "git_revision")):
+        if manifest.get(key) not in (None, ""):
+            yield title, str(manifest[key])
+    hardware = manifest.get("hardware")
+    if isinstance(hardware, dict) and {"processor", "cores", "memory_bytes", "system"} <= set(
+        hardware
+    ):
+        yield from environment.described(hardware, folder.package_versions()).items()
+
+
+def _next_step(folder: RunFolder, metrics: RunMetrics, is_scored: bool) -> Fact | None:
+    steps = run_tables.next_steps(metrics, folder.folder, folder.submission, CONTINUE)
+    if not metrics.complete:
+        return steps[0]
+    commands = [step for step in steps if step.kind == "command"]
+    return next(iter(commands[::-1] if is_scored else commands), None)
+
+
+class Reports:
+    """Makes the report of a run that goes on: at its end, and before as often as it costs little.
+
+    Whatever goes wrong, the run goes on.
+
+    Args:
+        folder: the run's folder.
+        data: what it is trained on.
+        budget: the time there is.
+        clock: counts what reports take.
+        say: is called with a line where there is no report, and why.
+        wanted: whether there are to be any.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        data: Digits,
+        budget: TimeBudget,
+        clock: Clock,
+        say: Callable[[str], object],
+        wanted: bool = True,
+    ) -> None:
+        self._folder, self._data, self._budget = folder, data, budget
+        self._clock, self._say, self._wanted = clock, say, wanted
+        self._seconds, self._last = REPORT_SECONDS, time.monotonic()
+        self._is_current = False
+
+    def after_fit(self) -> None:
+        """Make the report if that takes little of the time since the last one."""
+        self._is_current = False
+        is_cheap = self._seconds <= MOST_OF_TIME * (time.monotonic() - self._last)
+        is_stopping = self._budget.signals.received is not None
+        if self._wanted and is_cheap and self._has_time() and not is_stopping:
+            self._make()
+
+    def at_end(self) -> Path | None:
+        """Make the report if it has changed; return its place, None where there is none."""
+        if self._wanted and not self._is_current:
+            if self._has_time():
+                self._make()
+            else:
+                command = f"kaggle-digits report {quote(str(self._folder.folder))}"
+                self._say(f"no time for the report; {command} makes it")
+        return self._folder.report if self._is_current else None
+
+    def _has_time(self) -> bool:
+        # Twice as long as before: the machine may be busier now, and there is more to draw.
+        needed = self._budget.exit_seconds() + 2 * self._seconds
+        return self._budget.seconds_left() > needed
+
+    def _make(self) -> None:
+        start = time.monotonic()
+        try:
+            with self._clock.timed("reporting"):
+                write(self._folder, self._data)
+            self._is_current = True
+        except FAILURES as error:
+            self._say(f"WARNING: no report: {str(error) or type(error).__name__}")
+        self._last = time.monotonic()
+        self._seconds = self._last - start
