@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaggle_digits.api import load_config, load_run, run, tune
+    from kaggle_digits.api import evaluate, load_config, load_run, run, tune
     from kaggle_digits.errors import UserError
+    from kaggle_digits.results.evaluation import Evaluation
     from kaggle_digits.runs.run import Run
     from kaggle_digits.tuning.search_result import SearchResult
 
 __all__ = [
+    "Evaluation",
     "Run",
     "SearchResult",
     "UserError",
     "__version__",
+    "evaluate",
     "load_config",
     "load_run",
     "run",
@@ -25,6 +28,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Evaluation": "kaggle_digits.results.evaluation",
     "Run": "kaggle_digits.runs.run",
     "SearchResult": "kaggle_digits.tuning.search_result",
     "UserError": "kaggle_digits.errors",

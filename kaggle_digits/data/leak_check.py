@@ -16,18 +16,23 @@ MOST_LEAKED_ROWS = 10
 MNIST_ROWS = (60_000, 70_000)
 
 
-def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
-    """Count the test rows whose pixels are also in train.
+def leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
+    """Find the test rows whose pixels are also in train.
 
     Args:
         train_images: (n, 28, 28) uint8.
         test_images: (m, 28, 28) uint8.
 
     Returns:
-        0..m, equal test rows counted each.
+        (m,) bool.
     """
     train = {image.tobytes() for image in train_images}
-    return sum(image.tobytes() in train for image in test_images)
+    return np.array([image.tobytes() in train for image in test_images], bool)
+
+
+def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
+    """Count the rows of `leaked_rows`, equal ones each."""
+    return int(leaked_rows(train_images, test_images).sum())
 
 
 def count_rows_across_folds(images: np.ndarray, folds: np.ndarray) -> int:

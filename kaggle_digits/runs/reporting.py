@@ -130,7 +130,7 @@ def find_data(
     """
     place = given or folder.data_source()
     without = "the report shows no digits; give their place with --data"
-    if place is None or not (place.exists() or sources.is_demo(place) or given):
+    if place is None or not (place.exists() or sources.is_name(place) or given):
         say(f"{place or 'data'}: not found; {without}")
         return None
     data = digits.read_digits(sources.find_source(place), cache.arrays)
