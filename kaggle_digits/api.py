@@ -17,9 +17,9 @@ from kaggle_digits.analysis import evaluate as evaluation_of
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError, explained
+from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
-from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.storage.cache import Cache, cache_folder
 from kaggle_digits.storage.evaluation_folder import EvaluationFolder
 from kaggle_digits.system.console import ProgressMode, Reporter

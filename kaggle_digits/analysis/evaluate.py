@@ -192,13 +192,12 @@ def figures(predicted: Predicted, **facts: Any) -> Evaluation:
         if calibrated is None
         else float(losses(calibrated, labels).mean()),
         mistakes=tuple(
-            Mistake(
-                int(predicted.numbers[row]),
-                int(labels[row]),
-                int(given[row]),
-                float(confidence[row]),
+            Mistake(*of_row)
+            for of_row in zip(
+                *(column[wrong].tolist() for column in (predicted.numbers, labels, given)),
+                confidence[wrong].tolist(),
+                strict=True,
             )
-            for row in wrong
         ),
         **facts,
     )

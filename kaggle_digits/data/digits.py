@@ -166,7 +166,7 @@ class LabelledRows:
         images: (n, 28, 28) uint8, 0..255.
         labels: (n,) uint8, 0..9.
         source: where they come from, for people.
-        part: which part of the source they are, for people: "test.csv" for one.
+        part: which part of the source they are, for people: the file's name of a CSV.
     """
 
     images: np.ndarray
@@ -194,6 +194,8 @@ def read_labelled_rows(path: str | Path, cached: CachedArrays | None = None) -> 
             found = _load_part(source, part, cached)
             if "labels" in found:
                 name = source.name(part)
+                if source.format is None and not source.demo:
+                    name = source.path(part).name
                 return LabelledRows(found["images"], found["labels"], source.description, name)
     raise UserError(
         f"{path}: expected rows with labels, found only images; give a file or folder with labels"

@@ -23,6 +23,13 @@ def test_leaked_rows_by_hand(train, test, leaked):
     assert leak_check.count_leaked_rows(images(*train), images(*test)) == leaked
 
 
+def test_which_rows_are_leaked():
+    found = leak_check.leaked_rows(images(*"abc"), images(*"xcyb"))
+    assert found.dtype == bool
+    assert found.tolist() == [False, True, False, True]
+    assert leak_check.leaked_rows(images(*"a"), images()).shape == (0,)
+
+
 def test_an_image_of_the_same_pixels_in_another_order_is_no_leak():
     train = np.zeros((1, 28, 28), np.uint8)
     train[0, 3, 5] = 9
