@@ -1,15 +1,17 @@
-"""Makes the pictures of the READMEs: the screen after `run` and `submit`, the page of a search.
+"""Makes the pictures of the READMEs: the screen after `run` and `submit`, two pages.
 
 In the root of the repository:
 
     .venv/bin/python .github/make_pictures.py
     .venv/bin/python .github/make_pictures.py --submit submissions/quick-1
     .venv/bin/python .github/make_pictures.py --search submissions/tune-detuned-1
+    .venv/bin/python .github/make_pictures.py --report submissions/standard-1
 
 The first line makes run.svg: it trains, in a temporary folder and with an empty cache, on the files
 that `kaggle-digits run` would find, or on those of `--data`. The second one makes submit.svg: it
-submits a run to the tests' stand-in for Kaggle, which makes its score up. Both need tmux. The third
-one makes search.png and needs Chromium. A picture that would show an absolute path is refused.
+submits a run to the tests' stand-in for Kaggle, which makes its score up. Both need tmux. The
+others make search.png and report.png, the top of a page, and need Chromium. A picture that would
+show an absolute path is refused.
 """
 
 import argparse
@@ -130,21 +132,21 @@ def picture_of_submit(run: Path) -> None:
             picture_of_screen(command, folder, "submit.svg", stand_in.variables(home))
 
 
-def picture_of_search(folder: Path) -> None:
-    """Write search.png, the top of a search's page."""
+def picture_of_page(folder: Path, name: str) -> None:
+    """Write the top of the page in a run's or a search's folder as `name`."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        sys.exit(f"--search needs a browser: install one of {', '.join(BROWSERS)}")
+        sys.exit(f"{name} needs a browser: install one of {', '.join(BROWSERS)}")
     page = folder.resolve() / "report.html"
     if not page.is_file():
-        sys.exit(f"--search {folder}: expected the folder of a search, found no report.html in it")
+        sys.exit(f"{folder}: expected the folder of a run or a search, found no report.html in it")
     refuse_paths(re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8")), str(page))
     with tempfile.TemporaryDirectory() as profile:
         options = ["--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
         options += ["--disable-background-networking", f"--user-data-dir={profile}"]
         if os.geteuid() == 0:  # Chromium's sandbox does not work for root
             options.append("--no-sandbox")
-        options += [f"--window-size={PAGE[0]},{PAGE[1]}", f"--screenshot={HERE / 'search.png'}"]
+        options += [f"--window-size={PAGE[0]},{PAGE[1]}", f"--screenshot={HERE / name}"]
         subprocess.run([browser, *options, page.as_uri()], check=True, stderr=subprocess.DEVNULL)
 
 
@@ -153,9 +155,12 @@ if __name__ == "__main__":
     parser.add_argument("--data", help="folder or zip with train.csv and test.csv")
     parser.add_argument("--submit", type=Path, help="folder of a run: makes submit.svg instead")
     parser.add_argument("--search", type=Path, help="folder of a search: makes search.png instead")
+    parser.add_argument("--report", type=Path, help="folder of a run: makes report.png instead")
     arguments, of_run = parser.parse_known_args()  # the rest is for `kaggle-digits run`
     if arguments.search:
-        picture_of_search(arguments.search)
+        picture_of_page(arguments.search, "search.png")
+    elif arguments.report:
+        picture_of_page(arguments.report, "report.png")
     elif arguments.submit:
         picture_of_submit(arguments.submit)
     else:

@@ -24,6 +24,8 @@ from kaggle_digits.tuning.search_folder import SearchFolder
 OF_THE_CLOCK = {
     "wall_seconds",
     "saving_seconds",
+    "drawing_seconds",
+    "reporting_seconds",
     "peak_memory_bytes",
     "facts",
     "images_per_second",

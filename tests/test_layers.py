@@ -226,6 +226,11 @@ REFUSED = {
     "nothing to evaluate": (["evaluate", "good"], "good: expected the folder of a run, found no m"),
     "nothing finished to evaluate": (["evaluate", "begun"], "begun: no fit is finished yet"),
     "nothing to export": (["export", "good"], "good: expected the folder of a run, found no mani"),
+    "nothing to report": (["report", "good"], "good: expected the folder of a run, found no confi"),
+    "no run to report": (
+        ["report", "absent"],
+        "expected the folder of a run, found no such folder",
+    ),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),
 }

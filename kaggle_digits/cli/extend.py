@@ -66,10 +66,7 @@ def extend(
     from kaggle_digits.system.console import Reporter
 
     run_folder, reporter = RunFolder(folder), Reporter(progress=progress, quiet=quiet)
-    if not run_folder.has_config():
-        found = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
-        raise UserError(f"{folder}: expected the folder of a run, found {found}")
-    run_folder.check_usable()
+    run_folder.check_begun()
     of_run = loading.load(str(run_folder.config), say=lambda line: None)
     extended = loading.load(str(run_folder.config), set_ or (), say=reporter.say)
     if config is not None:

@@ -64,7 +64,8 @@ def leaderboard_chart(metrics: RunMetrics, kaggle_score: float | None = None) ->
                 size = 12 if marker == "*" else 6
                 axes.plot(score, row, marker=marker, color=LIGHT[color], ms=size, gid=f"row{row}")
                 beside = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
-                axes.annotate(f"{score:.5f}", (score, row), fontsize=8, bbox=charts.PLATE, **beside)
+                end = interval[1] if interval else score
+                axes.annotate(f"{score:.5f}", (end, row), fontsize=8, bbox=charts.PLATE, **beside)
         least = min(low, metrics.oof_interval[0], *KNOWN_SCORES.values())
         charts.scale_by_nines(axes, "x")
         # As much to the left as a tenth more mistakes.

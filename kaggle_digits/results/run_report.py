@@ -96,7 +96,6 @@ class RunReport:
         train_images: (n, 28, 28) uint8; None: the data is not there any more.
         test_images: (m, 28, 28) uint8; None: the data is not there any more.
         augmentation: PNG of augmented samples; None: there is none.
-        config_name: what the config is called.
         config: the resolved config as YAML.
         changes: dotted key -> (value here, value in quick) of all settings that differ.
         kaggle_scores: Kaggle's scores of the submission, 0..1, the newest last.
@@ -117,7 +116,6 @@ class RunReport:
     train_images: np.ndarray | None = None
     test_images: np.ndarray | None = None
     augmentation: bytes | None = None
-    config_name: str = ""
     config: str = ""
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     kaggle_scores: tuple[float, ...] = ()

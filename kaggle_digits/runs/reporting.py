@@ -88,7 +88,6 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         train_images=data and data.train_images,
         test_images=data and data.test_images,
         augmentation=_bytes_of(folder.augmentation),
-        config_name=folder.made_by()[0],
         config=loading.dump(config, compact=True),
         changes=_changes(config),
         kaggle_scores=scores,
@@ -103,10 +102,7 @@ def check(folder: RunFolder) -> None:
     Raises:
         UserError: it is no run's folder, or nothing is finished in it.
     """
-    if not folder.has_config():
-        found = "no config.yaml in it" if folder.folder.is_dir() else "no such folder"
-        raise UserError(f"{folder.folder}: expected the folder of a run, found {found}")
-    folder.check_usable()
+    folder.check_begun()
     if not folder.metrics.is_file():
         raise UserError(f"{folder.folder}: no fit is finished yet; {CONTINUE}")
 
@@ -215,6 +211,8 @@ def _kaggle_scores(folder: RunFolder) -> Iterator[float]:
 def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
     """Yield titles and texts of what the manifest has noted, as far as it can be read."""
     manifest = files.read_json(folder.manifest)
+    name, revision = folder.made_by()
+    yield from ((title, text) for title, text in (("config", name), ("code", revision)) if text)
     if metrics.oof_rows:
         yield "rows", f"{metrics.oof_rows:,} predicted out of fold, {metrics.test_rows:,} of test"
     if isinstance(hashes := manifest.get("data"), dict):
@@ -222,9 +220,7 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
     across = count_of(metrics.duplicates_across_folds, "training row")
     leaked = count_of(metrics.test_rows_also_in_train, "test row")
     yield "duplicates", f"{across} as in another fold, {leaked} also in train.csv"
-    for title, key in (("seed", "seed"), ("backend", "backend"), ("code", "git_revision")):
-        if manifest.get(key) not in (None, ""):
-            yield title, str(manifest[key])
+    yield from ((key, str(manifest[key])) for key in ("seed", "backend") if key in manifest)
     hardware = manifest.get("hardware")
     if isinstance(hardware, dict) and {"processor", "cores", "memory_bytes", "system"} <= set(
         hardware

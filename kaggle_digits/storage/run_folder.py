@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kaggle_digits.errors import UserError
 from kaggle_digits.storage import evaluation_folder, files
 from kaggle_digits.storage.locked_folder import LockedFolder
 
@@ -79,6 +80,17 @@ class RunFolder(LockedFolder):
     def has_config(self) -> bool:
         """Return whether a run has begun in it, whose config can be read."""
         return self.config.is_file()
+
+    def check_begun(self) -> None:
+        """Refuse a folder in which no run of this version has begun.
+
+        Raises:
+            UserError: says what was found.
+        """
+        if not self.has_config():
+            found = "no config.yaml in it" if self.folder.is_dir() else "no such folder"
+            raise UserError(f"{self.folder}: expected the folder of a run, found {found}")
+        self.check_usable()
 
     def was_reported(self) -> bool:
         """Return whether the result of a complete run has been shown to its end."""

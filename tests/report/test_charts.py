@@ -1,8 +1,10 @@
 import re
 
+import cv2
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from kaggle_digits.report import charts
 
@@ -36,6 +38,33 @@ def test_chart_does_not_depend_on_a_users_own_style():
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
         assert charts.draw("mine", 2.0, fill, "") == svg
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_picture_of_a_chart():
+    png = charts.picture("mine", 2.0, fill, "two lines")
+    assert charts.picture("mine", 2.0, fill, "two lines") == png
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (320, 832, 3)
+    assert image[0, 0].tolist() == [254, 254, 254]  # paper
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "scale"),
+    [((0.9, 0.99), "function"), ((0.9, 0.95), "linear"), ((0.9, 1.0), "linear")],
+)
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_accuracies_that_are_far_apart_are_drawn_by_their_errors(accuracies, scale, which):
+    axes = Figure().subplots()
+    charts.scale_accuracies(axes, accuracies, which)
+    found = {"x": axes.get_xscale(), "y": axes.get_yscale()}
+    assert found == {"x": "linear", "y": "linear"} | {which: scale}
+
+
+def test_nines_are_in_equal_steps():
+    axes = Figure().subplots()
+    charts.scale_by_nines(axes, "y")
+    places = axes.yaxis.get_transform().transform(np.array([0.9, 0.99, 0.999]))
+    np.testing.assert_allclose(places, [1, 2, 3])
 
 
 def luminance(color):

@@ -106,3 +106,14 @@ def test_gallery_without_labels_and_names():
         np.zeros((1, 28, 28), np.uint8), None, np.array([5]), np.array([0.4567])
     )
     assert (tiles[0].title, tiles[0].notes) == ("read as 5", ("45.7 % sure",))
+
+
+def test_picture_of_misclassified_digits():
+    images = np.full((12, 28, 28), 255, np.uint8)
+    labels = np.arange(12) % 10
+    png = digit_charts.gallery_picture(images, labels, (labels + 1) % 10)
+    assert png == digit_charts.gallery_picture(images, labels, (labels + 1) % 10)
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    upper, lower = np.split(picture < 10, [len(picture) // 2])
+    # Ten in the first line, two in the second.
+    assert 4.5 < upper.sum() / lower.sum() < 5.5

@@ -1,16 +1,19 @@
 """The frame of every page, filled in by a template of the test's own."""
 
+import re
+
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
 from kaggle_digits.report import pages
 from kaggle_digits.report.charts import PALETTE
-from kaggle_digits.report.pages import Card, cell_of
+from kaggle_digits.report.pages import Card, Cell, Table, cell_of
 from kaggle_digits.report.rendering import templates
 
 PAGE = """{% extends "page.html" %}
-{% from "macros.html" import cards_of, facts_of %}
-{% block main %}{{ cards_of(cards) }}{{ facts_of({"rows": "1, 2"}) }}{% endblock %}
+{% from "macros.html" import cards_of, facts_of, table_of %}
+{% block main %}{{ cards_of(cards) }}{{ facts_of({"rows": "1, 2"}) }}
+{% if table is defined %}{{ table_of(table, "mine", "All & more") }}{% endif %}{% endblock %}
 """
 
 
@@ -52,6 +55,27 @@ def test_both_colour_schemes_and_nothing_from_elsewhere():
 def test_a_value_that_is_missing_is_an_error():
     with pytest.raises(UndefinedError):
         pages.render("own.html", "A page", demo=None)
+
+
+def test_tables_can_be_sorted_and_name_their_rows():
+    rows = [[Cell("1,000", 1000), cell_of(0.5, ".1f"), Cell("x", "x"), cell_of(None, "")]]
+    table = Table(("row", "size", "name", "more"), rows, ["data:a picture"])
+    assert table.is_numeric == [True, True, False, True]
+    assert Table(("row",), []).is_numeric == []
+    page = pages.render("own.html", "A page", demo=None, cards=[], table=table)
+    assert '<caption id="mine-caption">All &amp; more</caption>' in page
+    assert page.count('<th scope="col" aria-sort="none"') == 4
+    assert re.search(r'<th scope="row" data-key="1000"><img [^>]*src="data:a picture"', page)
+    assert '<td class="number" data-key="0.5">0.5</td>' in page
+    assert '<td data-key="x">x</td>' in page
+    assert '<td class="number" data-key="">' in page
+
+
+def test_paper_is_light_and_shows_all():
+    page = pages.render("own.html", "A page", demo=None, cards=[])
+    assert "@media screen and (prefers-color-scheme: dark)" in page
+    assert "@media print" in page
+    assert "beforeprint" in page
 
 
 def test_cells():

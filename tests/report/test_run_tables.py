@@ -63,6 +63,12 @@ def facts_of(metrics):
     return {heading: [(f.label, f.value) for f in facts] for heading, facts in sections.items()}
 
 
+def test_report_is_named_where_there_is_one():
+    sections = run_tables.run_result(OF_RUN, RUN, SUBMISSION, report=RUN / "report.html").sections
+    first = sections["Details"][0]
+    assert (first.label, first.value) == ("report", "runs/mine/report.html, for a browser")
+
+
 def result_of(**changes):
     """The facts under the first heading, but for the last: where the submission is."""
     *facts, last = facts_of(replace(OF_RUN, **changes))["Result of runs/mine"]

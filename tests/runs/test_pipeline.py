@@ -179,6 +179,10 @@ def test_all_files_are_there_and_nothing_half_written(first):
         "run.log",
         "folds.npz",
         "augmentation.png",
+        "report.html",
+        "report/confusion_matrix.png",
+        "report/learning_curves.png",
+        "report/misclassified.png",
         *(f"fits/cnn-fold{fold}/{name}" for fold in (1, 2) for name in fit_files),
     }
     assert list(first.folder.rglob(".[0-9]*")) == []
@@ -361,13 +365,13 @@ def test_repeated_it_reuses_all_fits(first, copied):
     assert "reused: 2 of 2 fits" in done.stdout
     assert ", epoch " not in done.stdout
     after = files_of(copied)
-    changing = {"metrics.json", "manifest.json", "run.log", ".owner", ".seconds"}
+    changing = {"metrics.json", "manifest.json", "run.log", "report.html", ".owner", ".seconds"}
     assert {name for name in before if before[name] != after.get(name)} <= changing
     assert set(after) == set(before)
     assert [path.stat().st_mtime_ns for path in models] == times
     old, new = (json.loads(files["metrics.json"]) for files in (before, after))
     assert new["wall_seconds"] > old["wall_seconds"]
-    kept = set(old) - {"wall_seconds", "saving_seconds"}
+    kept = set(old) - {"wall_seconds", "saving_seconds", "reporting_seconds"}
     assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
     assert after["run.log"].startswith(before["run.log"])
 

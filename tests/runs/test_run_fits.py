@@ -27,7 +27,8 @@ from kaggle_digits.config.schema import Config
 from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline, summary
-from kaggle_digits.runs.summary import Clock, RunPlan
+from kaggle_digits.runs.clock import Clock
+from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget
@@ -49,6 +50,7 @@ class Run(FakeTraining):
             demo=False,
             leaked_rows=0,
         )
+        self.reported = []
         self.console = Console(file=io.StringIO(), soft_wrap=True)
         self.job = pipeline._Job(
             folder=self.folder,
@@ -58,6 +60,7 @@ class Run(FakeTraining):
             budget=self.budget,
             reporter=Reporter(self.console),
             clock=Clock(self.folder, self.budget),
+            reports=SimpleNamespace(after_fit=lambda: self.reported.append(self.finished())),
         )
 
     def fit(self, metrics=None):
@@ -94,6 +97,7 @@ def test_a_whole_run(make_run):
     assert (metrics.complete, metrics.provisional) == (True, False)
     assert (metrics.fits_finished, metrics.oof_errors) == (2, 0)
     assert run.folder.read_seconds()["wall"] == 44.0
+    assert run.reported == [["a fold 1"]]  # after the last one comes the report of the whole run
     for line in (
         # Ends and starts included, as in test_engine.
         "a fold 1, epoch 4/4: loss 0.5000, training accuracy 0.90000, 40 s left",

@@ -13,6 +13,7 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
+from kaggle_digits.runs.clock import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.storage.submission_files import why_not_for_upload
@@ -66,7 +67,7 @@ class Run:
         self.specs = fit_spec.plan(config, inputs, split, "tensorflow")
         self.plan = summary.RunPlan(config, digits, inputs, split, self.specs, callbacks)
         self.state = RunState(tuple(map(FitStatus, self.specs)))
-        self.clock = summary.Clock(self.folder, AFTER_50_SECONDS)
+        self.clock = Clock(self.folder, AFTER_50_SECONDS)
 
     def begin(self):
         summary.begin(self.folder, self.plan, self.state)
@@ -655,17 +656,6 @@ def test_a_few_weak_nets_leave_the_submission_as_it_was(run, monkeypatch):
     with pytest.raises(UserError, match=r"submission\.csv.*each class in 5 to 20 %"):
         run.update()
     assert run.folder.submission.read_bytes() == before
-
-
-def test_seconds_are_noted_for_the_next_invocation(tmp_path):
-    RunFolder(tmp_path / "run").write_seconds({"wall": 100.0, "saving": 7.0})
-    run = Run(tmp_path / "run")
-    for _ in range(2):  # within an invocation nothing counts twice
-        noted = run.clock.note()
-        assert noted == run.folder.read_seconds()
-        assert noted["wall"] == 150.0
-        assert noted["saving"] == pytest.approx(7.0 + files.io_seconds(), abs=1.0)
-    assert Run(tmp_path / "run").clock.note()["wall"] == 200.0
 
 
 def test_damaged_fit_is_refused(run):

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from kaggle_digits.scoring.calibration import calibration, fit_temperature, with_temperature
+from kaggle_digits.scoring.calibration import (
+    calibration,
+    cross_fitted,
+    fit_temperature,
+    with_temperature,
+)
 from kaggle_digits.scoring.significance import losses
 
 
@@ -71,3 +76,22 @@ def test_a_temperature_keeps_the_order_and_takes_zeros():
     assert changed[0, :3].argsort().tolist() == [2, 1, 0]
     assert changed[0, 0] / changed[0, 1] == pytest.approx((5 / 3) ** 0.5)
     assert with_temperature(probabilities, 1.0)[0, :3] == pytest.approx([0.5, 0.3, 0.2])
+
+
+def test_each_fold_has_its_temperature_from_the_others():
+    # Fold 0 is right half of the time, fold 1 always, each as sure as the other.
+    probabilities = certain_of([0.8] * 8, [1] * 8)
+    labels = np.array([1, 1, 2, 2, 1, 1, 1, 1])
+    folds = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    calibrated = cross_fitted(probabilities, labels, folds)
+    for own in (folds == 0, folds == 1):
+        temperature = fit_temperature(probabilities[~own], labels[~own])
+        expected = with_temperature(probabilities[own], temperature)
+        np.testing.assert_array_equal(calibrated[own], expected)
+    # Whoever learned from right rows is surer, whoever learned from wrong ones less.
+    assert calibrated[0, 1] > 0.8 > calibrated[-1, 1]
+
+
+def test_one_fold_has_nothing_to_learn_from():
+    probabilities = certain_of([0.8] * 2, [1] * 2)
+    assert cross_fitted(probabilities, np.array([1, 2]), np.zeros(2, int)) is None

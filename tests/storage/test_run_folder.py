@@ -9,6 +9,8 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files, run_folder
 from kaggle_digits.storage.run_folder import FORMAT, RunFolder, next_folder
 
+NO_SECONDS = {"wall": 0.0, "saving": 0.0, "drawing": 0.0, "reporting": 0.0}
+
 
 @pytest.mark.parametrize(
     ("present", "expected"),
@@ -240,12 +242,12 @@ def test_note_of_diverged_attempts(run):
 
 
 def test_seconds_of_all_invocations(run):
-    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+    assert run.read_seconds() == NO_SECONDS
     run.write_seconds({"wall": 12.5, "saving": 0.25})
-    assert run.read_seconds() == {"wall": 12.5, "saving": 0.25}
+    assert run.read_seconds() == NO_SECONDS | {"wall": 12.5, "saving": 0.25}
     for content, expected in (('{"wall": 3}', 3.0), ("{", 0.0), ("[]", 0.0)):
         (run.folder / ".seconds").write_text(content)
-        assert run.read_seconds() == {"wall": expected, "saving": 0.0}
+        assert run.read_seconds() == NO_SECONDS | {"wall": expected}
     assert run.checksums() == {}  # it is no artefact
 
 
@@ -257,9 +259,9 @@ def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
     run.write_seconds({"wall": 1.0, "saving": 0.0})
     for path in (
         *(run.submission, run.metrics, run.config, run.manifest, run.predictions),
-        *(run.augmentation, run.log),
+        *(run.augmentation, run.log, run.report, run.pictures / "curves.png"),
     ):
-        path.write_bytes(b"of the run")
+        files.write_bytes(path, b"of the run")
     (run.folder / "notes").mkdir()
     files.write_json(run.folder / ".kaggle-digits", run.stamp)
     for name in ("notes/fits", "thesis.tex", "submission-old.csv", ".hidden"):
@@ -273,6 +275,19 @@ def test_clear_deletes_what_a_run_leaves_and_nothing_else(run):
     assert left == {"notes", "notes/fits", "thesis.tex", "submission-old.csv", ".hidden"}
     assert run.finished_fits() == []
     run.clear()  # what is gone is no matter
+
+
+def test_a_folder_without_a_run_is_refused(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, found in (("empty", "no config.yaml in it"), ("absent", "no such folder")):
+        with pytest.raises(UserError, match=f"expected the folder of a run, found {found}"):
+            RunFolder(tmp_path / name).check_begun()
+    files.write_json(run.folder / ".kaggle-digits", run.stamp)
+    run.config.write_text("seed: 1")
+    run.check_begun()
+    files.write_json(run.folder / ".kaggle-digits", run.stamp | {"kind": "search"})
+    with pytest.raises(UserError, match="found that of a search"):
+        run.check_begun()
 
 
 def test_folds_are_kept_and_damage_is_reported(run):
@@ -293,9 +308,11 @@ def test_lock_clears_away_half_written_fits_too(run):
     half = run.fits / f"{files.TEMP_PREFIX}77-cnn-fold1"
     half.mkdir(parents=True)
     (half / "model.keras").write_bytes(b"half")
+    picture = run.pictures / f"{files.TEMP_PREFIX}77-curves.png"
+    files.write_bytes(picture, b"half")
     run.submission.write_bytes(b"whole")
     with run.locked():
-        assert names(run.fits) == []
+        assert names(run.fits) == names(run.pictures) == []
         assert run.submission.read_bytes() == b"whole"
 
 
@@ -331,7 +348,7 @@ def test_result_that_was_shown_is_noted(run):
 def test_damaged_seconds_count_as_none(run, content):
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / ".seconds").write_text(content)
-    assert run.read_seconds() == {"wall": 0.0, "saving": 0.0}
+    assert run.read_seconds() == NO_SECONDS
 
 
 def test_changed_artefacts_are_named(run):
@@ -348,15 +365,17 @@ def test_changed_artefacts_are_named(run):
     assert run.changed_artefacts() == []
 
 
-def test_checksums_name_every_artefact_but_manifest_and_log(run):
+def test_checksums_name_every_artefact_but_manifest_log_and_report(run):
     run.write_fit("cnn", 0, FIT_FILES, {})
     for path in (
         run.submission,
         run.manifest,
         run.log,
+        run.report,
+        run.pictures / "curves.png",
         run.folder / f"{files.TEMP_PREFIX}77-metrics.json",
     ):
-        path.write_text(path.name)
+        files.write_bytes(path, path.name.encode())
     sums = run.checksums()
     assert list(sums) == [
         "fits/cnn-fold1/fit.json",

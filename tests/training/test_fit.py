@@ -12,6 +12,8 @@ import pytest
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError
+from kaggle_digits.results import record
+from kaggle_digits.results.run_report import NET_FORMAT, Layer, NetSummary
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.training import backend, fit, fit_spec, resume
@@ -98,6 +100,7 @@ def result(**changes):
         "training": SimpleNamespace(history=history, seconds=2.5, images=80),
         "predict_seconds": 0.5,
         "accelerators": ("Tesla T4",),
+        "net": NetSummary((Layer("logits", "Dense", (10,), 8),), 8, 16),
     }
     return fit.FitResult(**values | changes)
 
@@ -115,6 +118,7 @@ def test_finished_fit_is_saved_and_read_back(tmp_path, plan):
     assert facts["seconds"] == {"train": 2.5, "predict": 0.5}
     assert facts["train_images"] == 80
     assert facts["accelerators"] == ["Tesla T4"]
+    assert record.from_json(NetSummary, facts["net"], NET_FORMAT, files) == done.net
     assert sorted(facts["checksums"]) == ["history.csv", "model.keras", "predictions.npz"]
     arrays = folder.read_fit_arrays("b", 1)
     np.testing.assert_array_equal(arrays["heldout"], done.heldout)
@@ -202,6 +206,8 @@ def test_missing_variants_are_drawn_when_they_are_needed(tmp_path, inputs, tiny,
         net = fit.train_fit(tiny, inputs, cache, hooks=heard)
         results.append(fit.finish_fit(tiny, inputs, net))
     one, other = results
+    assert one.net == other.net
+    assert one.net.parameters == net.model.count_params()
     assert one.heldout.tobytes() == other.heldout.tobytes()
     assert one.test.tobytes() == other.test.tobytes()
     assert (one.heldout.shape, one.test.shape) == ((20, 10), (5, 10))

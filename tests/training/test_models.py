@@ -109,6 +109,22 @@ def test_cost_by_hand():
     assert cost == (1 + 4 + 7850, 2 * (28 * 28 + 7840))
 
 
+def test_summary_by_hand():
+    net = models.summary(models.build(POINT, seed=1))
+    assert (net.parameters, net.flops) == models.cost(models.build(POINT, seed=1))
+    assert [(each.name, each.kind, each.output, each.parameters) for each in net.layers] == [
+        ("pixels", "InputLayer", (28, 28), 0),
+        ("rescale", "Rescaling", (28, 28), 0),
+        ("channel", "Reshape", (28, 28, 1), 0),
+        ("stage1_1_conv", "Conv2D", (28, 28, 1), 1),
+        ("stage1_1_norm", "BatchNormalization", (28, 28, 1), 4),
+        ("stage1_1_relu", "ReLU", (28, 28, 1), 0),
+        ("head", "Flatten", (784,), 0),
+        ("logits_dropout", "Dropout", (784,), 0),
+        ("logits", "Dense", (10,), 7850),
+    ]
+
+
 @pytest.mark.parametrize(
     ("stage", "side"),
     [
