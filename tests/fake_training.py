@@ -64,6 +64,7 @@ class FakeTraining:
         # What a test may change.
         self.start_seconds, self.step_seconds, self.finish_seconds = 2.0, 1.0, 0.0
         self.losses = {}  # by fold and attempt
+        self.last_epochs = {}  # by fold, where early stopping ends it
         self.heldout, self.test = {}, {}  # by fold and attempt
         self.provisional = sure(TEST_LABELS)
         self.at_step = {}  # steps done in this process -> what happens then
@@ -98,7 +99,8 @@ class FakeTraining:
         self.now += self.start_seconds
         history = list(checkpoint.history) if checkpoint else []
         loss = self.losses.get((spec.fold, spec.attempt), 0.5)
-        for epoch in range(len(history), EPOCHS):
+        last = self.last_epochs.get(spec.fold, EPOCHS)
+        for epoch in range(len(history), last):
             for step in range(1, STEPS + 1):
                 self.now += self.step_seconds
                 self.steps += 1
@@ -108,6 +110,8 @@ class FakeTraining:
                 if step < STEPS and hooks.must_stop(done):
                     return self.trained(history)
             entry = {"epoch": epoch + 1, "loss": loss, "accuracy": 0.9, "images_per_second": 10.0}
+            if spec.settings.train.picks_on_heldout:
+                entry |= {"val_loss": 0.5 - 0.125 * min(epoch, 1), "val_accuracy": 0.9}
             entry["seconds"] = self.now - began
             began = self.now
             history.append(entry)
@@ -117,14 +121,14 @@ class FakeTraining:
             hooks.on_progress(epoch + 1.0, entry)
             if hooks.must_stop(epoch + 1.0):
                 break
-        return self.trained(history)
+        return self.trained(history, last)
 
-    def trained(self, history):
+    def trained(self, history, last=EPOCHS):
         return SimpleNamespace(
             model="a net",
             history=history,
             steps=STEPS * len(history),
-            complete=len(history) == EPOCHS and math.isfinite(history[-1]["loss"]),
+            complete=len(history) == last and math.isfinite(history[-1]["loss"]),
             seconds=20.0,
             images=200,
         )
@@ -158,7 +162,7 @@ class FakeTraining:
 
 
 def checkpoint_after(epochs, history):
-    return SimpleNamespace(epochs=epochs, arrays=[np.zeros(3)], history=list(history))
+    return SimpleNamespace(epochs=epochs, arrays=[np.zeros(3)], history=list(history), best=[])
 
 
 def epochs_before(epochs, seconds=5.0):

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SHOW = (
     "from kaggle_digits.config import loading; from kaggle_digits.report import search_page; "
-    "print(loading.__file__, *loading.shipped_names(), loading.load('standard').seed)"
+    "names = *loading.shipped_names(), *loading.peer_names(); "
+    "print(loading.__file__, *names, loading.load('standard').seed)"
 )
 
 
@@ -79,5 +80,5 @@ def test_installed_with_target_it_finds_its_configs(built, tmp_path, process_env
     assert (tmp_path / "my.yaml").read_bytes() == (ROOT / "configs" / "standard.yaml").read_bytes()
     place, *names, seed = done.stdout.split()
     assert Path(place).is_relative_to(site)
-    assert {"quick", "standard", "best"} <= set(names)
+    assert {"quick", "standard", "best", "peers/deotte-15"} <= set(names)
     assert seed == "2026"

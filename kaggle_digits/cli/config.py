@@ -29,10 +29,12 @@ def list_() -> None:
     from kaggle_digits.config import loading
     from kaggle_digits.system.console import fit_to_terminal
 
-    names = loading.shipped_names()
-    for name in names:
-        line = f"{name:{max(map(len, names))}}  {loading.shipped_summary(name)}"
-        typer.echo(fit_to_terminal(line, sys.stdout))
+    for title, names in (("", loading.shipped_names()), ("\nOther systems", loading.peer_names())):
+        if title:
+            typer.echo(title)
+        for name in names:
+            line = f"{name:{max(map(len, names))}}  {loading.shipped_summary(name)}"
+            typer.echo(fit_to_terminal(line, sys.stdout))
     typer.echo("\nkaggle-digits config show NAME   prints all settings of one")
     typer.echo("kaggle-digits config copy NAME   makes a copy, to change")
 
@@ -81,7 +83,7 @@ def copy(
 
     text, place = loading.shipped_text(name), path or Path()
     if place.is_dir():
-        place /= f"{name}.yaml"
+        place /= f"{Path(name).name}.yaml"
     if place.suffix not in YAML:
         raise UserError(f"{place}: expected a file that ends in .yaml; give another name")
     if place.exists():

@@ -139,11 +139,12 @@ def describe(
 
 def _load(path: Path | None, cache: Path | None, reporter: Reporter) -> Digits:
     """Read and check both files, as any run would."""
+    from kaggle_digits.config.folds_section import Folds
     from kaggle_digits.data.digits import load_digits
     from kaggle_digits.storage.cache import Cache, cache_folder
 
     store = Cache(cache_folder(cache), notice=reporter.say)
-    return load_digits(path, FEWEST_FOLDS, store, reporter.say, setting="")
+    return load_digits(path, Folds(count=FEWEST_FOLDS), store, reporter.say, setting="")
 
 
 def _write_new(picture: Path, content: bytes) -> None:

@@ -42,7 +42,7 @@ def config_names() -> list[str]:
     """List the shipped configs, for shell completion."""
     from kaggle_digits.config import loading
 
-    return loading.shipped_names()
+    return [*loading.shipped_names(), *loading.peer_names()]
 
 
 ConfigOption = Annotated[
@@ -50,8 +50,8 @@ ConfigOption = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         autocompletion=config_names,
-        help="A shipped config (quick, standard, best, detuned) or the path of a YAML file; see "
-        "kaggle-digits config list.",
+        help="A shipped config (quick, standard, best, detuned, peers/...) or the path of a YAML "
+        "file; see kaggle-digits config list.",
     ),
 ]
 DataOption = Annotated[

@@ -45,7 +45,7 @@ def submit(
     options = submissions.SubmitOptions(message, again=again, dry_run=dry_run, wait=wait)
     candidate = gate.checked(target, provisional)
     if entry := submissions.submit(candidate, options, Ledger(), reporter):
-        reporter.show(submission_tables.submit_result(entry))
+        reporter.show(submission_tables.submit_result(entry, candidate.metrics))
 
 
 def list_submissions() -> None:

@@ -82,9 +82,10 @@ def check_extends(config: Config, old: Config, where: str) -> None:
     Raises:
         UserError: names the first key that a finished fit depends on and that differs.
     """
+    new_folds, old_folds = (each.folds.canonical().model_dump() for each in (config, old))
     for key, new_value, old_value in (
         ("seed", config.seed, old.seed),
-        ("folds.count", config.folds.count, old.folds.count),
+        *((f"folds.{name}", new_folds[name], value) for name, value in old_folds.items()),
     ):
         if new_value != old_value:
             raise UserError(f"{key}: {where} has {old_value}, found {new_value}; leave it as it is")

@@ -21,6 +21,7 @@ from kaggle_digits.config.yaml_text import parse
 from kaggle_digits.errors import UserError, explained
 
 SPACE = ("tune", "space")
+PEERS = "peers"  # folder of the configs that reproduce other systems
 WIDTH = 100  # characters in a line of YAML for reading
 
 
@@ -30,19 +31,28 @@ def shipped_folder() -> Traversable:
 
 
 def shipped_names() -> list[str]:
-    """List the names of the shipped configs."""
-    entries = (Path(entry.name) for entry in shipped_folder().iterdir())
+    """List the names of the shipped configs, without the peers."""
+    return _names_in(shipped_folder())
+
+
+def peer_names() -> list[str]:
+    """List the names of the shipped configs that reproduce other systems, all `peers/...`."""
+    return [f"{PEERS}/{name}" for name in _names_in(shipped_folder() / PEERS)]
+
+
+def _names_in(folder: Traversable) -> list[str]:
+    entries = (Path(entry.name) for entry in folder.iterdir())
     return sorted(entry.stem for entry in entries if entry.suffix == ".yaml")
 
 
 def shipped_text(name: str) -> str:
-    """Return a shipped config as it is written, with its comments.
+    """Return a shipped config, perhaps a peer, as it is written, with its comments.
 
     Raises:
         UserError: there is none of this name.
     """
-    if name not in shipped_names():
-        raise UserError(f"{name}: expected one of {', '.join(shipped_names())}")
+    if name not in (*shipped_names(), *peer_names()):
+        raise UserError(f"{name}: expected one of {_known_names()}")
     return (shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -59,7 +69,8 @@ def load(
     """Read a config and apply overrides.
 
     Args:
-        name: a shipped config's name, or a path (it has a separator or ends in .yaml).
+        name: a shipped config's name, or a path (it ends in .yaml, or has a separator and is no
+            peer's name).
         overrides: `section.key=value` with a YAML value, or dotted key -> value; applied in order.
             A search space takes the place of the one there, and so does a setting in it
             (`tune.space.train.epochs={low: 3, high: 9}`); null takes it away.
@@ -71,7 +82,9 @@ def load(
     Raises:
         UserError: the file is missing or not YAML, or a key or value does not fit; names it.
     """
-    is_path = "/" in name or "\\" in name or name.endswith((".yaml", ".yml"))
+    is_path = name not in peer_names() and (
+        "/" in name or "\\" in name or name.endswith((".yaml", ".yml"))
+    )
     path = Path(name) if is_path else shipped_folder() / f"{name}.yaml"
     values = parse(_read(path, name), str(path)) or {}
     if not isinstance(values, dict):
@@ -121,7 +134,7 @@ def resolve(
     if isinstance(config, Config):
         return changed(config, dict(overrides)), "run"
     path, loaded = Path(config), load(str(config), overrides, say)
-    if path.suffix and path.stem in shipped_names():
+    if path.suffix and path.stem in {Path(name).name for name in (*shipped_names(), *peer_names())}:
         # A search's best.yaml, or a changed copy: its runs are not to be taken for the shipped one.
         return loaded, f"{path.resolve().parent.name}-{path.stem}"
     return loaded, path.stem
@@ -137,11 +150,11 @@ def from_values(values: dict) -> Config:
 
 
 def _read(path: Path | Traversable, name: str) -> str:
-    known = ", ".join(shipped_names())
+    known = _known_names()
     if path.is_dir() or (not path.is_file() and Path(name).is_dir()):
         raise UserError(f"{name}: expected a YAML file or one of {known}, found a folder")
     if not path.is_file():
-        near = nearest(name, shipped_names())
+        near = nearest(name, (*shipped_names(), *peer_names()))
         meant = f"; did you mean {near}?" if near else ""
         if Path(name).is_file():
             meant = f"; if the file of that name is meant, ./{name}"
@@ -158,6 +171,10 @@ def _read(path: Path | Traversable, name: str) -> str:
         ) from None
     except OSError as error:
         raise explained(error) from error
+
+
+def _known_names() -> str:
+    return f"{', '.join(shipped_names())}, {PEERS}/... (kaggle-digits config list)"
 
 
 def _parse_override(override: str) -> tuple[str, Any]:
@@ -263,7 +280,7 @@ def capped_warmups(config: Config) -> list[str]:
     lines: dict[str, None] = {}
     for name, member in config.members.items():
         train = config.member(name).train
-        if train.warmup != train.warmup_epochs:
+        if train.schedule == "cosine" and train.warmup != train.warmup_epochs:
             own = {"epochs", "warmup_epochs"} & member.train.keys()
             place = f"members.{name}.train" if own else "train"
             lines[
@@ -331,9 +348,10 @@ def dump(config: Section, compact: bool = False) -> str:
 
     Args:
         config: the config.
-        compact: for reading; the files of runs and searches spread each list over lines.
+        compact: for reading, with every setting; the files of runs and searches spread each list
+            over lines.
     """
-    values = config.model_dump(mode="json")
+    values = config.model_dump(mode="json") if compact else _written(config)
     if isinstance(config, Config):
         for name in ("callbacks", "tune", "tuned"):
             if getattr(config, name) == Config.model_fields[name].default:
@@ -341,6 +359,23 @@ def dump(config: Section, compact: bool = False) -> str:
     if compact:
         return yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=WIDTH)
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def _written(section: Section) -> dict[str, Any]:
+    """Return plain values without the `later` settings of each section that are at defaults."""
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in section.later and value == field.default:
+            del values[name]
+        elif isinstance(value, Section):
+            values[name] = _written(value)
+        elif isinstance(value, tuple):
+            values[name] = [
+                _written(each) if isinstance(each, Section) else plain
+                for each, plain in zip(value, values[name], strict=True)
+            ]
+    return values
 
 
 def in_line(value: Any) -> str:

@@ -5,7 +5,6 @@ First stage of the pipeline: all other modules take these models and never read 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,17 +12,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kaggle_digits.config.folds_section import Folds
+from kaggle_digits.config.model_section import Model
+from kaggle_digits.config.model_section import Stage as Stage
 from kaggle_digits.config.problems import Expected
+from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.section import Section, merged, validated
+from kaggle_digits.config.train_section import AUTO as AUTO
+from kaggle_digits.config.train_section import Train
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], Expected("two numbers, for example [-15, 15]")]
 Changes = Annotated[dict[str, Any], Expected("keys with values, as the section itself has")]
 Number = Annotated[int | float | None, Expected("a number")]
-Width = Annotated[int, Field(ge=1, le=8192)]
-SIDE = 28  # of an image, pixels
-WARMUP_FRACTION = 0.2  # of the epochs, where the warm-up would fill them
-AUTO = "auto"  # as a number of threads: one for each core
 MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 CALLBACK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:factory
 
@@ -34,12 +35,6 @@ class Data(Section):
     expected: ClassVar[str] = "keys with values, for example {path: my-data}"
 
     path: str | None = Field(None, description="folder or zip; --data goes before it")
-
-
-class Folds(Section):
-    """How the training rows are split for out-of-fold predictions."""
-
-    count: int = Field(3, ge=2, le=50, description="number of stratified folds")
 
 
 class Elastic(Section):
@@ -97,109 +92,6 @@ class Augment(Section):
         return self
 
 
-class Stage(Section):
-    """Convolutions of one width; each is convolution, (pooling), batch norm, ReLU."""
-
-    expected: ClassVar[str] = "a stage, for example {width: 24, pool: first}"
-
-    width: int = Field(ge=1, le=2048, description="channels")
-    depth: int = Field(1, ge=1, le=50, description="number of convolutions")
-    kernel: int = Field(3, ge=1, le=28, description="side of the kernel, pixels")
-    pool: Literal["none", "first", "last"] = Field(
-        "none", description="where 2x2 max pooling follows a convolution of the stage, if at all"
-    )
-    padding: Literal["same", "valid"] = Field("same", description="keep the size, or shrink")
-    stride: Literal[1, 2] = Field(1, description="step of the stage's first convolution, pixels")
-
-
-class Model(Section):
-    """A deep batch-norm CNN: stages one after the other, then pooling and dense layers."""
-
-    stages: Annotated[
-        tuple[Stage, ...], Expected("a list of stages, for example [{width: 24, pool: first}]")
-    ] = Field(
-        (
-            Stage(width=24, pool="first"),
-            Stage(width=48, depth=2, pool="last"),
-            Stage(width=96, depth=2, pool="last"),
-        ),
-        min_length=1,
-        description="from the image to the pooling",
-    )
-    pooling: Literal["flatten", "average", "max"] = Field(
-        "flatten", description="how the last map becomes a vector"
-    )
-    dense: Annotated[tuple[Width, ...], Expected("a list of widths, for example [128]")] = Field(
-        (), description="widths of the hidden layers after it"
-    )
-    dropout: float = Field(0.3, ge=0, lt=1, description="fraction dropped before a dense layer")
-
-    @model_validator(mode="after")
-    def _leaves_a_map(self) -> Model:
-        side = SIDE
-        for number, stage in enumerate(self.stages):
-            for position in range(1, stage.depth + 1):
-                if stage.padding == "valid":
-                    side -= stage.kernel - 1
-                if position == 1:
-                    side = math.ceil(side / stage.stride)
-                if (stage.pool, position) in (("first", 1), ("last", stage.depth)):
-                    side //= 2
-                if side < 1:
-                    raise ValueError(
-                        f"stages.{number}: nothing is left of the image after convolution "
-                        f"{position}; pool less, or use padding: same"
-                    )
-        return self
-
-
-class Train(Section):
-    """How one net is trained."""
-
-    former_defaults: ClassVar[Mapping[str, Any]] = {"threads": 2}
-
-    epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
-    batch_size: int = Field(128, ge=2, description="images per step")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: Nesterov momentum")
-    learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled; not on biases and batch norm")
-    warmup_epochs: float = Field(
-        1.0,
-        ge=0,
-        description="linear rise before the cosine fall; where it would leave no epoch for that, a "
-        "fifth of the epochs",
-    )
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction given to all classes")
-    ema_epochs: float = Field(
-        0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
-    )
-    threads: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1)],
-        Expected("auto or a whole number, at least 1"),
-    ] = Field(
-        AUTO, description="CPU threads, auto: one for each core; results depend on the number"
-    )
-
-    def canonical(self) -> Train:
-        """Return settings that train alike, without what has no effect.
-
-        What the optimizer does not use is at its default, and the warm-up is the one in effect.
-        """
-        changes: dict[str, Any] = {"warmup_epochs": self.warmup}
-        if self.optimizer != "sgd":
-            changes["momentum"] = Train.model_fields["momentum"].default
-        return self.model_copy(update=changes)
-
-    @property
-    def warmup(self) -> float:
-        """Epochs in which the learning rate rises: `warmup_epochs`, unless it fills all epochs."""
-        if self.warmup_epochs < self.epochs:
-            return self.warmup_epochs
-        # So that most of the run remains for the fall. A rise that ends before is as it was given.
-        return WARMUP_FRACTION * self.epochs
-
-
 class Member(Section):
     """What a member of the ensemble changes in `model`, `train` or `augment`."""
 
@@ -227,7 +119,7 @@ class MemberSettings(Section):
 
     def canonical(self) -> MemberSettings:
         """Return settings that give the same fits, each section in its canonical form."""
-        sections = {"train": self.train.canonical(), "augment": self.augment.canonical()}
+        sections = {name: getattr(self, name).canonical() for name in type(self).model_fields}
         return self.model_copy(update=sections)
 
 
@@ -286,23 +178,6 @@ class Tune(Section):
     ] = Field({}, description="config key -> what it may become")
 
 
-class TuningProvenance(Section):
-    """The rows that a search chose settings by; on them a run's figures are optimistic.
-
-    Each digest is of images and labels in row order. Earlier versions stored none of the holdout.
-    """
-
-    expected: ClassVar[str] = "what best.yaml of a search has"
-
-    train_data: str = Field(description="digest of all training rows")
-    holdout_digest: str | None = Field(None, description="digest of the rows that no trial saw")
-    searched_digest: str | None = Field(None, description="digest of the other rows")
-    seed: int = Field(ge=0, description="seed of the split into folds")
-    folds: int = Field(ge=2, description="folds of the split")
-    holdout_folds: int = Field(ge=0, description="its last folds, which no trial saw")
-    trials: int = Field(ge=1, description="trials that the best was picked from")
-
-
 class Config(Section):
     """All settings of a run; the defaults are those of the shipped `quick`, but for its search."""
 
@@ -333,7 +208,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _leaves_folds_to_search(self) -> Config:
-        if self.tune.holdout_folds >= self.folds.count:
+        if self.folds.times_held_out == 1 and self.tune.holdout_folds >= self.folds.count:
             raise ValueError(
                 f"tune.holdout_folds: must be below folds.count ({self.folds.count}), found "
                 f"{self.tune.holdout_folds}"
@@ -365,6 +240,18 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _has_rows_to_pick_on(self) -> Config:
+        for name in self.members if self.folds.kind == "none" else ():
+            train = self.member(name).train
+            if train.picks_on_heldout:
+                key = "schedule" if train.schedule == "plateau" else "early_stopping.patience"
+                raise ValueError(
+                    f"folds.kind: none holds no rows out, but train.{key} of member {name} looks "
+                    "at such rows; take another kind, or train for a fixed number of epochs"
+                )
+        return self
+
     @cached_property
     def _resolved(self) -> dict[str, MemberSettings]:
         common = {name: getattr(self, name).model_dump() for name in MemberSettings.model_fields}
@@ -393,6 +280,10 @@ class Config(Section):
         copy = super().model_copy(update=update, deep=deep)
         copy.__dict__.pop("_resolved", None)
         return copy
+
+    def canonical(self) -> Config:
+        """Return settings that give the same run, its split in its canonical form."""
+        return self.model_copy(update={"folds": self.folds.canonical()})
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on; where the data is and callbacks are no part of it."""

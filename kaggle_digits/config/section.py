@@ -27,6 +27,9 @@ class Section(BaseModel):
     expected: ClassVar[str] = ""
     # Settings whose default has changed since this format began -> what identities leave out.
     former_defaults: ClassVar[Mapping[str, Any]] = {}
+    # Settings that came after this format began: files leave them out where they are at their
+    # defaults, so that what was written before is written again with the same bytes.
+    later: ClassVar[frozenset[str]] = frozenset()
 
     def canonical(self) -> Self:
         """Return the settings with everything that has no effect at its default."""

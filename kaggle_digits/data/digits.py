@@ -5,6 +5,7 @@ bank and the fits.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import digits_csv, leak_check, other_formats, sources
 from kaggle_digits.data.competition import DATA_PAGE, TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.errors import UserError
@@ -25,6 +27,7 @@ DEMO_WARNING = (
     f"or by hand from {DATA_PAGE} into the folder data."
 )
 
+CLASSES = 10
 CachedArrays = Callable[[str, Callable[[], Arrays]], Arrays]
 
 
@@ -97,7 +100,7 @@ class Digits:
 
 def load_digits(
     path: str | Path | None,
-    folds: int,
+    folds: Folds,
     cache: Cache,
     say: Callable[[str], None],
     setting: str = "--data",
@@ -106,7 +109,7 @@ def load_digits(
 
     Args:
         path: a folder or a zip; None to search, see `sources.find_source`.
-        folds: number of folds, each of which needs a row of every class.
+        folds: how the rows are to be split, which needs enough of them.
         cache: where parsed arrays are stored.
         say: called with one line before the files are read, which can take seconds.
         setting: the option that gives `path`, see `sources.find_source`.
@@ -217,24 +220,37 @@ def read_test_images(path: str | Path) -> np.ndarray:
     return _load_part(sources.find_test(path), "test", cached=None)["images"]
 
 
-def check_class_counts(labels: np.ndarray, folds: int, source: str) -> None:
-    """Refuse data in which a class has fewer rows than there are folds.
+def check_class_counts(labels: np.ndarray, folds: Folds, source: str) -> None:
+    """Refuse data with too few rows for its split: of a class, or in all.
 
     Args:
         labels: (n,) integers 0..9.
-        folds: number of folds.
+        folds: how the rows are to be split.
         source: where the labels come from, for the error message.
 
     Raises:
         UserError: names the smallest class, its rows, and what to set.
     """
-    counts = np.bincount(labels, minlength=10)
-    smallest = counts.argmin()
-    if counts[smallest] < folds:
+    where, rows = f"{source}: train.csv, column label: expected at least", len(labels)
+    counts = np.bincount(labels, minlength=CLASSES)
+    smallest, needed = counts.argmin(), folds.rows_per_class
+    if counts[smallest] < needed:
+        is_of_folds = folds.kind == "stratified"
+        each, lower = (", one for each fold", "lower folds.count or ") if is_of_folds else ("", "")
         raise UserError(
-            f"{source}: train.csv, column label: expected at least {folds} rows of each class, one "
-            f"for each fold, found {counts[smallest]} of class {smallest}; "
-            f"lower folds.count or give more rows"
+            f"{where} {needed} rows of each class{each}, found {counts[smallest]} of class "
+            f"{smallest}; {lower}give more rows"
+        )
+    if folds.kind == "kfold" and rows < folds.count:
+        raise UserError(
+            f"{where} {folds.count} rows, one for each fold, found {rows}; lower folds.count or "
+            "give more rows"
+        )
+    heldout = math.ceil(rows * folds.holdout)
+    if folds.kind == "holdout" and min(heldout, rows - heldout) < CLASSES:
+        raise UserError(
+            f"{where} {CLASSES} rows to hold out and {CLASSES} to train on, found {heldout} and "
+            f"{rows - heldout}; change folds.holdout or give more rows"
         )
 
 

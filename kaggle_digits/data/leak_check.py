@@ -4,7 +4,7 @@
 of them, because full MNIST holds the very images that the competition asks for.
 """
 
-from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,22 +35,28 @@ def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
     return int(leaked_rows(train_images, test_images).sum())
 
 
-def count_rows_across_folds(images: np.ndarray, folds: np.ndarray) -> int:
+def count_rows_across_folds(images: np.ndarray, split: Sequence[np.ndarray]) -> int:
     """Count the held-out rows whose pixels are also among the rows that their fold trains on.
 
     Args:
         images: (n, 28, 28) uint8, the training rows.
-        folds: (n,) integers, the fold that holds each row out, or -1 where none does, as
-            `folds.assignment` returns them.
+        split: held-out row sets, one for each fold.
 
     Returns:
-        0..n, the rows whose out-of-fold prediction comes from nets that saw the same image.
+        0..n, the rows whose out-of-fold prediction comes from nets that saw the same image; a row
+        that several folds hold out counts once.
     """
-    rows = [image.tobytes() for image in images]
-    folds_of = defaultdict(set)
-    for row, fold in zip(rows, folds, strict=True):
-        folds_of[row].add(fold)
-    return sum(fold >= 0 and len(folds_of[row]) > 1 for row, fold in zip(rows, folds, strict=True))
+    first_like: dict[bytes, int] = {}
+    like = np.array(
+        [first_like.setdefault(image.tobytes(), row) for row, image in enumerate(images)], int
+    )
+    copies = np.bincount(like, minlength=len(images))
+    seen = np.zeros(len(images), bool)
+    for held_out in split:
+        of_fold = like[held_out]
+        # A fold trains on a copy unless it holds all of them out.
+        seen[held_out] |= np.bincount(of_fold, minlength=len(images))[of_fold] < copies[of_fold]
+    return int(seen.sum())
 
 
 def refuse_leak(found: int, source: str, *, train_rows: int, allowed: bool) -> None:

@@ -22,6 +22,7 @@ from rich.table import Table
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config, MemberSettings
+from kaggle_digits.config.train_section import EarlyStopping
 from kaggle_digits.data import sources
 from kaggle_digits.data.competition import TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.data.digits import Digits, read_digits
@@ -232,8 +233,14 @@ def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, floa
 
 
 def _two_epochs(settings: MemberSettings) -> MemberSettings:
-    """Shorten the training: the first epoch traces, the second one is timed."""
-    shortened = settings.train.model_copy(update={"epochs": 2})
+    """Shorten the training: the first epoch traces, the second one is timed.
+
+    Nothing is held out, so it looks at no such rows.
+    """
+    changes: dict[str, object] = {"epochs": 2, "early_stopping": EarlyStopping()}
+    if settings.train.schedule == "plateau":
+        changes["schedule"] = "constant"
+    shortened = settings.train.model_copy(update=changes)
     return settings.model_copy(update={"train": shortened})
 
 
@@ -253,7 +260,7 @@ def _measure_nets(
             settings = config.member(member)
             train = settings.train
             # All that the time of a step depends on.
-            net = settings.model, train.batch_size, train.optimizer, train.ema_epochs > 0
+            net = settings.model, train.batch_size, train.optimizer, train.averages
             if net not in measured:
                 reporter.say(f"a short fit of {name}, member {member}")
                 measured[net] = measure_net(settings, *sample, config.seed, folder)
@@ -313,25 +320,24 @@ def estimate(
     Returns:
         Seconds by part of the run.
     """
-    from kaggle_digits.training.train import STATISTICS_ROWS
+    from kaggle_digits.training.train import statistics_rows
 
     train_rows, test_rows = rows
-    folds = config.folds.count
+    fits, heldout = config.folds.fits, config.folds.heldout_fraction
     train_seconds = predict_seconds = 0.0
     for member, speed in nets.items():
         settings = config.member(member)
         epochs = settings.train.epochs
-        # Every row is held out by one fold and trained on by the others.
-        train_seconds += epochs * (folds - 1) * train_rows / speed.train
+        fit_rows = train_rows * (1 - heldout)
+        train_seconds += fits * epochs * fit_rows / speed.train
         # The batch-norm statistics take a forward pass too.
-        fit_rows = train_rows * (folds - 1) // folds
-        statistics_rows = min(STATISTICS_ROWS, fit_rows)
-        predict_seconds += (train_rows + folds * (test_rows + statistics_rows)) / speed.predict
+        predicted = train_rows * heldout + test_rows + statistics_rows(settings.train, fit_rows)
+        predict_seconds += fits * predicted / speed.predict
     return {
         "data and bank": csv_seconds + fit_spec.bank_variants(config) * train_rows / bank_speed,
         "training": train_seconds,
         "prediction": predict_seconds,
-        "other": folds * sum(speed.overhead for speed in nets.values()),
+        "other": fits * sum(speed.overhead for speed in nets.values()),
     }
 
 

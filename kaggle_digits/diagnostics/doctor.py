@@ -180,8 +180,8 @@ def disk_needed(config: Config, train_rows: int, test_rows: int) -> tuple[int, i
     """
     from kaggle_digits.training import models
 
-    folds = config.folds.count
-    predictions = 4 * CLASSES * (train_rows // folds + test_rows)
+    folds = config.folds
+    predictions = 4 * CLASSES * (round(train_rows * folds.heldout_fraction) + test_rows)
     weights = [
         4 * models.build(config.member(member).model, seed=0).count_params()
         for member in config.members
@@ -190,7 +190,7 @@ def disk_needed(config: Config, train_rows: int, test_rows: int) -> tuple[int, i
     arrays = PIXELS * (2 * train_rows + test_rows)
     return (
         arrays + PIXELS * train_rows * fit_spec.bank_variants(config),
-        folds * sum(each + predictions for each in weights) + TRAINING_COPIES * max(weights),
+        folds.fits * sum(each + predictions for each in weights) + TRAINING_COPIES * max(weights),
     )
 
 

@@ -157,7 +157,10 @@ def _facts(
     """Return what the templates are filled with."""
     metrics: RunMetrics = run.metrics
     of_fits = [folder.read_fit(*fit) for fit in folder.finished_fits()]
+    folds, nets = config.folds, metrics.fits_finished
     return {
+        "nets": f"the average of {nets} convolutional nets" if nets > 1 else "a convolutional net",
+        "split": "stratified k-fold" if folds.is_usual else f"this split: {folds.description}",
         "name": name,
         "metrics": metrics,
         "warnings": run_tables.warnings(metrics),

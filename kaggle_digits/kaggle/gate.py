@@ -47,7 +47,11 @@ class Candidate:
         if config:
             found.append(f"config {config}")
         if score := self.metrics.oof:
-            found.append(f"out-of-fold {score.accuracy:.5f} ({score.errors} of {score.rows} wrong)")
+            seen = ", optimistic" if self.metrics.optimistic else ""
+            wrong = f"{score.errors} of {score.rows} wrong{seen}"
+            found.append(f"out-of-fold {score.accuracy:.5f} ({wrong})")
+        elif not self.metrics.holds_rows_out:
+            found.append("no rows held out")
         found.append(count_of(self.metrics.fits_finished, "fit"))
         if revision:
             found.append(f"git {revision}")

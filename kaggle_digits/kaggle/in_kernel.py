@@ -56,7 +56,7 @@ class Session:
     def digits(self) -> Digits:
         """The competition's data; the run finds it parsed in the cache."""
         cache = Cache(cache_folder(), notice=_say)
-        return load_digits(self.data, self.config.folds.count, cache, _say)
+        return load_digits(self.data, self.config.folds, cache, _say)
 
     def continue_earlier(self) -> None:
         """Copy the run that an input holds into the output, unless there is one already.

@@ -10,7 +10,22 @@ import kaggle_digits
 
 # Whatever else is stored beside the package's modules stays where it is.
 ENDINGS = (".py", ".html", ".jinja", "LICENSE")
-CONFIGS = ("best", "detuned", "quick", "standard")  # in a checkout people add their own
+CONFIGS = (  # in a checkout people add their own
+    "best",
+    "detuned",
+    "peers/basic-cnn",
+    "peers/deep-bn-cnn",
+    "peers/deotte-15",
+    "peers/five-fold-cnn",
+    "peers/mnist-in-csv",
+    "peers/simple-cnn-m3",
+    "peers/simple-cnn-m5",
+    "peers/simple-cnn-m7",
+    "peers/simple-cnn-vote",
+    "peers/train-test-evaluate",
+    "quick",
+    "standard",
+)
 
 
 def package_files() -> Iterator[tuple[str, bytes]]:

@@ -12,16 +12,19 @@ from rich.text import Text
 
 from kaggle_digits.kaggle.client import Submission
 from kaggle_digits.kaggle.ledger import Entry, figure, utc_text
+from kaggle_digits.report import run_tables
+from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.system.console import Fact, Facts
 
 ELSEWHERE, OUTSIDE = "*", "!"
 
 
-def submit_result(entry: Entry) -> Facts:
+def submit_result(entry: Entry, metrics: RunMetrics | None = None) -> Facts:
     """Show what a submission has come to, beside what was expected of it.
 
     Args:
         entry: the ledger's row.
+        metrics: the figures of the run that made it, if one did.
 
     Returns:
         Facts under headings.
@@ -29,6 +32,10 @@ def submit_result(entry: Entry) -> Facts:
     facts = [Fact("public score", entry.public_score or entry.status, "strong")]
     if entry.oof_accuracy:
         facts.append(Fact("out-of-fold accuracy", entry.oof_accuracy))
+        if metrics:
+            facts += run_tables.optimism(metrics)
+    elif metrics and not metrics.holds_rows_out:
+        facts.append(Fact("out of fold", run_tables.NO_FIGURE))
     if entry.expected_low:
         band = f"{entry.expected_low} to {entry.expected_high}"
         if warning := _outside(entry):

@@ -107,13 +107,15 @@ def nets_chart(metrics: RunMetrics) -> Markup | None:
         return None
     rows = [("ensemble", metrics.oof, "best", "D")]
     count = sum(len(member.fits) for member in metrics.members.values())
-    for name, member in metrics.members.items():
-        if len(metrics.members) > 1:
+    members = {name: each for name, each in metrics.members.items() if each.accuracy is not None}
+    for name, member in members.items():
+        if len(members) > 1:
             rows.append((name, member, "ink", "s"))
         if count <= MOST_ROWS:
             rows += [
                 (f"{name}, fold {fold.removeprefix('fold')}", score, "front", "o")
                 for fold, score in member.fits.items()
+                if score
             ]
 
     def fill(figure: Figure) -> dict[str, str]:
@@ -136,7 +138,7 @@ def nets_chart(metrics: RunMetrics) -> Markup | None:
         return titles
 
     scores = [score.accuracy for _, score, _, marker in rows if marker == "o"] or [
-        member.accuracy for member in metrics.members.values()
+        member.accuracy for member in members.values()
     ]
     description = (
         f"Out-of-fold accuracy of the ensemble, {metrics.oof_accuracy:.5f}, and of "

@@ -73,6 +73,7 @@ def page(report: RunReport) -> str:
         augmentation=_data_uri(report.augmentation),
         nets=_nets(report),
         fits=_fits(report),
+        spreads=list(_spreads(metrics)),
         changes=report.changes,
         config=report.config,
         facts=report.facts,
@@ -118,8 +119,9 @@ def _cards(report: RunReport) -> Iterator[Card]:
     """Yield the figures on top of the page, the most important first."""
     metrics = report.metrics
     if metrics.oof:
-        notes = ("optimistic: a search chose the settings",) if metrics.optimistic else ()
-        yield _score_card("out-of-fold accuracy", metrics.oof, notes)
+        covered = [metrics.rows_covered] if metrics.rows_covered else []
+        optimistic = [f"optimistic: {fact.value}" for fact in run_tables.optimism(metrics)]
+        yield _score_card("out-of-fold accuracy", metrics.oof, (*covered, *optimistic))
         if metrics.holdout:
             yield _score_card("accuracy on rows that no search saw", metrics.holdout)
         if not metrics.demo_data and metrics.expected_leaderboard:
@@ -128,8 +130,9 @@ def _cards(report: RunReport) -> Iterator[Card]:
             yield Card("expected leaderboard", f"{low:.4f}{DASH}{high:.4f}", notes)
     elif metrics.provisional:
         epochs = f"{metrics.provisional_epochs:.1f} epochs"
-        notes = (f"{metrics.provisional_fit}, {epochs} so far", "no out-of-fold figure yet")
-        yield Card("submission", "provisional", notes)
+        yield Card("submission", "provisional", (f"{metrics.provisional_fit}, {epochs} so far",))
+    elif not metrics.holds_rows_out:
+        yield Card("out-of-fold accuracy", "none", (run_tables.NO_FIGURE,))
     for score in report.kaggle_scores[-1:]:
         yield Card("score on Kaggle", f"{score:.5f}", verdicts=tuple(_beside_band(metrics, score)))
     if metrics.test:
@@ -200,6 +203,13 @@ def _nets(report: RunReport) -> list[tuple[str, str, NetSummary | None]]:
         )
         for net, names in members.items()
     ]
+
+
+def _spreads(metrics: RunMetrics) -> Iterator[str]:
+    """Yield mean and deviation of each member's nets, where there are several."""
+    for name, member in metrics.members.items():
+        if member.fold_mean is not None and len(member.fits) > 1:
+            yield f"{name}: {run_tables.mean_and_std(member)}, n={len(member.fits)}"
 
 
 def _fits(report: RunReport) -> Table:

@@ -20,6 +20,7 @@ from kaggle_digits.system.console import count_of
 
 # Digits in a gallery, rows in a table.
 MISTAKES, UNCERTAIN, LISTED = 60, 24, 100
+PARTS = 5
 NOTHING_HELD_OUT = "Not known: no row is predicted by a net that never saw it."
 
 
@@ -63,9 +64,14 @@ class Found:
 
     @cached_property
     def calibrations(self) -> tuple[Calibration, Calibration | None]:
-        """As predicted, and after a temperature that each fold has from the others."""
+        """As predicted, and after a temperature that each part of the rows has from the others.
+
+        The parts are the folds or, where those overlap or leave rows out, `PARTS` of the rows.
+        """
         before = calibration.calibration(self.oof, self.labels)
-        cooled = calibration.cross_fitted(self.oof, self.labels, self.report.folds[self.rows])
+        folds = self.report.folds
+        parts = self.rows % PARTS if folds is None else folds[self.rows]
+        cooled = calibration.cross_fitted(self.oof, self.labels, parts)
         return before, None if cooled is None else calibration.calibration(cooled, self.labels)
 
     @cached_property
@@ -112,8 +118,8 @@ def calibration_sentence(found: Found) -> str:
     if after is None:
         return f"{text}."
     return (
-        f"{text}, {after.expected_error:.4f} after a temperature, which each fold has from the "
-        "rows of the others."
+        f"{text}, {after.expected_error:.4f} after a temperature that was fitted, for each row, "
+        "on other rows."
     )
 
 

@@ -6,11 +6,17 @@ from pathlib import Path
 from shlex import quote
 
 from kaggle_digits.data.competition import DATA_PAGE, SUBMIT_PAGE, TEST_ROWS
-from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
 from kaggle_digits.scoring.ensemble import Score
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, Facts, count_of, duration
 
+NO_FIGURE = "no rows held out, so there is no figure and no forecast"
+WHY_OPTIMISTIC = {
+    "search": "a search chose these settings, perhaps by some of the same rows",
+    "training": "each fit looked at the rows that it holds out, to stop early or to lower its "
+    "learning rate",
+}
 # Pixels and a linear classifier reach 0.92 on these digits.
 DOUBTFUL_ACCURACY = 0.8
 
@@ -56,11 +62,10 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
             Fact("NOT FOR UPLOAD", f"it has {rows}, the competition's has {TEST_ROWS:,}", "warning")
         )
     if metrics.provisional:
-        text = f"from {metrics.provisional_fit}, which is not finished; no out-of-fold figure yet"
+        yet = "no out-of-fold figure yet" if metrics.holds_rows_out else "no rows held out"
+        text = f"from {metrics.provisional_fit}, which is not finished; {yet}"
         facts.append(Fact("PROVISIONAL", text, "warning"))
-    if metrics.optimistic:
-        text = "a search chose these settings, perhaps by some of the same rows"
-        facts.append(Fact("OPTIMISTIC", text, "warning"))
+    facts += optimism(metrics)
     for name, reason in metrics.skipped.items():
         facts.append(Fact("SKIPPED", f"{name} diverged: {reason}", "warning"))
     if metrics.oof and metrics.oof.accuracy < DOUBTFUL_ACCURACY:
@@ -72,11 +77,20 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
     return facts
 
 
+def optimism(metrics: RunMetrics) -> list[Fact]:
+    """List why the out-of-fold figures are better than on rows that nothing was chosen by."""
+    # Earlier versions knew of searches alone, and gave no reason.
+    reasons = metrics.optimistic_because or ("search",) * metrics.optimistic
+    return [Fact("OPTIMISTIC", WHY_OPTIMISTIC[reason], "warning") for reason in reasons]
+
+
 def scores(metrics: RunMetrics) -> list[Fact]:
     """List the scores that a run has come to, with their intervals."""
     facts = []
     if metrics.oof:
         facts += _with_interval("out-of-fold accuracy", metrics.oof)
+        if metrics.rows_covered:
+            facts.append(Fact("out of fold", metrics.rows_covered))
         if metrics.holdout:
             facts += _with_interval("on unseen rows", metrics.holdout)
         # Of other data there is no leaderboard.
@@ -85,12 +99,19 @@ def scores(metrics: RunMetrics) -> list[Fact]:
             facts.append(
                 Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
             )
+    elif not metrics.holds_rows_out:
+        facts.append(Fact("out of fold", NO_FIGURE))
     if metrics.test:
         facts += _with_interval("test accuracy", metrics.test)
     if not metrics.complete:
         done = f"{metrics.fits_finished} of {count_of(metrics.fits_planned, 'fit')}"
         facts.append(Fact("finished so far", done, "warning"))
     return facts
+
+
+def mean_and_std(member: MemberScore) -> str:
+    """Return mean and standard deviation of a member's fits in percent: mean=98.960 std=0.097."""
+    return f"mean={100 * member.fold_mean:.3f} std={100 * member.fold_std:.3f}"
 
 
 def _with_interval(label: str, score: Score) -> list[Fact]:
@@ -135,10 +156,13 @@ def _seed_number(member: str) -> int:
 
 def _details(metrics: RunMetrics, folder: Path, report: Path | None) -> list[Fact]:
     facts = [Fact("report", f"{report}, for a browser")] if report else []
-    if len(metrics.members) > 1:
-        for name, member in metrics.members.items():
-            fits = count_of(len(member.fits), "fit")
-            facts.append(Fact(f"member {name}", f"{member.accuracy:.5f} ({fits})"))
+    for name, member in metrics.members.items():
+        fits = count_of(len(member.fits), "fit")
+        if len(metrics.members) > 1:
+            accuracy = "no rows held out" if member.accuracy is None else f"{member.accuracy:.5f}"
+            facts.append(Fact(f"member {name}", f"{accuracy} ({fits})"))
+        if member.fold_mean is not None and len(member.fits) > 1:
+            facts.append(Fact(f"fits of {name}", f"{mean_and_std(member)}, n={len(member.fits)}"))
     if metrics.callbacks:
         facts.append(Fact("callbacks", ", ".join(metrics.callbacks)))
     if metrics.images_per_second:

@@ -6,6 +6,7 @@ Every key, its unit and its meaning: README.md in this folder.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from kaggle_digits.scoring.ensemble import Score
 
@@ -16,19 +17,26 @@ FORMAT = 1  # of metrics.json; raise it when a key changes its meaning
 class MemberScore:
     """The out-of-fold score of one member, and of each of its finished fits.
 
+    Where no rows are held out there is no accuracy, nor an interval, a mean or a deviation.
+
     Attributes:
         errors: wrong rows.
         rows: rows predicted.
         accuracy: 0..1.
         interval: its 95 % interval.
-        fits: score by fold, `fold1` and so on.
+        fits: score by fold, `fold1` and so on; None of a fit that holds no rows out.
+        fold_mean: mean of its fits' accuracies, 0..1.
+        fold_std: their standard deviation, that of a population (`numpy.std`: divided by the number
+            of fits, not by one less); 0 where there is one fit.
     """
 
     errors: int
     rows: int
-    accuracy: float
-    interval: tuple[float, float]
-    fits: dict[str, Score]
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    fits: dict[str, Score | None]
+    fold_mean: float | None = None
+    fold_std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,12 @@ class RunMetrics:
         oof_errors: wrong rows among those predicted out of fold.
         oof_rows: rows predicted out of fold.
         oof_interval: 95 % interval of the accuracy.
-        optimistic: a search chose the settings, perhaps by rows that the accuracy counts.
-        holdout: the score on rows that the search never saw, if there are such.
+        train_rows: training rows; those that no fit holds out are not predicted out of fold.
+        holds_rows_out: fits hold rows out; else there never is an out-of-fold figure.
+        optimistic: choices were made by rows that the accuracy counts.
+        optimistic_because: who made them: a search the settings, perhaps by some of the rows; the
+            training of each fit, which looked at the rows that it holds out.
+        holdout: the score on rows that neither saw, if there are such.
         expected_leaderboard: 95 % band of the score on the test rows.
         members: score by member.
         test: the score on test.csv, where it has labels.
@@ -76,7 +88,10 @@ class RunMetrics:
     oof_errors: int | None = None
     oof_rows: int | None = None
     oof_interval: tuple[float, float] | None = None
+    train_rows: int = 0
+    holds_rows_out: bool = True
     optimistic: bool = False
+    optimistic_because: tuple[Literal["search", "training"], ...] = ()
     holdout: Score | None = None
     expected_leaderboard: tuple[float, float] | None = None
     members: dict[str, MemberScore] = field(default_factory=dict)
@@ -103,6 +118,13 @@ class RunMetrics:
         if self.oof_accuracy is None:
             return None
         return Score(self.oof_errors, self.oof_rows, self.oof_accuracy, self.oof_interval)
+
+    @property
+    def rows_covered(self) -> str | None:
+        """How many of the training rows are predicted out of fold, None where all are."""
+        if self.oof_rows is None or self.oof_rows >= self.train_rows:
+            return None
+        return f"{self.oof_rows:,} of {self.train_rows:,} rows covered"
 
     @property
     def saving_fraction(self) -> float:

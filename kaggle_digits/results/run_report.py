@@ -89,7 +89,7 @@ class RunReport:
         fits: the finished fits, by member and fold.
         predictions: what they predict, in the same order.
         labels: (n,) integers 0..9, of the training rows.
-        folds: (n,) integers, the fold that holds each row out.
+        folds: (n,) integers, the fold that holds each row out; None: not each row has one.
         oof: (n, 10) out-of-fold probabilities, NaN where there are none.
         test: (m, 10) probabilities of the test rows.
         submitted: (m,) integers 0..9, the labels of the submission; None: there is none.
@@ -109,7 +109,7 @@ class RunReport:
     fits: tuple[FitReport, ...]
     predictions: tuple[FitPredictions, ...]
     labels: np.ndarray
-    folds: np.ndarray
+    folds: np.ndarray | None
     oof: np.ndarray
     test: np.ndarray
     submitted: np.ndarray | None = None

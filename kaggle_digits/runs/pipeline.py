@@ -15,11 +15,11 @@ from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import preparation, summary
+from kaggle_digits.runs import figures, preparation, summary
 from kaggle_digits.runs.clock import Clock
-from kaggle_digits.runs.progress import RunProgress, fraction_done
+from kaggle_digits.runs.figures import RunPlan
+from kaggle_digits.runs.progress import RunProgress, fraction_done, what_is_left
 from kaggle_digits.runs.reporting import Reports
-from kaggle_digits.runs.summary import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder, next_folder
@@ -36,7 +36,7 @@ from kaggle_digits.training import (
     user_callbacks,
 )
 from kaggle_digits.training.engine import EngineOptions, FitOutcome, Workplace
-from kaggle_digits.training.fit_spec import FitSpec, Inputs
+from kaggle_digits.training.fit_spec import Inputs
 from kaggle_digits.training.resume import FitStatus, RunState
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _planned(
     backend_name = backend.name()
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
-    digits = load_digits(given, config.folds.count, cache, reporter.say)
+    digits = load_digits(given, config.folds, cache, reporter.say)
     digits.refuse_leak(allowed=options.allow_leak)
     folder = _choose_folder(options, digits, backend_name)
     with folder.locked():
@@ -164,7 +164,7 @@ def _planned(
         notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
         split, split_notes = resume.read_or_make_split(
-            folder, inputs.train_labels, config.folds.count, config.seed
+            folder, inputs.train_labels, config.folds, config.seed
         )
         plan = RunPlan(
             config,
@@ -249,7 +249,8 @@ def _train_and_report(
             f"is done is kept, {job.options.how_to_continue} with more time"
         )
     if state.to_do:
-        job.reporter.say(_what_is_left(job, state.to_do), important=True)
+        left = what_is_left(state.to_do, folder, job.budget, job.options.how_to_continue)
+        job.reporter.say(left, important=True)
     if not folder.submission.is_file():
         raise UserError(
             f"{folder.folder}: no submission yet, the predictions of {metrics.fits_finished} of "
@@ -279,6 +280,8 @@ def _scan(job: _Job, notes: list[str]) -> RunState:
         f"{plan.duplicates_across_folds} of them duplicates across folds; "
         f"{len(plan.inputs.test_images):,} test rows, {plan.digits.leaked_rows} also in train"
     )
+    if split := plan.unusual_split:
+        say(f"split: {split}")
     say(f"run folder: {folder.folder}")
     for note in (*notes, *state.notes, *warnings):
         say(note)
@@ -344,7 +347,7 @@ def _take(
         if problem := summary.why_no_submission(test):
             say(f"no provisional submission yet: {problem}")
             return state, metrics
-        found = summary.summarise_provisionally(job.plan, state, spec, test, epochs)
+        found = figures.summarise_provisionally(job.plan, state, spec, test, epochs)
         summary.write_submission(job.folder, test)
         metrics = summary.write_metrics(job.folder, job.plan, state, job.clock, found)
         say(f"provisional submission: from {spec.name}, which is not finished")
@@ -361,9 +364,13 @@ def _take(
     state = state.with_fit(FitStatus(spec, finished=True))
     metrics = summary.update(job.folder, job.plan, state, job.clock)
     own = metrics.members[spec.member].fits[f"fold{spec.fold + 1}"]
+    if own is None:
+        say(f"{spec.name} finished: trained on all {metrics.train_rows:,} rows, no rows held out")
+        return state, metrics
+    covered = f", {metrics.rows_covered}" if job.plan.unusual_split and metrics.rows_covered else ""
     say(
         f"{spec.name} finished: {own.errors:,} of {own.rows:,} held-out rows wrong, accuracy "
-        f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}"
+        f"{own.accuracy:.5f}, out-of-fold accuracy so far {metrics.oof_accuracy:.5f}{covered}"
     )
     return state, metrics
 
@@ -380,18 +387,3 @@ def _leave(job: _Job) -> None:
     )
     sys.stdout.flush()
     end_process(0)
-
-
-def _what_is_left(job: _Job, to_do: list[FitSpec]) -> str:
-    first, *others = to_do
-    try:
-        facts = resume.read_checkpoint_facts(job.folder, first.member, first.fold)
-    except files.DamagedError:
-        facts = None  # the fit's next process reports it
-    epochs = first.settings.train.epochs
-    saved = f" ({facts['epochs']} of {epochs} epochs saved)" if facts else ""
-    names = ", ".join([first.name + saved, *(spec.name for spec in others)])
-    return (
-        f"time limit of {duration(job.budget.limit)}: ended after {duration(job.budget.seconds())};"
-        f" not done yet: {names}; {job.options.how_to_continue} to continue"
-    )

@@ -13,7 +13,7 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import samples
 from kaggle_digits.runs import summary
-from kaggle_digits.runs.summary import RunPlan
+from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs.clock import Clock
+from kaggle_digits.storage import files
+from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.console import Reporter, duration
 from kaggle_digits.system.time_budget import TimeBudget
+from kaggle_digits.training import resume
 from kaggle_digits.training.engine import FitProgress
 from kaggle_digits.training.fit_spec import FitSpec
 from kaggle_digits.training.time_left import training_images
@@ -63,6 +66,9 @@ class RunProgress:
         if entry := progress.entry:
             self._clock.note()
             figures = f"loss {entry['loss']:.4f}, training accuracy {entry['accuracy']:.5f}"
+            if "val_loss" in entry:
+                figures += f", val_loss {entry['val_loss']:.4f}"
+                figures += f", val_accuracy {entry['val_accuracy']:.5f}"
             line = ", ".join(filter(None, [f"{at}: {figures}", left]))
             self._reporter.progress(line, fraction)
 
@@ -87,3 +93,28 @@ def fraction_done(to_do: Sequence[FitSpec], planned: Sequence[FitSpec], rows: in
     """
     images = (sum(training_images(specs, rows).values()) for specs in (to_do, planned))
     return 1 - next(images) / next(images)
+
+
+def what_is_left(
+    to_do: Sequence[FitSpec], folder: RunFolder, budget: TimeBudget, how_to_continue: str
+) -> str:
+    """Say which fits a time limit has left to do.
+
+    Args:
+        to_do: at least one.
+        folder: the run's folder, with what the first of them has saved.
+        budget: the time there was.
+        how_to_continue: what people do after a stop.
+    """
+    first, *others = to_do
+    try:
+        facts = resume.read_checkpoint_facts(folder, first.member, first.fold)
+    except files.DamagedError:
+        facts = None  # the fit's next process reports it
+    epochs = first.settings.train.epochs
+    saved = f" ({facts['epochs']} of {epochs} epochs saved)" if facts else ""
+    names = ", ".join([first.name + saved, *(spec.name for spec in others)])
+    return (
+        f"time limit of {duration(budget.limit)}: ended after {duration(budget.seconds())};"
+        f" not done yet: {names}; {how_to_continue} to continue"
+    )

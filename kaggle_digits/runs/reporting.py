@@ -138,16 +138,17 @@ def find_data(
     return None
 
 
-def _arrays(folder: RunFolder) -> dict[str, np.ndarray]:
+def _arrays(folder: RunFolder) -> dict[str, np.ndarray | None]:
     arrays = files.read_arrays(folder.predictions)
-    return {name: arrays[name] for name in ("labels", "folds", "oof", "test")}
+    found = {name: arrays[name] for name in ("labels", "oof", "test")}
+    return found | {"folds": arrays.get("folds")}
 
 
-def _nothing_predicted(data: Digits | None) -> dict[str, np.ndarray]:
+def _nothing_predicted(data: Digits | None) -> dict[str, np.ndarray | None]:
     labels = np.zeros(0, np.uint8) if data is None else data.train_labels
     return {
         "labels": labels,
-        "folds": np.full(len(labels), -1, np.int16),
+        "folds": None,
         "oof": np.full((len(labels), CLASSES), np.nan, np.float32),
         "test": np.zeros((0, CLASSES), np.float32),
     }
@@ -172,7 +173,7 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
 
 
 def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[FitPredictions]:
-    split = folds.from_assignment(folder.read_folds()["folds"])
+    split = folds.from_arrays(folder.read_folds())
     for member, fold in fits:
         arrays = folder.read_fit_arrays(member, fold)
         yield FitPredictions(member, fold, split[fold], arrays["heldout"], arrays["test"])

@@ -12,6 +12,7 @@ import numpy as np
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
+from kaggle_digits.data import folds
 from kaggle_digits.data.submission_csv import check_file, to_csv
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.run_metrics import RunMetrics
@@ -55,10 +56,12 @@ class Run:
         if not self._folder.predictions.is_file():
             return f"Run({str(self.folder)!r}, no fit finished)"
         found = self.metrics
-        return (
-            f"Run({str(self.folder)!r}, out-of-fold accuracy {found.oof_accuracy:.5f}, "
-            f"{found.fits_finished} of {found.fits_planned} fits)"
+        score = (
+            f"out-of-fold accuracy {found.oof_accuracy:.5f}" if found.oof else "no rows held out"
         )
+        covered = f", {found.rows_covered}" if found.complete and found.rows_covered else ""
+        fits = f"{found.fits_finished} of {found.fits_planned} fits"
+        return f"Run({str(self.folder)!r}, {score}{covered}, {fits})"
 
     @property
     def folder(self) -> Path:
@@ -90,12 +93,29 @@ class Run:
         """A row for each training row: `label`, `fold` (from 1), `predicted`, a column per class.
 
         Out-of-fold probabilities; NaN and `predicted` -1 where no fit has held the row out yet.
+        Where folds hold rows out several times or never, `times_held_out` stands in the place of
+        `fold`; which folds these are: `held_out`.
         """
         arrays = self._arrays
         table = self._probabilities(arrays["oof"])
         table.insert(0, "label", arrays["labels"])
-        table.insert(1, "fold", arrays["folds"] + 1)
+        if "folds" in arrays:
+            table.insert(1, "fold", arrays["folds"] + 1)
+        else:
+            table.insert(1, "times_held_out", self.held_out.sum(axis=1))
         return table
+
+    @cached_property
+    def held_out(self) -> pd.DataFrame:
+        """A row for each training row, a column for each fold (from 1): whether it holds it out.
+
+        The fits of fold 2 were trained on `~run.held_out[2]`.
+        """
+        import pandas as pd
+
+        sets = folds.from_arrays(self._arrays)
+        rows = np.arange(len(self._arrays["labels"]))
+        return pd.DataFrame({fold: np.isin(rows, held) for fold, held in enumerate(sets, start=1)})
 
     @cached_property
     def test(self) -> pd.DataFrame:
@@ -108,12 +128,18 @@ class Run:
     def members(self) -> pd.DataFrame:
         """A row for each finished fit: `member`, `fold`, `errors`, `rows`, `accuracy`, `interval`.
 
-        The interval is the 95 % one of the accuracy on the rows that the fit's fold holds out.
+        The interval is the 95 % one of the accuracy on the rows that the fit's fold holds out;
+        where it holds none out, both are missing.
         """
         import pandas as pd
 
+        nothing = {"errors": 0, "rows": 0, "accuracy": np.nan, "interval": None}
         rows = [
-            {"member": name, "fold": int(fold.removeprefix("fold")), **vars(score)}
+            {
+                "member": name,
+                "fold": int(fold.removeprefix("fold")),
+                **(vars(score) if score else nothing),
+            }
             for name, member in self.metrics.members.items()
             for fold, score in member.fits.items()
         ]

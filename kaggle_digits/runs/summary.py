@@ -1,204 +1,29 @@
-"""Finished fits -> predictions and figures -> the summary files of a run folder.
+"""Finished fits, by way of `figures` -> the summary files of a run folder.
 
 They are made again after each fit, so that from the first one on there is a valid submission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-
 import numpy as np
 
 from kaggle_digits.config.loading import dump
 from kaggle_digits.config.schema import Config
 from kaggle_digits.config.section import SETTINGS_FORMAT
-from kaggle_digits.data import folds, leak_check, submission_csv
-from kaggle_digits.data.digits import Digits
+from kaggle_digits.data import submission_csv
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
-from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
+from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs.clock import Clock
-from kaggle_digits.scoring import ensemble, forecast
-from kaggle_digits.scoring.ensemble import FitPredictions, Score
+from kaggle_digits.runs.figures import RunPlan, predict, summarise
+from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
+from kaggle_digits.training import resume
 from kaggle_digits.training.fit import read_predictions
-from kaggle_digits.training.fit_spec import FitSpec, Inputs
+from kaggle_digits.training.fit_spec import FitSpec
 from kaggle_digits.training.resume import RunState
-
-
-@dataclass(frozen=True, eq=False)
-class RunPlan:
-    """What a run does.
-
-    Attributes:
-        config: its config.
-        digits: the data.
-        inputs: the arrays that the fits read.
-        split: held-out row sets, one for each fold.
-        specs: all fits, attempt 1.
-        callbacks: names of a user's own Keras callbacks.
-        config_name: what the config is called.
-    """
-
-    config: Config
-    digits: Digits
-    inputs: Inputs
-    split: list[np.ndarray]
-    specs: list[FitSpec]
-    callbacks: tuple[str, ...] = ()
-    config_name: str = ""
-
-    @cached_property
-    def fold_of_row(self) -> np.ndarray:
-        """The fold that holds each training row out, (n,) int16."""
-        return folds.assignment(self.split, len(self.inputs.train_labels))
-
-    @cached_property
-    def duplicates_across_folds(self) -> int:
-        """Training rows with the pixels of a row in another fold."""
-        return leak_check.count_rows_across_folds(self.inputs.train_images, self.fold_of_row)
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What an ensemble predicts.
-
-    Attributes:
-        oof: (n, 10) float32 out-of-fold probabilities, NaN where no member has predicted.
-        oof_count: (n,) int64, members behind each row.
-        test: (m, 10) float64 probabilities of the test rows.
-    """
-
-    oof: np.ndarray
-    oof_count: np.ndarray
-    test: np.ndarray
-
-
-def predict(plan: RunPlan, fits: Sequence[FitPredictions]) -> Predictions:
-    """Average the fits' probabilities."""
-    method = plan.config.ensemble.method
-    oof, count = ensemble.out_of_fold(fits, len(plan.inputs.train_labels), method)
-    return Predictions(oof, count, ensemble.test_probabilities(fits, method))
-
-
-def summarise(
-    plan: RunPlan, state: RunState, fits: Sequence[FitPredictions], predictions: Predictions
-) -> RunMetrics:
-    """Compute a run's figures from its finished fits.
-
-    Args:
-        plan: what the run does.
-        state: how far it is.
-        fits: at least one.
-        predictions: see `predict`.
-
-    Returns:
-        The figures, without costs.
-    """
-    labels, method = plan.inputs.train_labels, plan.config.ensemble.method
-    score = ensemble.accuracy(predictions.oof, labels)
-    holdout = _holdout_score(plan, predictions.oof)
-    return replace(
-        _common(plan, state, predictions.test),
-        oof_accuracy=score.accuracy,
-        oof_errors=score.errors,
-        oof_rows=score.rows,
-        oof_interval=score.interval,
-        # Whoever fixes a label or drops a row trains on rows that the search saw all the same, and
-        # digests cannot show that no row is one of them: any search counts.
-        optimistic=bool(plan.config.tuned),
-        holdout=holdout,
-        expected_leaderboard=forecast.expected_leaderboard(fits, holdout or score, method),
-        members=_member_scores(plan, fits),
-    )
-
-
-def summarise_provisionally(
-    plan: RunPlan, state: RunState, spec: FitSpec, test: np.ndarray, epochs: float
-) -> RunMetrics:
-    """Describe the submission of an unfinished fit; there is no out-of-fold figure yet.
-
-    Args:
-        plan: what the run does.
-        state: how far it is.
-        spec: the unfinished fit.
-        test: (m, 10) its probabilities of the test rows.
-        epochs: epochs behind them, as a fraction.
-
-    Returns:
-        The figures, without costs.
-    """
-    return replace(
-        _common(plan, state, test),
-        provisional=True,
-        provisional_fit=spec.name,
-        provisional_identity=spec.digest,
-        provisional_epochs=epochs,
-    )
-
-
-def _common(plan: RunPlan, state: RunState, test: np.ndarray) -> RunMetrics:
-    labels = plan.digits.test_labels
-    return RunMetrics(
-        complete=state.is_complete,
-        provisional=False,
-        fits_finished=len(state.finished),
-        fits_planned=len(state.fits),
-        skipped=state.skipped,
-        test=None if labels is None else ensemble.accuracy(test, labels),
-        test_rows=len(plan.inputs.test_images),
-        demo_data=plan.digits.demo,
-        not_for_upload=plan.digits.not_for_upload,
-        test_rows_also_in_train=plan.digits.leaked_rows,
-        duplicates_across_folds=plan.duplicates_across_folds,
-        callbacks=plan.callbacks,
-    )
-
-
-def _holdout_score(plan: RunPlan, oof: np.ndarray) -> Score | None:
-    """Return the score on the rows that no search behind the settings saw, if any."""
-    rows = _holdout_rows(plan)
-    if np.isnan(oof[rows, 0]).all():
-        return None  # there are none, or no fold that holds them out is finished
-    return ensemble.accuracy(oof[rows], plan.inputs.train_labels[rows])
-
-
-def _holdout_rows(plan: RunPlan) -> np.ndarray:
-    """Return the rows held out of all searches; none unless they are the very same ones."""
-    images, labels = plan.inputs.train_images, plan.inputs.train_labels
-    unseen = np.full(len(labels), bool(plan.config.tuned))
-    for tuned in plan.config.tuned:
-        if tuned.train_data != files.digest(images, labels):  # labels decide who is in which fold
-            return np.array([], int)
-        split = folds.stratified(labels, tuned.folds, tuned.seed)
-        holdout = folds.assignment(split, len(labels)) >= tuned.folds - tuned.holdout_folds
-        # Another version of the splitter may deal the rows out differently.
-        if tuned.holdout_digest != files.digest(images[holdout], labels[holdout]):
-            return np.array([], int)
-        unseen &= holdout
-    return np.flatnonzero(unseen)
-
-
-def _member_scores(plan: RunPlan, fits: Sequence[FitPredictions]) -> dict[str, MemberScore]:
-    labels, method = plan.inputs.train_labels, plan.config.ensemble.method
-    scores = {}
-    for member in plan.config.members:
-        own = [fit for fit in fits if fit.member == member]
-        if own:
-            oof, _ = ensemble.out_of_fold(own, len(labels), method)
-            by_fold = {
-                f"fold{fit.fold + 1}": ensemble.accuracy(fit.heldout, labels[fit.heldout_rows])
-                for fit in own
-            }
-            scores[member] = MemberScore(**vars(ensemble.accuracy(oof, labels)), fits=by_fold)
-    return scores
-
-
-# Files
 
 
 def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> RunMetrics:
@@ -218,10 +43,11 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
         )
     fits = [read_predictions(folder, spec) for spec in state.finished]
     labels = plan.inputs.train_labels
-    if state.is_complete:
+    times = plan.config.folds.times_held_out
+    if state.is_complete and times is not None:
         skipped = {status.spec.member for status in state.fits if status.skipped}
         whole = [member for member in plan.config.members if member not in skipped]
-        ensemble.check_coverage(fits, len(labels), whole)
+        ensemble.check_coverage(fits, len(labels), whole, times)
     predictions = predict(plan, fits)
     # Nets that are still few may be too weak; the submission before is kept.
     if state.is_complete or why_no_submission(predictions.test) is None:
@@ -231,7 +57,7 @@ def update(folder: RunFolder, plan: RunPlan, state: RunState, clock: Clock) -> R
         "oof_count": predictions.oof_count,
         "test": predictions.test.astype(np.float32),
         "labels": labels,
-        "folds": plan.fold_of_row,
+        **plan.split_arrays,
     }
     files.write_arrays(folder.predictions, arrays)
     found = summarise(plan, state, fits, predictions)
@@ -251,12 +77,8 @@ def write_metrics(
 def begin(folder: RunFolder, plan: RunPlan, state: RunState) -> None:
     """Write the config, the split and a manifest, before anything expensive is made."""
     files.write_bytes(folder.config, dump(plan.config).encode())
-    split = {
-        "folds": plan.fold_of_row,
-        "seed": np.int64(plan.config.seed),
-        "labels": np.array(files.digest(plan.inputs.train_labels)),
-    }
-    folder.write_folds(split)
+    labels, config = plan.inputs.train_labels, plan.config
+    resume.write_split(folder, plan.split, labels, config.folds, config.seed)
     _write_manifest(folder, plan, state, complete=False)
 
 
@@ -339,7 +161,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "not_for_upload": digits.not_for_upload,
         "test_rows": len(digits.test_images),
         "backend": plan.specs[0].backend,
-        "folds": files.digest(plan.fold_of_row),
+        "folds": files.digest(*plan.split_arrays.values()),
         "seed": plan.config.seed,
         "fits": {
             folder.fit_folder(status.spec.member, status.spec.fold).name: {

@@ -68,7 +68,7 @@ def ensembling(
 
     def averaged(names: Sequence[str]) -> np.ndarray:
         chosen = [fit for fit in fits if fit.member in names]
-        return ensemble.out_of_fold(chosen, len(labels), method)[0]
+        return ensemble.out_of_fold(chosen, len(labels), method, times=None)[0]
 
     alone = {member: averaged([member]) for member in members}
     common = np.all([~np.isnan(oof[:, 0]) for oof in alone.values()], axis=0)

@@ -34,7 +34,7 @@ class FitPredictions:
     Attributes:
         member: Name of the member.
         fold: Number of the held-out fold.
-        heldout_rows: (h,) int, indices of the held-out rows in the training data.
+        heldout_rows: (h,) int, indices of the held-out rows, if any, in the training data.
         heldout: (h, 10) float32 class probabilities of those rows.
         test: (m, 10) float32 class probabilities of all test rows.
     """
@@ -92,29 +92,38 @@ def test_probabilities(fits: Iterable[FitPredictions], method: Method) -> np.nda
 
 
 def out_of_fold(
-    fits: Iterable[FitPredictions], rows: int, method: Method
+    fits: Iterable[FitPredictions], rows: int, method: Method, times: int | None = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average each training row over the members that held it out.
+
+    A member that several of its fits predict the row for is their average, as in
+    `test_probabilities`.
 
     Args:
         fits: Finished fits, in any order.
         rows: Number of training rows n.
         method: As in `test_probabilities`.
+        times: How many fits of a member hold each row out; None: chance decides it.
 
     Returns:
         Probabilities (n, 10) float32, NaN where no member covers the row, and the number of
         members that cover each row, (n,) int64.
 
     Raises:
-        UserError: A member holds a row out more than once.
+        UserError: A member holds a row out more often.
     """
     total = np.zeros((rows, CLASSES))
     count = np.zeros(rows, np.int64)
     for member, own in _by_member(fits).items():
-        _check_disjoint(member, own)
+        if times is not None:
+            _check_not_more(member, own, times)
+        of_member = np.zeros((rows, CLASSES))
         for fit in own:
-            total[fit.heldout_rows] += _enter_mean_space(fit.heldout, method)
-            count[fit.heldout_rows] += 1
+            of_member[fit.heldout_rows] += _enter_mean_space(fit.heldout, method)
+        fits_of_row = _fits_of_rows(own, rows)
+        held_out = fits_of_row > 0
+        total[held_out] += of_member[held_out] / fits_of_row[held_out, None]
+        count += held_out
     covered = count > 0
     probabilities = np.full((rows, CLASSES), np.nan, np.float32)
     mean = total[covered] / count[covered, None]
@@ -122,27 +131,28 @@ def out_of_fold(
     return probabilities, count
 
 
-def check_coverage(fits: Iterable[FitPredictions], rows: int, members: Iterable[str]) -> None:
+def check_coverage(
+    fits: Iterable[FitPredictions], rows: int, members: Iterable[str], times: int = 1
+) -> None:
     """Check that in a complete run every member holds every training row out.
 
     Args:
         fits: The run's finished fits, in any order.
         rows: Number of training rows.
         members: Names of the members that the run's config asks for.
+        times: How many fits of a member hold each row out.
 
     Raises:
         UserError: A member leaves rows uncovered; names the member and the number of rows.
     """
     fits_of = _by_member(fits)
     for member in members:
-        covered = np.zeros(rows, bool)
-        for fit in fits_of.get(member, []):
-            covered[fit.heldout_rows] = True
-        missing = np.flatnonzero(~covered)
+        missing = np.flatnonzero(_fits_of_rows(fits_of.get(member, []), rows) < times)
         if missing.size:
+            found = "that no fold holds out" if times == 1 else "that fewer folds hold out"
             raise UserError(
                 f"member {member!r}: expected each of the {rows} training rows to be held out "
-                f"once, found {missing.size} rows that no fold holds out (the first, counted from "
+                f"{_often(times)}, found {missing.size} rows {found} (the first, counted from "
                 f"0, is row {missing[0]}); train its missing folds"
             )
 
@@ -198,17 +208,29 @@ def _by_member(fits: Iterable[FitPredictions]) -> dict[str, list[FitPredictions]
     return {member: list(own) for member, own in groupby(ordered, key=lambda fit: fit.member)}
 
 
-def _check_disjoint(member: str, fits: list[FitPredictions]) -> None:
-    """Refuse a row that one member's folds hold out more than once."""
-    rows, times = np.unique(np.concatenate([fit.heldout_rows for fit in fits]), return_counts=True)
-    if (times > 1).any():
-        row = rows[times > 1][0]
+def _fits_of_rows(fits: Iterable[FitPredictions], rows: int) -> np.ndarray:
+    """Count how many fits hold each row out, (rows,) int64."""
+    count = np.zeros(rows, np.int64)
+    for fit in fits:
+        count[fit.heldout_rows] += 1
+    return count
+
+
+def _check_not_more(member: str, fits: list[FitPredictions], times: int) -> None:
+    """Refuse a row that one member's folds hold out more often than they should."""
+    rows, found = np.unique(np.concatenate([fit.heldout_rows for fit in fits]), return_counts=True)
+    if (found > times).any():
+        row = rows[found > times][0]
         folds = [str(fit.fold) for fit in fits for _ in range(np.sum(fit.heldout_rows == row))]
         raise UserError(
-            f"member {member!r}: expected each training row to be held out once, found row {row} "
-            f"(counted from 0) in folds {' and '.join(folds)}; these fits belong to different "
-            "splits: start a new run"
+            f"member {member!r}: expected each training row to be held out {_often(times)}, found "
+            f"row {row} (counted from 0) in folds {' and '.join(folds)}; these fits belong to "
+            "different splits: start a new run"
         )
+
+
+def _often(times: int) -> str:
+    return {0: "never", 1: "once"}.get(times, f"{times} times")
 
 
 def _enter_mean_space(probabilities: np.ndarray, method: Method) -> np.ndarray:

@@ -18,6 +18,8 @@ from kaggle_digits.scoring.ensemble import FitPredictions, Method, Score
 # Getting Started competition, is scored by the accuracy over the test rows, which are 28,000:
 # https://www.kaggle.com/competitions/digit-recognizer. Others keep rows for a private leaderboard.
 SCORED_FRACTION = 1.0
+# Of the folds that hold a row out together, where there are several: more picks change little.
+MOST_PICKS = 10
 
 
 def expected_leaderboard(
@@ -25,10 +27,11 @@ def expected_leaderboard(
 ) -> tuple[float, float]:
     """Forecast the accuracy on the scored test rows as a 95 % band.
 
-    The centre is the out-of-fold accuracy plus the gain of averaging the folds' nets: one net per
-    member predicts an out-of-fold row, all of them predict a test row. `averaging_gain` estimates
-    it from the test rows on which the nets disagree, taking the averaged probabilities, calibrated
-    by the out-of-fold accuracy, for the chance that each label is right.
+    The centre is the out-of-fold accuracy plus the gain of averaging the folds' nets: only those
+    that hold it out, as a rule one net per member, predict an out-of-fold row, all of them predict
+    a test row. `averaging_gain` estimates it from the test rows on which the nets disagree, taking
+    the averaged probabilities, calibrated by the out-of-fold accuracy, for the chance that each
+    label is right.
 
     The band adds three independent errors in quadrature, each side by itself:
 
@@ -45,7 +48,7 @@ def expected_leaderboard(
 
     Args:
         fits: The finished fits behind the submission, in any order.
-        score: Their out-of-fold score.
+        score: Their out-of-fold score, on the rows that any of them holds out; at least one.
         method: As in `test_probabilities`.
 
     Returns:
@@ -71,6 +74,9 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
     they were out of fold, where half an error is added lest a flawless score mean certainty. If no
     T in 0.05..20 does that, the nearer end is taken.
 
+    Where k folds hold a row out, the nets of k folds stand in the place of those of one: as often
+    as rows are held out by k folds, see `_like_out_of_fold`.
+
     Args:
         fits: The finished fits behind the submission, in any order.
         score: Their out-of-fold score.
@@ -83,17 +89,17 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
 
     posterior = ensemble.test_probabilities(fits, "arithmetic")
     rows = np.arange(len(posterior))
-    folds = sorted({fit.fold for fit in fits})
-    subsets = [fits, *([fit for fit in fits if fit.fold == fold] for fold in folds)]
-    labels = [ensemble.test_probabilities(subset, method).argmax(axis=1) for subset in subsets]
-    submitted, one_fold = labels[0], np.stack(labels[1:])
+    submitted = _labels([fits], method)[0]
+    out_of_fold = [(part, _labels(picks, method)) for part, picks in _like_out_of_fold(fits)]
     target = 1 - (score.errors + 0.5) / (score.rows + 1)
 
-    def expected_accuracy(log_temperature: float, labels: np.ndarray) -> float:
-        return with_temperature(posterior, exp(log_temperature))[rows, labels].mean()
+    def expected_accuracies(log_temperature: float) -> tuple[float, float]:
+        right = with_temperature(posterior, exp(log_temperature))
+        of_parts = (part * right[rows, labels].mean() for part, labels in out_of_fold)
+        return right[rows, submitted].mean(), sum(of_parts)
 
     def excess(log_temperature: float) -> float:
-        return expected_accuracy(log_temperature, one_fold) - target
+        return expected_accuracies(log_temperature)[1] - target
 
     coldest, hottest = log(COLDEST), log(HOTTEST)
     if excess(coldest) <= 0:
@@ -102,4 +108,39 @@ def averaging_gain(fits: Sequence[FitPredictions], score: Score, method: Method)
         best = hottest
     else:
         best = brentq(excess, coldest, hottest)
-    return float(expected_accuracy(best, submitted) - expected_accuracy(best, one_fold))
+    of_submission, of_folds = expected_accuracies(best)
+    return float(of_submission - of_folds)
+
+
+def _labels(picks: Sequence[Sequence[FitPredictions]], method: Method) -> np.ndarray:
+    """Return the labels that some fits at a time give the test rows, (picks, m)."""
+    return np.stack([ensemble.test_probabilities(own, method).argmax(axis=1) for own in picks])
+
+
+def _like_out_of_fold(
+    fits: Sequence[FitPredictions],
+) -> list[tuple[float, list[list[FitPredictions]]]]:
+    """Pick fits that predict test rows as out-of-fold rows are predicted.
+
+    Args:
+        fits: The finished fits.
+
+    Returns:
+        For each number k of folds that hold a row out: the fraction of the covered rows that it
+        holds for, and picks of the fits of k folds: each single fold where k is 1, else at most
+        `MOST_PICKS` picks of evenly spaced folds. Of a repeated split these are one of each repeat.
+    """
+    rows_of = {fit.fold: fit.heldout_rows for fit in fits}
+    folds = sorted(rows_of)
+    times = np.bincount(np.concatenate([rows_of[fold] for fold in folds]))
+    numbers, rows = np.unique(times[times > 0], return_counts=True)
+    found = []
+    for k, part in zip(numbers, rows / rows.sum(), strict=True):
+        spaced = np.arange(k) * len(folds) // k
+        starts = range(len(folds) if k == 1 else min(len(folds), MOST_PICKS))
+        picks = (
+            frozenset(folds[(start + place) % len(folds)] for place in spaced) for start in starts
+        )
+        of_picks = [[fit for fit in fits if fit.fold in pick] for pick in dict.fromkeys(picks)]
+        found.append((part, of_picks))
+    return found

@@ -1,6 +1,6 @@
 """What happens while a net trains, as Keras callbacks with one job each.
 
-`train` makes them in this order: a checkpoint is kept before anyone hears of an epoch or stops it.
+`train` puts them in order: a checkpoint is kept before anyone else hears of an epoch or stops it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from kaggle_digits.config.train_section import Train
+from kaggle_digits.training import monitoring
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -24,11 +27,14 @@ class Checkpoint:
             step count, moments and averages), in Keras's order. A saved model would not do: it
             loses the seeds.
         history: one dict for each epoch done.
+        best: with early stopping the weights of the best epoch, as `finished_weights` returns
+            them; else empty.
     """
 
     epochs: int
     arrays: list[np.ndarray]
     history: list[dict[str, float]]
+    best: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,20 @@ def variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
+def _to_numpy(value) -> np.ndarray:
+    return keras.ops.convert_to_numpy(value)
+
+
+def finished_weights(model: keras.Model) -> list[np.ndarray]:
+    """Return the weights that a net in training would have if it ended now, its averages if any."""
+    trained = [np.array(value) for value in map(_to_numpy, model.trainable_variables)]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    weights = [np.array(value) for value in map(_to_numpy, model.weights)]
+    for variable, value in zip(model.trainable_variables, trained, strict=True):
+        variable.assign(value)
+    return weights
+
+
 class History(keras.callbacks.Callback):
     """Keeps an entry for each whole epoch and ends a training whose loss is not finite.
 
@@ -61,17 +81,24 @@ class History(keras.callbacks.Callback):
         entries: those of the epochs done.
         steps: batches in an epoch.
         images: images in an epoch.
+        evaluate: returns figures of the held-out rows after an epoch; None: nobody looks at them.
 
     Attributes:
         epochs_done: as a fraction.
         is_kept: whether the epoch that has just ended is whole and its loss finite.
     """
 
-    def __init__(self, entries: Sequence[dict[str, float]], steps: int, images: int) -> None:
+    def __init__(
+        self,
+        entries: Sequence[dict[str, float]],
+        steps: int,
+        images: int,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
         super().__init__()
         self.entries, self.steps = list(entries), steps
         self.epochs_done, self.is_kept = float(len(self.entries)), False
-        self._images = images
+        self._images, self._evaluate = images, evaluate or dict
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Start the clock."""
@@ -87,12 +114,14 @@ class History(keras.callbacks.Callback):
         self.is_kept = False
         if self._steps_done < self.steps:
             return
+        heldout = self._evaluate()
         seconds = time.monotonic() - self._start
         entry = {
             "epoch": epoch + 1,
             "loss": float(logs["loss"]),
             "accuracy": float(logs["accuracy"]),
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            **heldout,
+            "learning_rate": float(_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": seconds,
             "images_per_second": self._images / seconds,
         }
@@ -102,18 +131,68 @@ class History(keras.callbacks.Callback):
             self.model.stop_training = True  # nothing good comes after it
 
 
+class SetLearningRate(keras.callbacks.Callback):
+    """Gives each epoch its learning rate, which follows from the epochs before."""
+
+    def __init__(self, history: History, train: Train) -> None:
+        super().__init__()
+        self._history, self._train = history, train
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Set the rate."""
+        rate = monitoring.learning_rate(self._train, self._history.entries)
+        self.model.optimizer.learning_rate = rate
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch and ends training some epochs after it.
+
+    Keras's own does not know what it has seen before it was resumed.
+
+    Args:
+        history: whose entries it looks at.
+        train: the `train` section.
+        best: the weights of the best of the epochs done.
+
+    Attributes:
+        best: the weights of the best epoch so far.
+    """
+
+    def __init__(self, history: History, train: Train, best: Sequence[np.ndarray]) -> None:
+        super().__init__()
+        self._history, self._train = history, train
+        self.best = best
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Look at the epoch."""
+        if not self._history.is_kept:
+            return
+        if monitoring.best_epoch(self._train, self._history.entries) == epoch + 1:
+            self.best = finished_weights(self.model)
+        if monitoring.is_over(self._train, self._history.entries):
+            self.model.stop_training = True
+
+
 class SaveCheckpoint(keras.callbacks.Callback):
     """Makes a checkpoint after each epoch and passes it on."""
 
-    def __init__(self, history: History, on_checkpoint: Callable[[Checkpoint], None]) -> None:
+    def __init__(
+        self,
+        history: History,
+        on_checkpoint: Callable[[Checkpoint], None],
+        early_stopping: EarlyStopping | None = None,
+    ) -> None:
         super().__init__()
         self._history, self._on_checkpoint = history, on_checkpoint
+        self._early_stopping = early_stopping
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Copy all variables."""
         if self._history.is_kept:
-            arrays = [keras.ops.convert_to_numpy(value) for value in variables(self.model)]
-            self._on_checkpoint(Checkpoint(epoch + 1, arrays, list(self._history.entries)))
+            arrays = [_to_numpy(value) for value in variables(self.model)]
+            best = self._early_stopping.best if self._early_stopping else ()
+            entries = list(self._history.entries)
+            self._on_checkpoint(Checkpoint(epoch + 1, arrays, entries, best))
 
 
 class ReportProgress(keras.callbacks.Callback):

@@ -20,7 +20,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system.time_budget import FORWARD_SPEEDUP, START_SECONDS, TimeBudget
-from kaggle_digits.training import backend, fit, resume
+from kaggle_digits.training import backend, fit, monitoring, resume
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
 from kaggle_digits.training.time_left import Forecast
 
@@ -208,6 +208,7 @@ class _Engine:
             if reason is None:
                 if not trained.complete or not self._has_time_to_finish(spec):
                     return FitOutcome(spec, "unfinished", provisional=self._predict(spec, trained))
+                self._end_training(spec, trained)
                 self._show(spec, "predicting")
                 result = fit.finish_fit(spec, self._inputs, trained)
                 self._finish_seconds[spec.member] = result.predict_seconds
@@ -255,6 +256,11 @@ class _Engine:
         )
         trained = fit.train_fit(spec, self._inputs, self._workplace.cache, checkpoint, hooks)
         return trained, slow
+
+    def _end_training(self, spec: FitSpec, trained: TrainingResult) -> None:
+        if kept := monitoring.what_is_kept(spec.settings.train, trained.history):
+            self._events.say(f"{spec.name}: {kept}")
+        self._forecast.end(spec, self._epochs_done / spec.settings.train.epochs)
 
     def _load_checkpoint(self, spec: FitSpec) -> Checkpoint | None:
         try:
@@ -333,10 +339,10 @@ class _Engine:
         return self._budget.seconds_left() > self._options.reserve + needed
 
     def _seconds_to_predict(self, spec: FitSpec, heldout: bool) -> float:
-        from kaggle_digits.training.train import STATISTICS_ROWS
+        from kaggle_digits.training.train import statistics_rows
 
         # Estimated layer by layer, so a row takes as long as a training step takes for it.
-        estimating = min(STATISTICS_ROWS, len(self._inputs.train_labels))
+        estimating = statistics_rows(spec.settings.train, len(self._inputs.train_labels))
         rows = len(self._inputs.test_images) + (len(spec.heldout_rows) if heldout else 0)
         images = estimating + rows / FORWARD_SPEEDUP
         # What a backend compiles for a step, it compiles again, at most as much, for predictions.

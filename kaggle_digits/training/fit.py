@@ -105,7 +105,7 @@ def train_fit(
         return cache.read_variant(spec.bank.key, wanted)
 
     rows = np.setdiff1d(np.arange(len(inputs.train_labels)), spec.heldout)
-    data = TrainingData(images, inputs.train_labels, rows, inputs.train_images)
+    data = TrainingData(images, inputs.train_labels, rows, inputs.train_images, spec.heldout)
     with memory_errors_explained(spec):
         return train(spec.settings, data, spec.seed_for("fit"), checkpoint, hooks)
 

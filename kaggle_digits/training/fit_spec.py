@@ -204,7 +204,7 @@ def canonical(settings: MemberSettings) -> MemberSettings:
 VERSIONS_KEY = "bank_key"  # compared last: all else that it depends on has keys of its own
 KEYS_FOR_PEOPLE = {
     "inputs_key": "data (pixels and labels of train.csv, pixels of test.csv)",
-    "heldout_rows": "folds.count (the rows that a fold holds out)",
+    "heldout_rows": "folds.count or kind (the rows that a fold holds out)",
     VERSIONS_KEY: "version of albumentations or OpenCV (--allow-changed-versions continues)",
 }
 

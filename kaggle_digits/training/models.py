@@ -1,7 +1,7 @@
 """Config -> `keras.Model`: the family of deep batch-norm CNNs, written with `keras` alone.
 
 What costs time on a CPU is not the 3x3 convolutions but batch norm, ReLU and Dropout on large maps.
-So pooling comes before normalising, and Dropout is in the head only.
+So by default pooling comes before normalising, and Dropout is in the head only.
 """
 
 import math
@@ -54,10 +54,37 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
     Returns:
         A model from (n, 28, 28) uint8 pixels to (n, 10) float32 logits.
     """
-    norm = FusedBatchNormalization if fused else layers.BatchNormalization
+    batch_norm = FusedBatchNormalization if fused else layers.BatchNormalization
+    initializer = {
+        "he_normal": keras.initializers.HeNormal,
+        "he_uniform": keras.initializers.HeUniform,
+        "glorot_uniform": keras.initializers.GlorotUniform,
+    }[config.initializer]
     seeds = _seeds(seed)
+
+    def norm(name: str) -> layers.Layer:
+        return batch_norm(
+            momentum=config.norm_momentum, epsilon=config.norm_epsilon, name=f"{name}_norm"
+        )
+
+    def activated(x: keras.KerasTensor, name: str, pool: bool = False) -> keras.KerasTensor:
+        """Add what follows a convolution or a hidden layer, in the config's order."""
+        follow = [layers.ReLU(name=f"{name}_relu")]
+        if config.norm != "none":
+            follow.insert(0 if config.norm == "before" else 1, norm(name))
+        if pool:
+            place = 0 if config.pool_place == "early" else len(follow)
+            follow.insert(place, layers.MaxPooling2D(2, name=f"{name}_pool"))
+        for layer in follow:
+            x = layer(x)
+        return x
+
+    def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
+        return layers.Dropout(rate, seed=next(seeds), name=f"{name}_dropout")(x)
+
     inputs = keras.Input((28, 28), dtype="uint8", name="pixels")
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    scaling = {"unit": (1 / 255, 0.0), "symmetric": (2 / 255, -1.0)}[config.input]
+    x = layers.Rescaling(*scaling, name="rescale")(inputs)
     x = layers.Reshape((28, 28, 1), name="channel")(x)
     for number, stage in enumerate(config.stages, 1):
         for position in range(1, stage.depth + 1):
@@ -67,33 +94,45 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
                 stage.kernel,
                 strides=stage.stride if position == 1 else 1,
                 padding=stage.padding,
-                use_bias=False,
-                kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
+                use_bias=config.bias,
+                kernel_initializer=initializer(seed=next(seeds)),
+                kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
                 name=f"{name}_conv",
             )(x)
-            if (stage.pool, position) in (("first", 1), ("last", stage.depth)):
-                x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-            x = norm(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = activated(x, name, (stage.pool, position) in (("first", 1), ("last", stage.depth)))
+        if stage.dropout:
+            x = dropout(x, stage.dropout, f"stage{number}")
     head = {
         "flatten": layers.Flatten,
         "average": layers.GlobalAveragePooling2D,
         "max": layers.GlobalMaxPooling2D,
     }[config.pooling]
     x = head(name="head")(x)
+    drops_before = config.dropout_place == "before"
     for number, width in enumerate(config.dense, 1):
-        x = layers.Dropout(config.dropout, seed=next(seeds), name=f"dense{number}_dropout")(x)
+        name = f"dense{number}"
+        if drops_before:
+            x = dropout(x, config.dropout, name)
         x = layers.Dense(
             width,
-            use_bias=False,
-            kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
-            name=f"dense{number}",
+            use_bias=config.bias,
+            kernel_initializer=initializer(seed=next(seeds)),
+            name=name,
         )(x)
-        x = norm(momentum=0.9, epsilon=1e-5, name=f"dense{number}_norm")(x)
-        x = layers.ReLU(name=f"dense{number}_relu")(x)
-    x = layers.Dropout(config.dropout, seed=next(seeds), name="logits_dropout")(x)
-    initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-    outputs = layers.Dense(10, kernel_initializer=initializer, dtype="float32", name="logits")(x)
+        x = activated(x, name)
+        if not drops_before:
+            x = dropout(x, config.dropout, name)
+    if drops_before:
+        x = dropout(x, config.dropout, "logits")
+    outputs = layers.Dense(
+        10,
+        use_bias=not config.logits_norm,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+        dtype="float32",
+        name="logits",
+    )(x)
+    if config.logits_norm:
+        outputs = norm("logits")(outputs)
     return keras.Model(inputs, outputs, name="digits_cnn")
 
 

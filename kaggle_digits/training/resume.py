@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import folds
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
@@ -93,14 +94,14 @@ class RunState:
 
 
 def read_or_make_split(
-    folder: RunFolder, labels: np.ndarray, count: int, seed: int
+    folder: RunFolder, labels: np.ndarray, settings: Folds, seed: int
 ) -> tuple[list[np.ndarray], list[str]]:
     """Return the split that the run folder holds, if it is this run's, or make it.
 
     Args:
         folder: the run's folder.
         labels: (n,) labels of the training rows.
-        count: number of folds.
+        settings: how they are split.
         seed: the run's seed.
 
     Returns:
@@ -113,14 +114,27 @@ def read_or_make_split(
         notes.append(f"damaged: {damage.path}: {damage.reason}; it is made again")
         saved = None
     if saved is not None:
-        split = folds.from_assignment(saved["folds"])
-        if (str(saved["labels"]), len(split), int(saved["seed"])) == (
-            files.digest(labels),
-            count,
-            seed,
-        ):
+        split = folds.from_arrays(saved)
+        made_from = {key: saved[key] for key in saved if key not in ("folds", "held_out")}
+        if made_from == _made_from(settings, labels, seed) and len(split) == settings.fits:
             return split, notes
-    return folds.stratified(labels, count, seed), notes
+    return folds.split(settings, labels, seed), notes
+
+
+def write_split(
+    folder: RunFolder, split: list[np.ndarray], labels: np.ndarray, settings: Folds, seed: int
+) -> None:
+    """Write a split as `read_or_make_split` reads it; the arguments are as there."""
+    arrays = folds.to_arrays(split, len(labels))
+    folder.write_folds(arrays | _made_from(settings, labels, seed))
+
+
+def _made_from(settings: Folds, labels: np.ndarray, seed: int) -> files.Arrays:
+    """Return what is stored beside a split; the number of its sets is no part of it."""
+    made_from = {"seed": np.int64(seed), "labels": np.array(files.digest(labels))}
+    if settings.is_usual:
+        return made_from  # as before there were others
+    return made_from | {"settings": np.array(files.digest_json(settings.identity()))}
 
 
 def scan_fits(folder: RunFolder, specs: list[FitSpec], allow_changed: bool = False) -> RunState:
@@ -141,7 +155,7 @@ def scan_fits(folder: RunFolder, specs: list[FitSpec], allow_changed: bool = Fal
     if others := [fit for fit in folder.finished_fits() if fit not in planned]:
         raise UserError(
             f"{folder.fit_folder(*others[0])}: this fit belongs to another run, its member or fold "
-            "is not in this config (members, folds.count); give another --out, or the config of "
+            "is not in this config (members, folds); give another --out, or the config of "
             "that run"
         )
     notes: list[str] = []
@@ -247,7 +261,11 @@ def save_checkpoint(folder: RunFolder, spec: FitSpec, checkpoint: Checkpoint) ->
         "packages": environment.package_versions(),
         "hardware": environment.hardware(),
     }
-    arrays = {f"variable{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
+    arrays = {
+        f"{kind}{number:04d}": array
+        for kind, of_kind in (("variable", checkpoint.arrays), ("best", checkpoint.best))
+        for number, array in enumerate(of_kind)
+    }
     facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     folder.write_state(spec.member, spec.fold, arrays | {"facts": facts_array})
 
@@ -271,8 +289,11 @@ def load_checkpoint(folder: RunFolder, spec: FitSpec) -> Checkpoint | None:
     facts = _facts(arrays)
     if facts is None or facts["fit"] != spec.digest:
         return None
-    variables = [arrays[name] for name in sorted(arrays) if name != "facts"]
-    return Checkpoint(facts["epochs"], variables, facts["history"])
+    variables, best = (
+        [arrays[name] for name in sorted(arrays) if name.startswith(kind)]
+        for kind in ("variable", "best")
+    )
+    return Checkpoint(facts["epochs"], variables, facts["history"], best)
 
 
 def read_checkpoint_facts(folder: RunFolder, member: str, fold: int) -> dict | None:

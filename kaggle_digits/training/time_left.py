@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 
 from kaggle_digits.training.fit_spec import FitSpec
 
@@ -15,7 +16,7 @@ PASSES = 3
 
 
 def training_images(specs: Sequence[FitSpec], rows: int) -> dict[str, int]:
-    """Return how many images each fit sees in all its epochs, by its name."""
+    """Return how many images each fit sees if it trains all its epochs, by its name."""
     return {
         spec.name: (rows - len(spec.heldout_rows)) * spec.settings.train.epochs for spec in specs
     }
@@ -55,21 +56,23 @@ class Forecast:
     """
 
     def __init__(self, specs: Sequence[FitSpec], rows: int) -> None:
-        self._before: dict[str, float] = {}
-        self._images = training_images(specs, rows)
-        self._total = 0.0
+        self._planned = training_images(specs, rows)
+        self._images: dict[str, float] = dict(self._planned)
+        self._add_up()
         self._first: tuple[float, float] | None = None
         self._last: tuple[str, float, float] | None = None
         self._seconds, self._seen = 0.0, 0.0  # of training alone, within fits
         self.images_per_second = 0.0
-        for name, images in self._images.items():
-            self._before[name] = self._total
-            self._total += images
 
     def restart(self) -> None:
         """Measure the speed from now on: a fit is trained again."""
         self._first = self._last = None
         self._seconds = self._seen = 0.0
+
+    def end(self, spec: FitSpec, fraction: float) -> None:
+        """Note that a fit is trained, perhaps after a fraction of its epochs only."""
+        self._images[spec.name] = fraction * self._planned[spec.name]
+        self._add_up()
 
     def note(self, spec: FitSpec, fraction: float) -> None:
         """Note that a fraction of a fit is done, for the speed."""
@@ -99,4 +102,8 @@ class Forecast:
         return len(names) - 1 - names.index(spec.name)
 
     def _images_before(self, spec: FitSpec, fraction: float) -> float:
-        return self._before[spec.name] + fraction * self._images[spec.name]
+        return self._before[spec.name] + fraction * self._planned[spec.name]
+
+    def _add_up(self) -> None:
+        sums = [0.0, *accumulate(self._images.values())]
+        self._before, self._total = dict(zip(self._images, sums, strict=False)), sums[-1]

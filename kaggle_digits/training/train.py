@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import keras
 import numpy as np
 
 from kaggle_digits.config.schema import MemberSettings
+from kaggle_digits.config.train_section import Train
 from kaggle_digits.errors import UserError
-from kaggle_digits.training import callbacks, models
+from kaggle_digits.training import callbacks, models, monitoring
 from kaggle_digits.training.callbacks import Checkpoint, Hooks
 from kaggle_digits.training.optimizers import make_optimizer
 
@@ -29,15 +30,18 @@ class TrainingData:
     Attributes:
         images: epoch (from 0) -> (n, 28, 28) uint8, all rows, augmented for that epoch.
         labels: (n,) integers 0..9.
-        rows: the fit's training rows, indices into `labels`; no other row is read.
+        rows: the fit's training rows, indices into `labels`.
         clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
             training rows.
+        heldout: rows that are evaluated after each epoch, clean, where the settings look at them;
+            no row but these and the training rows is read.
     """
 
     images: Callable[[int], np.ndarray]
     labels: np.ndarray
     rows: np.ndarray
     clean: np.ndarray
+    heldout: np.ndarray = field(default_factory=lambda: np.arange(0))
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,14 @@ class TrainingResult:
     Attributes:
         make_model: makes the final net.
         history: one dict for each epoch with `epoch`, `loss`, `accuracy` (of the training, on
-            augmented images), `learning_rate`, `seconds`, `images_per_second`.
+            augmented images), `learning_rate`, `seconds`, `images_per_second`; where the settings
+            look at held-out rows also `val_loss` and `val_accuracy`, of the net in training, not of
+            its average.
         seconds: wall time of the epochs.
         images: training images that were passed forward and backward in whole epochs.
         steps: steps in whole epochs.
-        complete: all epochs were done, or a callback of the user's ended them. A net that was
-            stopped in time has the average of its weights so far.
+        complete: all epochs were done, or early stopping or a callback of the user's ended them. A
+            net that was stopped in time has the average of its weights so far.
     """
 
     make_model: Callable[[], keras.Model]
@@ -107,7 +113,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     hooks: Hooks | None = None,
 ) -> TrainingResult:
-    """Train one net for a fixed number of epochs.
+    """Train one net for a fixed number of epochs, or until early stopping ends it.
 
     A loss that is infinite or not a number ends it at the end of its epoch, which is not kept.
     Resumed, it ends with the same bytes on TensorFlow and a CPU; other backends and devices do not
@@ -141,48 +147,82 @@ def train(
         model.optimizer.build(model.trainable_variables)
         for variable, array in zip(callbacks.variables(model), checkpoint.arrays, strict=True):
             variable.assign(array)
+    epochs_before = checkpoint.epochs if checkpoint else 0
     history = callbacks.History(
-        checkpoint.history if checkpoint else [], len(batches), batches.images
+        checkpoint.history if checkpoint else [],
+        len(batches),
+        batches.images,
+        partial(_evaluate, model, data) if config.picks_on_heldout else None,
     )
+    early = None
+    if config.early_stopping.patience is not None:
+        early = callbacks.EarlyStopping(history, config, checkpoint.best if checkpoint else ())
     stop = callbacks.StopInTime(history, hooks.must_stop)
     ours = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.begin(epoch)),
         history,
-        *([callbacks.SaveCheckpoint(history, hooks.on_checkpoint)] if hooks.on_checkpoint else []),
+        callbacks.SetLearningRate(history, config) if config.schedule != "cosine" else None,
+        early,
+        callbacks.SaveCheckpoint(history, hooks.on_checkpoint, early)
+        if hooks.on_checkpoint
+        else None,
         callbacks.ReportProgress(history, hooks.on_progress),
         stop,
     ]
     # One call of fit for all epochs: at its end Keras replaces the weights by their average.
     model.fit(
         batches,
-        epochs=config.epochs,
-        initial_epoch=checkpoint.epochs if checkpoint else 0,
+        epochs=epochs_before if monitoring.is_over(config, history.entries) else config.epochs,
+        initial_epoch=epochs_before,
         shuffle=False,
         verbose=0,
-        callbacks=[*ours, *(make() for make in hooks.callbacks)],
+        callbacks=[*filter(None, ours), *(make() for make in hooks.callbacks)],
     )
 
     def make_model() -> keras.Model:
         final = models.build(settings.model, seed)
-        final.set_weights(model.get_weights())
-        order = np.random.default_rng([seed, config.epochs]).permutation(data.rows)
-        picked = np.sort(order[:STATISTICS_ROWS])
-        estimate_statistics(final, data.clean[picked], config.batch_size)
+        final.set_weights(early.best if early and complete else model.get_weights())
+        if statistics_rows(config, len(data.rows)):
+            order = np.random.default_rng([seed, config.epochs]).permutation(data.rows)
+            picked = np.sort(order[: statistics_rows(config, len(order))])
+            estimate_statistics(final, data.clean[picked], config.batch_size)
         return final
 
     epochs = len(history.entries)
     ended_by_callback = model.stop_training and not stop.has_stopped
     if ended_by_callback and not history.entries:
         raise UserError("callbacks: one ended training within its first epoch; let it train longer")
-    ended = epochs == config.epochs or ended_by_callback
+    ended = (
+        epochs == config.epochs or monitoring.is_over(config, history.entries) or ended_by_callback
+    )
+    complete = ended and all(math.isfinite(entry["loss"]) for entry in history.entries)
     return TrainingResult(
         make_model=make_model,
         history=history.entries,
         seconds=sum(entry["seconds"] for entry in history.entries),
         images=epochs * batches.images,
         steps=epochs * len(batches),
-        complete=ended and all(math.isfinite(entry["loss"]) for entry in history.entries),
+        complete=complete,
     )
+
+
+def _evaluate(model: keras.Model, data: TrainingData) -> dict[str, float]:
+    """Return a net's figures on the held-out rows, clean, as Keras's `fit` names them."""
+    targets = np.eye(10, dtype=np.float32)[data.labels[data.heldout]]
+    figures = model.evaluate(
+        data.clean[data.heldout], targets, batch_size=PREDICT_BATCH, verbose=0, return_dict=True
+    )
+    return {f"val_{name}": float(figures[name]) for name in ("loss", "accuracy")}
+
+
+def statistics_rows(config: Train, rows: float) -> float:
+    """Count the training rows that a finished net's batch-norm statistics are estimated from.
+
+    Args:
+        config: the `train` section.
+        rows: number of training rows.
+    """
+    return min(STATISTICS_ROWS, rows) if config.norm_statistics == "estimated" else 0
 
 
 def estimate_statistics(model: keras.Model, images: np.ndarray, batch_size: int) -> None:
@@ -197,6 +237,8 @@ def estimate_statistics(model: keras.Model, images: np.ndarray, batch_size: int)
         batch_size: images a batch.
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        return
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     momenta, rates = [n.momentum for n in norms], [d.rate for d in dropouts]
     sums = [

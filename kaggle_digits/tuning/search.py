@@ -37,6 +37,7 @@ from kaggle_digits.tuning.search_plan import (
     as_begun,
     begin,
     check_save,
+    check_searchable,
     choose_folder,
     rows_of_search,
     says_auto,
@@ -74,12 +75,13 @@ def tune(options: TuneOptions, reporter: Reporter, budget: TimeBudget) -> Search
     """
     config = options.config
     cluster = chief_worker.from_environment()
+    check_searchable(options)
     search_space = space.from_config(config)
     check_save(options.save)
     user_callbacks.load(config.callbacks)  # one that cannot be imported is refused now
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
-    digits = load_digits(given, config.folds.count, cache, reporter.say)
+    digits = load_digits(given, config.folds, cache, reporter.say)
     folder = choose_folder(options, digits)
     if digits.warning:
         reporter.say(digits.warning)

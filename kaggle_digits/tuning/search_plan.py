@@ -115,6 +115,32 @@ class SearchJob:
         return given or (None if tune.oracle == "grid" else TRIALS)
 
 
+def check_searchable(options: TuneOptions) -> None:
+    """Refuse configs that a search cannot compare honestly.
+
+    Args:
+        options: what was asked for.
+
+    Raises:
+        UserError: the folds are not each held out once with all classes alike, or training looks
+            at the rows that it is evaluated on; names the key.
+    """
+    folds = options.config.folds
+    if not folds.is_usual:
+        key, usual = ("kind", "stratified") if folds.kind != "stratified" else ("repeats", 1)
+        raise UserError(
+            f"folds.{key}: a search needs stratified folds that are each held out once, found "
+            f"{getattr(folds, key)}; add --set folds.{key}={usual}"
+        )
+    for name, config in {options.name: options.config, **options.against}.items():
+        for member in config.members:
+            if config.member(member).train.picks_on_heldout:
+                raise UserError(
+                    f"{name}: training of member {member} looks at the rows that it holds out, so "
+                    "that no figure of a search would be honest; train for a fixed number of epochs"
+                )
+
+
 def check_save(path: Path | None) -> None:
     """Refuse to write the best config over something else.
 

@@ -37,6 +37,11 @@ def shortened(config: Config, fraction: float) -> Config:
             section[key] *= fraction
         if "epochs" in section:
             section["epochs"] = max(1, round(section["epochs"]))
+        if "decay_factor" in section:
+            section["decay_factor"] **= 1 / fraction
+        for part in (section.get("plateau"), section.get("early_stopping")):
+            if part and part.get("patience"):
+                part["patience"] = max(1, round(fraction * part["patience"]))
     return loading.from_values(values)
 
 

@@ -6,7 +6,7 @@ from kaggle_digits.cli import app
 from kaggle_digits.config import loading
 from kaggle_digits.errors import UserError
 
-SHIPPED = loading.shipped_names()
+SHIPPED = [*loading.shipped_names(), *loading.peer_names()]
 
 
 @pytest.fixture
@@ -32,8 +32,10 @@ def test_without_a_command_it_helps(config):
 
 def test_every_shipped_config_is_listed_with_what_it_is_for(config):
     lines = config("list").splitlines()
-    assert [line.split()[0] for line in lines[: len(SHIPPED)]] == SHIPPED
-    for name, line in zip(SHIPPED, lines, strict=False):
+    found = {line.split()[0]: line for line in lines if line and not line.startswith("kaggle-")}
+    assert found.pop("Other") == "Other systems"
+    assert list(found) == SHIPPED
+    for name, line in found.items():
         assert line.endswith(f"  {loading.shipped_summary(name)}")
         assert len(line) <= 100
 
@@ -42,7 +44,7 @@ def test_every_shipped_config_is_listed_with_what_it_is_for(config):
 def test_config_is_shown_whole(config, name):
     shown = config("show", name)
     assert loading.from_values(yaml.safe_load(shown)) == loading.load(name)
-    assert yaml.safe_load(shown)["train"]["batch_size"] in (128, 256)
+    assert yaml.safe_load(shown)["train"]["batch_size"] in (32, 64, 120, 128, 256)
     assert shown.startswith(f"# {name}, all settings.")
 
 
@@ -86,6 +88,7 @@ def test_own_config_is_shown(config, tmp_path):
     ("words", "place"),
     [
         (("standard",), "standard.yaml"),
+        (("peers/deotte-15",), "deotte-15.yaml"),
         (("quick", "my.yaml"), "my.yaml"),
         (("best", "new/my.yml"), "new/my.yml"),
         (("best", "here"), "here/best.yaml"),
@@ -130,5 +133,5 @@ def test_what_cannot_be_copied(config, tmp_path, words, message):
 def test_help_names_every_shipped_config(command):
     done = CliRunner().invoke(app, [command, "--help"])
     words = done.stdout.split("--config", 1)[1].split(";")[0]
-    for name in SHIPPED:
+    for name in (*loading.shipped_names(), "peers/..."):
         assert name in words

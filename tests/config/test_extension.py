@@ -108,6 +108,8 @@ def test_seed_whose_name_is_taken_by_another_member():
     [
         ({"seed": 4}, "seed: run has 3, found 4"),
         ({"folds": {"count": 5}}, "folds.count: run has 3, found 5"),
+        ({"folds": {"count": 3, "repeats": 2}}, "folds.repeats: run has 1, found 2"),
+        ({"folds": {"kind": "kfold"}}, "folds.kind: run has stratified, found kfold"),
         ({"members": {"cnn": {}}}, "members.wide: run has this member"),
         ({"train": {"epochs": 6}}, "members.cnn: its settings are not those in run"),
     ],

@@ -18,10 +18,12 @@ from kaggle_digits.config.schema import (
 )
 from kaggle_digits.errors import UserError
 
-SHIPPED = loading.shipped_names()
+SHIPPED = [*loading.shipped_names(), *loading.peer_names()]
+KNOWN = "best, detuned, quick, standard, peers/... (kaggle-digits config list)"
 TRAIN_KEYS = (
-    "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, warmup_epochs, "
-    "label_smoothing, ema_epochs, threads"
+    "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
+    "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, ema_epochs, "
+    "ema_momentum, ema_warmup, norm_statistics, threads"
 )
 
 
@@ -165,7 +167,8 @@ def test_shipped_config_says_in_its_first_line_what_it_is(name):
 def test_compact_yaml_has_a_list_in_a_line():
     lines = loading.dump(loading.load("quick"), compact=True).splitlines()
     assert "  rotate: [-12.0, 12.0]" in lines
-    assert "  - {width: 24, depth: 1, kernel: 3, pool: first, padding: same, stride: 1}" in lines
+    stage = "width: 24, depth: 1, kernel: 3, pool: first, padding: same, stride: 1, dropout: 0.0"
+    assert f"  - {{{stage}}}" in lines
     assert "    train.learning_rate:" in lines
     assert max(map(len, lines)) <= 100
 
@@ -331,14 +334,14 @@ def test_override_that_cannot_be_read(tmp_path, override, message):
         ),
         ("train: {epoch: 5}", "train.epoch", TRAIN_KEYS),
         ("augment: {elastic: {q: 1}}", "augment.elastic.q", "p, alpha, sigma"),
-        ("folds: {number: 3}", "folds.number", "count"),
+        ("folds: {number: 3}", "folds.number", "count, kind, repeats, holdout"),
         ("members: {a: {train: {epoch: 5}}}", "members.a.train.epoch", TRAIN_KEYS),
         ("members: {a: {augment: {grid: {q: 1}}}}", "members.a.augment.grid.q", "p, steps, limit"),
         ("members: {a: {folds: {count: 3}}}", "members.a.folds", "model, train, augment"),
         (
             "model: {stages: [{width: 8}, {width: 8, widht: 9}]}",
             "model.stages.1.widht",
-            "width, depth, kernel, pool, padding, stride",
+            "width, depth, kernel, pool, padding, stride, dropout",
         ),
     ],
 )
@@ -362,7 +365,7 @@ def test_unknown_key_of_an_override_is_refused_alike(tmp_path):
         ("train.epochs=abc", "train.epochs", "'abc'"),
         ("train.epochs=5.5", "train.epochs", "5.5"),
         ("train.epochs=0", "train.epochs", "0"),
-        ("train.optimizer=adam", "train.optimizer", "'adam'"),
+        ("train.optimizer=adamax", "train.optimizer", "'adamax'"),
         ("train.learning_rate=nan", "train.learning_rate", "nan"),
         ("train.label_smoothing=1", "train.label_smoothing", "1"),
         ("folds.count=1", "folds.count", "1"),
@@ -541,7 +544,9 @@ def test_unknown_config_names_the_shipped_ones(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         loading.load("quik")
     assert str(caught.value).startswith("quik: no such config")
-    assert ", ".join(SHIPPED) in str(caught.value)
+    assert KNOWN in str(caught.value)
+    with pytest.raises(UserError, match=r"; did you mean peers/deotte-15\?$"):
+        loading.load("peers/deotte")
     (tmp_path / "mine").write_text("seed: 5")
     with pytest.raises(UserError, match=r"; if the file of that name is meant, \./mine$"):
         loading.load("mine")
@@ -590,7 +595,7 @@ def test_folder_is_no_config(tmp_path):
     for path in (f"{tmp_path}/", tmp_path / "quick.yaml"):
         with pytest.raises(UserError) as caught:
             loading.load(str(path))
-        found = f"{path}: expected a YAML file or one of {', '.join(SHIPPED)}, found a folder"
+        found = f"{path}: expected a YAML file or one of {KNOWN}, found a folder"
         assert str(caught.value) == found
 
 

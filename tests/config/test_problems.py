@@ -112,7 +112,11 @@ def test_no_value_is_refused_in_words_of_a_library(key):
         ("train.epochs", None, "train.epochs: expected a whole number, found null"),
         ("train.learning_rate", 0, "train.learning_rate: expected more than 0, found 0"),
         ("train.momentum", 1, "train.momentum: expected less than 1, found 1"),
-        ("train.optimizer", "adam", "train.optimizer: expected one of adamw, sgd, found 'adam'"),
+        (
+            "train.optimizer",
+            "adamax",
+            "train.optimizer: expected one of adamw, adam, sgd, found 'adamax'",
+        ),
         ("train.threads", 0, "train.threads: expected auto or a whole number, at least 1, found 0"),
         ("train.threads", "x", "train.threads: expected auto or a whole number, at least 1, found"),
         ("seed", 2**31, "seed: expected less than 2147483648, found 2147483648"),

@@ -91,53 +91,6 @@ def test_changes_that_happen_stay_as_they_are():
     assert only_grid.canonical() == some.model_copy(update={"grid": Grid(p=0)})
 
 
-# Models
-
-
-@pytest.mark.parametrize(
-    ("stages", "place"),
-    [
-        ([{"width": 1, "kernel": 28, "padding": "valid"}], None),  # 28 -> 1
-        ([{"width": 1, "kernel": 28, "padding": "valid", "pool": "last"}], "stages.0: .* 1;"),
-        ([{"width": 1, "depth": 13, "padding": "valid"}], None),  # 28 -> 2
-        ([{"width": 1, "depth": 14, "padding": "valid"}], "stages.0: .* 14;"),
-        ([{"width": 1, "pool": "first"}] * 4, None),  # 14, 7, 3, 1
-        ([{"width": 1, "pool": "first"}] * 5, "stages.4: .* 1;"),
-        ([{"width": 1, "stride": 2}] * 9, None),  # a stride rounds up: 14, 7, 4, 2, 1, 1
-        ([{"width": 1, "depth": 3, "pool": "last", "stride": 2}] * 3, "stages.2: .* 3;"),
-    ],
-)
-def test_something_is_left_of_the_image(stages, place):
-    if place is None:
-        assert len(Model(stages=stages).stages) == len(stages)
-    else:
-        with pytest.raises(ValidationError, match=f"{place} pool less, or use padding: same"):
-            Model(stages=stages)
-
-
-# Training
-
-
-@pytest.mark.parametrize(
-    ("epochs", "given", "warmup"),
-    [(7, 1.0, 1.0), (3, 2.9, 2.9), (3, 3.0, 0.6), (1, 1.0, 0.2), (1, 0.9, 0.9), (5, 0.0, 0.0)],
-)
-def test_warmup_is_a_fifth_where_it_would_fill_all_epochs(epochs, given, warmup):
-    train = Train(epochs=epochs, warmup_epochs=given)
-    assert train.warmup == pytest.approx(warmup, rel=1e-15)
-    assert train.warmup_epochs == given
-    # Fits are identified by the one in effect.
-    assert train.canonical() == Train(epochs=epochs, warmup_epochs=train.warmup)
-    assert (train.canonical() == train) == (warmup == given)
-    assert train.canonical().canonical() == train.canonical()
-
-
-def test_momentum_is_sgds_alone():
-    sgd = Train(optimizer="sgd", momentum=0.5)
-    assert sgd.canonical() == sgd
-    assert Train(momentum=0.5, epochs=9).canonical() == Train(epochs=9)
-
-
 # The search
 
 
@@ -196,12 +149,6 @@ def test_a_search_has_one_of_four_oracles_and_of_two_objectives():
     assert first_error(Tune, oracle="annealing")[:2] == (("oracle",), "literal_error")
     assert [Tune(objective=each).objective for each in ("accuracy", "log_loss")]
     assert first_error(Tune, objective="loss")[:2] == (("objective",), "literal_error")
-
-
-@pytest.mark.parametrize("name", TUNED)
-def test_provenance_is_given_as_a_whole(name):
-    values = {other: value for other, value in TUNED.items() if other != name}
-    assert first_error(TuningProvenance, **values)[:2] == ((name,), "missing")
 
 
 # A whole config

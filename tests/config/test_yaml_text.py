@@ -98,7 +98,7 @@ def test_a_file_is_named_with_its_path_and_an_override_as_it_was_given(tmp_path)
     )
 
 
-@pytest.mark.parametrize("name", loading.shipped_names())
+@pytest.mark.parametrize("name", [*loading.shipped_names(), *loading.peer_names()])
 def test_shipped_configs_give_each_key_once(name):
     loading.load(name)
 

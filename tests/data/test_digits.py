@@ -26,6 +26,7 @@ from test_digits_csv import (
     to_csv,
 )
 
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.data import demo, digits_csv, sources
 from kaggle_digits.data.digits import (
     DEMO_WARNING,
@@ -36,6 +37,7 @@ from kaggle_digits.data.digits import (
     read_labelled_rows,
     read_test_images,
 )
+from kaggle_digits.data.folds import split
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
 
@@ -44,6 +46,8 @@ HEADER = to_csv([])
 LOAD = r"""
 import pathlib, re, sys
 from kaggle_digits.data import sources
+from kaggle_digits.config.folds_section import Folds
+from kaggle_digits.data.folds import split
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.errors import UserError
@@ -251,17 +255,76 @@ def test_demo_data_go_through_the_same_parser():
     assert np.bincount(labels).tolist() == expected
     assert not digits.train_images[:, [0, 27]].any()
     assert digits.train_images.max() == 255
-    check_class_counts(digits.train_labels, 10, digits.source)
+    check_class_counts(digits.train_labels, Folds(count=10), digits.source)
+
+
+TEN_LABELS = list(range(10))
 
 
 def test_class_with_fewer_rows_than_folds():
     labels = np.array([*range(10)] * 2 + [0, 1, 2, 3, 5, 6, 7, 8, 9], np.uint8)
-    check_class_counts(labels, 2, "data")
+    check_class_counts(labels, Folds(count=2), "data")
     with pytest.raises(UserError, match="found 0 of class 9"):
-        check_class_counts(labels[labels < 9], 2, "data")
+        check_class_counts(labels[labels < 9], Folds(count=2), "data")
     message = r"^data: train\.csv, column label: .* at least 3 rows .* found 2 of class 4;"
     with pytest.raises(UserError, match=message):
-        check_class_counts(labels, 3, "data")
+        check_class_counts(labels, Folds(count=3), "data")
+
+
+@pytest.mark.parametrize(
+    ("rows", "folds", "message"),
+    [
+        (
+            [*TEN_LABELS, 0],
+            {"kind": "holdout"},
+            "at least 2 rows of each class, found 1 of class 1; g",
+        ),
+        (
+            [*TEN_LABELS, 0],
+            {"kind": "kfold"},
+            "at least 2 rows of each class, found 1 of class 1; g",
+        ),
+        (
+            TEN_LABELS * 2,
+            {"kind": "kfold", "count": 21},
+            "at least 21 rows, one for each fold, found 20",
+        ),
+        (
+            TEN_LABELS * 9,
+            {"kind": "holdout"},
+            "at least 10 rows to hold out and 10 to train on, found 9 and 81; change folds.holdout",
+        ),
+        (
+            TEN_LABELS * 9,
+            {"kind": "holdout", "holdout": 0.9},
+            "found 81 and 9; change folds.holdout",
+        ),
+        (
+            TEN_LABELS[1:],
+            {"kind": "none"},
+            "at least 1 rows of each class, found 0 of class 0; give",
+        ),
+    ],
+)
+def test_too_few_rows_for_other_kinds_of_splits(rows, folds, message):
+    with pytest.raises(UserError) as caught:
+        check_class_counts(np.array(rows), Folds(**folds), "data")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "folds"),
+    [
+        (10, {"kind": "holdout"}),
+        (10, {"kind": "holdout", "holdout": 0.9}),
+        (2, {"kind": "kfold", "count": 20}),
+        (1, {"kind": "none"}),
+    ],
+)
+def test_just_enough_rows_can_be_split(times, folds):
+    labels = np.array(TEN_LABELS * times)
+    check_class_counts(labels, Folds(**folds), "data")
+    assert split(Folds(**folds), labels, seed=3)
 
 
 def test_digits_cannot_be_changed(tmp_path):
@@ -277,7 +340,7 @@ def said(tmp_path, monkeypatch):
     monkeypatch.delenv("KAGGLE_DIGITS_DATA", raising=False)
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
 
-    def load(path, folds=1):
+    def load(path, folds=ONE_NET):
         lines = []
         digits = load_digits(path, folds, Cache(tmp_path / "cache"), lines.append)
         assert lines == [f"reading {digits.source}"]
@@ -294,6 +357,7 @@ def test_demo_data_are_no_secret(said, tmp_path):
     assert len(list((tmp_path / "cache").rglob("v1-csv1-*.npz"))) == 2
 
 
+ONE_NET = Folds(kind="none")
 TEN = [row(digit, pixel0=digit) for digit in range(10)]
 
 
@@ -321,7 +385,7 @@ def test_only_the_file_that_differs_is_named(said, tmp_path, monkeypatch):
 def test_load_refuses_more_folds_than_rows_of_a_class(said, tmp_path):
     fill(tmp_path / "mine", to_csv(TEN))
     with pytest.raises(UserError, match="expected at least 2 rows of each class"):
-        said(tmp_path / "mine", folds=2)
+        said(tmp_path / "mine", Folds(count=2))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,25 @@ def test_estimate_limits_the_rows_of_the_statistics():
     assert parts["prediction"] == pytest.approx(42.0 + 3 * (28.0 + 8.192))
 
 
+@pytest.mark.parametrize(
+    ("folds", "fits", "heldout"),
+    [
+        ({"kind": "holdout", "count": 4, "holdout": 0.25}, 4, 15),
+        ({"kind": "kfold", "count": 2, "repeats": 3}, 6, 30),
+        ({"kind": "none"}, 1, 0),
+    ],
+)
+def test_estimate_of_other_splits(folds, fits, heldout):
+    nets = {"cnn": NetSpeed(train=10.0, predict=20.0, overhead=0.5)}
+    settings = Config.model_validate(TINY_NET | {"folds": folds})
+    parts = benchmark.estimate(settings, (60, 30), csv_seconds=0.0, bank_speed=10.0, nets=nets)
+    trained = 60 - heldout
+    assert parts["training"] == pytest.approx(fits * settings.train.epochs * trained / 10)
+    # Held-out rows, test rows, and the rows of the statistics.
+    assert parts["prediction"] == pytest.approx(fits * (heldout + 30 + trained) / 20)
+    assert parts["other"] == pytest.approx(fits * 0.5)
+
+
 def test_ratio_is_taken_within_each_repetition(measurements):
     # 2, 1 and 3; the ratio of the medians would be 1.
     assert measurements.ratio("training", baselines.BARE) == 2.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.schema import Config
 from kaggle_digits.diagnostics import doctor
 from kaggle_digits.errors import UserError
@@ -42,7 +43,7 @@ def run(tmp_path, tiny_images):
         facts |= {"packages": environment.package_versions(), "hardware": environment.hardware()}
         writers = {"predictions.npz": lambda path: files.write_arrays(path, {"test": np.zeros(3)})}
         folder.write_fit(spec.member, spec.fold, writers, facts)
-    checkpoint = SimpleNamespace(epochs=2, history=[], arrays=[np.zeros(4)])
+    checkpoint = SimpleNamespace(epochs=2, history=[], arrays=[np.zeros(4)], best=[])
     resume.save_checkpoint(folder, specs[2], checkpoint)
     files.write_json(folder.metrics, {"oof_accuracy": 0.5})
     planned = {
@@ -191,6 +192,13 @@ def test_disk_needed_by_hand():
     assert in_cache == 784 * (100 + 50) + 784 * 100 + 784 * 100 * (3 + 5)
     weights = 4 * 3956
     assert in_run == 3 * 2 * (weights + 4 * 10 * (50 + 50)) + 8 * weights
+    # Ten nets that hold out 20 rows each, or one that holds none out.
+    folds = Folds(kind="holdout", count=10, holdout=0.2)
+    _, in_run = doctor.disk_needed(config.model_copy(update={"folds": folds}), 100, 50)
+    assert in_run == 3 * 10 * (weights + 4 * 10 * (20 + 50)) + 8 * weights
+    folds = Folds(kind="none")
+    _, in_run = doctor.disk_needed(config.model_copy(update={"folds": folds}), 100, 50)
+    assert in_run == 3 * (weights + 4 * 10 * 50) + 8 * weights
 
 
 def test_full_disk_and_missing_data_are_problems(tmp_path, monkeypatch):

@@ -18,9 +18,13 @@ from filelock import FileLock
 from lives import TINY, Job, write_data
 from packaging.requirements import Requirement
 
+from kaggle_digits.config import loading
 from kaggle_digits.errors import UserError
 from kaggle_digits.kaggle import archive
+from kaggle_digits.kaggle.handed_over import Settings
+from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
+from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 
 SETTINGS = (*TINY, "train.epochs=3", "train.batch_size=8", "augment.elastic.p=0")
@@ -265,11 +269,31 @@ def test_readme_says_what_the_run_was(job, made):
     assert "| GPU or TPU | " in text
     for line in ("processor", "memory", "system", "versions"):
         assert f"| {line} | {environment.description()[line]} |" in text
+    assert "the average of 2 convolutional nets,\ntrained under stratified k-fold. This" in text
     assert "the seed 2026" in text
     for fit in FITS:
         assert f"| {fit} | {manifest['fits'][fit]['seed']} |" in text
     assert "- `train.epochs: 3`" in text
     assert "**NOT FOR UPLOAD: it has 30 rows" in text
+
+
+def test_readme_of_another_split(job, copied):
+    """What the README says follows from the config, the rest is as it was."""
+    run, folder = Run(copied), RunFolder(copied)
+    manifest = json.loads((job.run / "manifest.json").read_text())
+    settings = Settings.of_run(run.metrics.demo_data, manifest["backend"])
+    config = loading.changed(run.config, {"folds.kind": "none"})
+    run.metrics = dataclasses.replace(
+        run.metrics,
+        oof_accuracy=None,
+        expected_leaderboard=None,
+        holds_rows_out=False,
+        fits_finished=1,
+    )
+    facts = archive._facts("tiny", run, config, folder, manifest, settings)
+    text = archive._rendered(facts)["README.md"].decode()
+    assert "a convolutional net,\ntrained under this split: no rows held out, each net is" in text
+    assert "| out of fold | no rows held out, so there is no figure and no forecast |" in text
 
 
 def test_machines_are_named_once_each():

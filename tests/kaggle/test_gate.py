@@ -31,6 +31,16 @@ def test_message_of_a_run(tmp_path):
     assert candidate(tmp_path, ("", ""), oof_accuracy=None).message == "mine, 3 fits"
 
 
+def test_message_of_nets_on_all_rows(tmp_path):
+    changes = {"oof_accuracy": None, "holds_rows_out": False, "fits_finished": 1}
+    assert candidate(tmp_path, ("", ""), **changes).message == "mine, no rows held out, 1 fit"
+
+
+def test_message_of_optimistic_figures(tmp_path):
+    message = candidate(tmp_path, ("", ""), optimistic=True).message
+    assert message == "mine, out-of-fold 0.99440 (235 of 42000 wrong, optimistic), 3 fits"
+
+
 def test_a_file_that_stands_alone_is_called_by_its_name(tmp_path):
     alone = Candidate(tmp_path / "mine.csv", b"1\n")
     assert (alone.message, alone.warning) == ("mine.csv", "")

@@ -18,16 +18,14 @@ def test_what_else_is_stored_there_stays(tmp_path, monkeypatch):
     (package / "room" / ".ipynb_checkpoints" / "one-checkpoint.py").write_text("mine")
     (package / "room" / "one.pyc").write_bytes(b"")
     (tmp_path / "configs" / ".ipynb_checkpoints").mkdir(parents=True)
-    for name in (*CONFIGS, "my-own", ".ipynb_checkpoints/quick-checkpoint"):
+    (tmp_path / "configs" / "peers").mkdir()
+    for name in (*CONFIGS, "my-own", "peers/mine", ".ipynb_checkpoints/quick-checkpoint"):
         (tmp_path / "configs" / f"{name}.yaml").write_text(name)
     (package / "configs").symlink_to("../configs")
     monkeypatch.setattr(kaggle_digits, "__file__", str(package / "__init__.py"))
     assert list(package_files()) == [
         ("kaggle_digits/__init__.py", b"__init__.py"),
-        ("kaggle_digits/configs/best.yaml", b"best"),
-        ("kaggle_digits/configs/detuned.yaml", b"detuned"),
-        ("kaggle_digits/configs/quick.yaml", b"quick"),
-        ("kaggle_digits/configs/standard.yaml", b"standard"),
+        *((f"kaggle_digits/configs/{name}.yaml", name.encode()) for name in CONFIGS),
         ("kaggle_digits/room/one.py", b"room/one.py"),
     ]
 
@@ -38,4 +36,5 @@ def test_every_config_of_the_repository_is_shipped():
         pytest.skip("not in a checkout")
     command = ["git", "ls-files", "configs/*.yaml"]
     listed = subprocess.check_output(command, cwd=repository, text=True).split()
-    assert sorted(Path(name).stem for name in listed) == list(CONFIGS)
+    names = [Path(name).relative_to("configs").with_suffix("").as_posix() for name in listed]
+    assert sorted(names) == list(CONFIGS)

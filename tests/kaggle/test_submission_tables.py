@@ -9,6 +9,7 @@ from rich.console import Console
 from kaggle_digits.kaggle import submission_tables
 from kaggle_digits.kaggle.client import Submission
 from kaggle_digits.kaggle.ledger import Entry
+from kaggle_digits.results.run_metrics import RunMetrics
 
 ENTRY = Entry(
     time="2026-11-21T10:00:00Z",
@@ -55,6 +56,22 @@ def test_a_submission_without_a_run_has_no_forecast():
     text = text_of(submission_tables.submit_result(entry))
     assert "0.99500" in text
     assert "expected" not in text
+
+
+def test_nets_on_all_rows_have_no_forecast():
+    metrics = RunMetrics(True, False, 1, 1, holds_rows_out=False)
+    entry = replace(ENTRY, oof_accuracy="", expected_low="", expected_high="")
+    text = text_of(submission_tables.submit_result(entry, metrics))
+    assert "out of fold   no rows held out, so there is no figure and no forecast" in text
+
+
+def test_optimistic_figures_say_why():
+    metrics = RunMetrics(
+        True, False, 1, 1, oof_accuracy=0.9944, optimistic=True, optimistic_because=("training",)
+    )
+    text = text_of(submission_tables.submit_result(ENTRY, metrics))
+    assert "OPTIMISTIC            each fit looked at the rows that it holds out" in text
+    assert "OPTIMISTIC" not in text_of(submission_tables.submit_result(ENTRY))
 
 
 def test_one_that_is_not_scored_yet_says_so():

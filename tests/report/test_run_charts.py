@@ -9,6 +9,7 @@ from reported import LABELS, METRICS, PROVISIONAL, REPORT, TEST, fit
 from kaggle_digits.data.competition import KNOWN_SCORES
 from kaggle_digits.report import charts, run_charts
 from kaggle_digits.report.charts import LIGHT
+from kaggle_digits.results.run_metrics import MemberScore
 
 
 @pytest.fixture
@@ -82,6 +83,13 @@ def test_accuracy_of_each_net(drawn):
 
 def test_one_member_is_its_ensemble(drawn):
     metrics = replace(METRICS, members={"a": METRICS.members["a"]})
+    (axes,), *_ = drawn(run_charts.nets_chart, metrics)
+    assert names_of(axes) == ["ensemble", "a, fold 1", "a, fold 2"]
+
+
+def test_nets_that_hold_nothing_out_are_left_out(drawn):
+    nothing = MemberScore(0, 0, None, None, {"fold1": None})
+    metrics = replace(METRICS, members={"a": METRICS.members["a"], "b": nothing})
     (axes,), *_ = drawn(run_charts.nets_chart, metrics)
     assert names_of(axes) == ["ensemble", "a, fold 1", "a, fold 2"]
 

@@ -12,7 +12,7 @@ import pytest
 from reported import LABELS, METRICS, PREDICTIONS, PROVISIONAL, REPORT
 
 from kaggle_digits.report import run_page
-from kaggle_digits.results.run_metrics import RunMetrics
+from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
 from kaggle_digits.scoring.ensemble import Score
 
 
@@ -113,7 +113,7 @@ def test_optimistic_figures_say_so():
     metrics = replace(METRICS, optimistic=True, holdout=unseen)
     report = replace(REPORT, metrics=metrics)
     titles = {card.title: card.notes for card in run_page._cards(report)}
-    assert titles["out-of-fold accuracy"][-1] == "optimistic: a search chose the settings"
+    assert titles["out-of-fold accuracy"][-1].startswith("optimistic: a search chose these")
     assert "accuracy on rows that no search saw" in titles
     assert "OPTIMISTIC" in dict(run_page._warnings(metrics))
 
@@ -186,6 +186,18 @@ def test_members_with_one_net_share_its_summary(whole):
     assert "an earlier version did not note the layers" in text_of(run_page.page(earlier))
 
 
+def test_rows_that_are_covered_only_in_part():
+    (card, *_) = run_page._cards(replace(REPORT, metrics=replace(METRICS, train_rows=30)))
+    assert card.notes[-1] == "20 of 30 rows covered"
+
+
+def test_mean_and_deviation_of_a_members_nets():
+    members = {"a": replace(METRICS.members["a"], fold_mean=0.95, fold_std=0.05)}
+    found = run_page._spreads(replace(METRICS, members=members))
+    assert list(found) == ["a: mean=95.000 std=5.000, n=2"]
+    assert list(run_page._spreads(METRICS)) == []
+
+
 def test_table_of_all_fits():
     first, *_, last = rows_of(run_page._fits(REPORT))
     assert first[:4] == ["a fold 1", "1", "10", "0.90000"]
@@ -223,16 +235,18 @@ def test_provisional_submission():
 
 def test_nets_that_hold_nothing_out():
     nothing = replace(PREDICTIONS[0], heldout_rows=np.array([], int), heldout=np.zeros((0, 10)))
-    metrics = RunMetrics(True, False, 1, 1, test_rows=28_000, wall_seconds=3.0)
+    member = MemberScore(0, 0, None, None, {"fold1": None})
+    metrics = RunMetrics(True, False, 1, 1, members={"a": member}, holds_rows_out=False)
     report = replace(
         REPORT,
         metrics=metrics,
         predictions=(nothing,),
         fits=REPORT.fits[:1],
         oof=np.full((20, 10), np.nan, np.float32),
-        folds=np.full(20, -1),
+        folds=None,
     )
     text = text_of(run_page.page(report))
+    assert "out-of-fold accuracy none no rows held out, so there is no figure" in text
     assert "Not known: no row is predicted by a net that never saw it." in text
     assert "Least certain test digits" in text
 

@@ -40,6 +40,8 @@ OF_RUN = RunMetrics(
                 "fold1": Score(60, 21_000, 0.99714, (0.996, 0.998)),
                 "fold2": Score(66, 21_000, 0.99686, (0.996, 0.998)),
             },
+            fold_mean=0.997,
+            fold_std=0.00014,
         )
     },
     test_rows=28_000,
@@ -95,7 +97,8 @@ def test_result_of_a_complete_run():
         ("or by hand", "https://www.kaggle.com/competitions/digit-recognizer/submit"),
         ("more nets", "kaggle-digits extend runs/mine --seeds 2"),
     ]
-    assert details_of() == [("training speed", "1,234 images/s"), *DETAILS]
+    fits = ("fits of cnn", "mean=99.700 std=0.014, n=2")
+    assert details_of() == [fits, ("training speed", "1,234 images/s"), *DETAILS]
 
 
 def test_score_stands_first_and_costs_last():
@@ -142,10 +145,34 @@ def test_commands_can_be_copied_whatever_the_folder_is_called():
 def test_members_are_listed_where_there_are_several():
     cnn = OF_RUN.members["cnn"]
     big = replace(cnn, accuracy=0.998, fits={"fold1": cnn.fits["fold1"]})
-    assert details_of(members={"cnn": cnn, "big": big})[:2] == [
+    assert details_of(members={"cnn": cnn, "big": big})[:3] == [
         ("member cnn", "0.99700 (2 fits)"),
-        ("member big", "0.99800 (1 fit)"),
+        ("fits of cnn", "mean=99.700 std=0.014, n=2"),
+        ("member big", "0.99800 (1 fit)"),  # one fit has no deviation
     ]
+
+
+def test_rows_that_no_fit_holds_out_are_said():
+    facts = result_of(train_rows=42_000, oof_rows=39_912)
+    assert facts[2] == ("out of fold", "39,912 of 42,000 rows covered")
+    assert "out of fold" not in dict(result_of(train_rows=42_000))
+
+
+def test_result_of_nets_on_all_rows():
+    nothing = {"oof_accuracy": None, "oof_errors": None, "oof_rows": None, "oof_interval": None}
+    member = MemberScore(0, 0, None, None, {"fold1": None})
+    changes = nothing | {"expected_leaderboard": None, "holds_rows_out": False}
+    no_figure = ("out of fold", "no rows held out, so there is no figure and no forecast")
+    assert result_of(**changes, members={"cnn": member}) == [no_figure]
+    assert details_of(**changes, members={"cnn": member})[0][0] == "training speed"
+    assert details_of(**changes, members={"cnn": member, "cnn_2": member})[:2] == [
+        ("member cnn", "no rows held out (1 fit)"),
+        ("member cnn_2", "no rows held out (1 fit)"),
+    ]
+    assert next_of(**changes, members={"cnn": member})[-1][1].endswith("--seeds 2")
+    provisional = {"provisional": True, "provisional_fit": "cnn fold 1", "complete": False}
+    text = "from cnn fold 1, which is not finished; no rows held out"
+    assert result_of(**changes, **provisional)[0] == ("PROVISIONAL", text)
 
 
 def test_result_of_settings_that_a_search_chose():
@@ -159,6 +186,14 @@ def test_result_of_settings_that_a_search_chose():
         ("95 % interval", "0.99897 to 0.99976"),
     ]
     assert result_of(optimistic=True)[:2] == [optimistic, ("out-of-fold accuracy", OOF)]
+    because = {"optimistic": True, "optimistic_because": ("search", "training")}
+    training = (
+        "OPTIMISTIC",
+        "each fit looked at the rows that it holds out, to stop early or to lower its learning "
+        "rate",
+    )
+    assert result_of(**because)[:3] == [optimistic, training, ("out-of-fold accuracy", OOF)]
+    assert result_of(**because | {"optimistic_because": ("training",)})[0] == training
 
 
 def test_result_of_a_run_that_is_not_complete():
@@ -195,7 +230,7 @@ def test_result_names_skipped_fits_and_callbacks():
         ("SKIPPED", "cnn fold 2 diverged: loss is nan in epoch 1"),
         ("SKIPPED", "big fold 1 diverged: its predictions"),
     ]
-    assert details_of(**changes)[0] == ("callbacks", "mine:Watch, mine:Save")
+    assert details_of(**changes)[1] == ("callbacks", "mine:Watch, mine:Save")
 
 
 def test_result_on_labelled_test_rows():

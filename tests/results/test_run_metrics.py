@@ -23,7 +23,8 @@ FINISHED = RunMetrics(
     oof_rows=40,
     oof_interval=(0.83, 0.99),
     expected_leaderboard=(0.8, 1.0),
-    members={"cnn": MemberScore(2, 40, 0.95, (0.83, 0.99), {"fold1": SCORE})},
+    train_rows=40,
+    members={"cnn": MemberScore(2, 40, 0.95, (0.83, 0.99), {"fold1": SCORE}, 0.95, 0.0)},
     test=SCORE,
     test_rows=28_000,
     callbacks=("mine:Watch",),
@@ -41,7 +42,19 @@ def written(path, values):
     return folder
 
 
-@pytest.mark.parametrize("metrics", [BEGUN, FINISHED])
+ON_ALL_ROWS = replace(
+    FINISHED,
+    oof_accuracy=None,
+    oof_errors=None,
+    oof_rows=None,
+    oof_interval=None,
+    expected_leaderboard=None,
+    holds_rows_out=False,
+    members={"cnn": MemberScore(0, 0, None, None, {"fold1": None})},
+)
+
+
+@pytest.mark.parametrize("metrics", [BEGUN, FINISHED, ON_ALL_ROWS])
 def test_metrics_survive_their_file(tmp_path, metrics):
     dumped = record.to_json(metrics, run_metrics.FORMAT)
     assert list(dumped) == ["format", *(field.name for field in fields(RunMetrics))]
@@ -52,7 +65,8 @@ def test_metrics_survive_their_file(tmp_path, metrics):
 def test_dump_by_hand():
     dumped = record.to_json(FINISHED, run_metrics.FORMAT)
     score = {"errors": 2, "rows": 40, "accuracy": 0.95, "interval": [0.83, 0.99]}
-    assert dumped["members"] == {"cnn": score | {"fits": {"fold1": score}}}
+    of_folds = {"fits": {"fold1": score}, "fold_mean": 0.95, "fold_std": 0.0}
+    assert dumped["members"] == {"cnn": score | of_folds}
     assert dumped["test"] == score
     assert dumped["skipped"] == {"cnn fold 2": "loss is nan in epoch 1"}
     assert (dumped["oof_interval"], dumped["holdout"]) == ([0.83, 0.99], None)
@@ -63,6 +77,19 @@ def test_dump_by_hand():
 def test_oof_score():
     assert FINISHED.oof == SCORE
     assert BEGUN.oof is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({"train_rows": 42_000, "oof_rows": 39_912}, "39,912 of 42,000 rows covered"),
+        ({"train_rows": 0}, None),  # earlier versions did not note them
+    ],
+)
+def test_rows_covered(changes, expected):
+    assert replace(FINISHED, **changes).rows_covered == expected
+    assert ON_ALL_ROWS.rows_covered is None
 
 
 def test_saving_fraction():

@@ -41,6 +41,22 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, undisturbed):
     assert_same_result(job, undisturbed.result())
 
 
+def test_killed_run_of_random_holdouts_ends_with_the_same_bytes(tmp_path, undisturbed):
+    settings = (*SETTINGS, "folds.kind=holdout", "train.epochs=4")
+    whole = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "whole")
+    whole.finish()
+    job = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "run")
+    kill_once(job, job.state("cnn-fold2").exists)
+    last = job.finish()
+    assert last.said("2 random splits hold out 10 % of the rows each; ")
+    assert last.said("reused: 1 of 2 fits, finished earlier")
+    assert last.said("cnn fold 2 resumes after epoch")
+    assert_same_result(job, whole.result())
+    assert (job.run / "folds.npz").read_bytes() == (whole.run / "folds.npz").read_bytes()
+    _, arrays = job.result()
+    assert arrays["held_out"].sum(axis=1).tolist() == [140, 140]
+
+
 def kill_once(job: Job, reached: Callable[[], object]) -> None:
     life = job.begin()
     assert life.wait_for(reached), life.complaints

@@ -133,6 +133,39 @@ def go_on(first, tmp_path, _no_data_of_this_machine):
     return go
 
 
+# Other kinds of splits
+
+
+def test_a_net_on_all_rows_makes_a_submission_and_no_figure(go_on, tmp_path):
+    settings = (*TINY, "folds.kind=none", "train.epochs=1")
+    said = go_on(tmp_path / "run", settings)
+    assert "split: no rows held out, each net is trained on all of them" in said
+    assert "cnn fold 1 finished: trained on all 1,400 rows, no rows held out" in said
+    assert "no rows held out, so there is no figure and no forecast" in " ".join(said.split())
+    folder = RunFolder(tmp_path / "run")
+    assert folder.was_reported()
+    assert files.read_json(folder.metrics)["complete"] is True
+    submission_csv.check_file(folder.submission, TEST_ROWS)
+    assert folder.read_fit_arrays("cnn", 0)["heldout"].shape == (0, 10)
+    before = folder.submission.read_bytes()
+    folder.submission.unlink()
+    assert "reused: 1 of 1 fits" in go_on(tmp_path / "run", settings)
+    assert folder.submission.read_bytes() == before
+
+
+def test_more_random_holdouts_reuse_the_fits_before(go_on, tmp_path):
+    settings = (*TINY, "folds.kind=holdout", "train.epochs=1")
+    first = go_on(tmp_path / "run", (*settings, "folds.count=1"))
+    assert "split: 1 random split holds out 10 % of the rows; 140 of 1,400 rows" in first
+    assert "140 of 1,400 rows covered" in first
+    more = go_on(tmp_path / "run", (*settings, "folds.count=2"))
+    assert "reused: 1 of 2 fits" in more
+    covered = files.read_json(tmp_path / "run" / "metrics.json")["oof_rows"]
+    assert 140 < covered < 280
+    assert "cnn fold 2 finished: " in more
+    assert f", {covered} of 1,400 rows covered" in more
+
+
 # The run of the command line
 
 

@@ -94,6 +94,15 @@ def test_line_of_an_epoch():
     assert shown.noted == 1  # so that a kill takes little of the time noted
 
 
+def test_line_of_an_epoch_that_looked_at_held_out_rows():
+    shown = Shown()
+    shown.progress.progress(at(3.0, ENTRY | {"val_loss": 0.05678, "val_accuracy": 0.98}))
+    assert shown.lines() == [
+        "cnn fold 2, epoch 3/7: loss 0.1235, training accuracy 0.98765, val_loss 0.0568, "
+        "val_accuracy 0.98000, 3 min 20 s left"
+    ]
+
+
 @pytest.mark.parametrize("phase", ["compiling", "predicting"])
 def test_bar_while_no_step_is_made(phase):
     shown = Shown()

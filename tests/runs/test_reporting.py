@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from folders import flip_last_byte, names
+from run_by_hand import CONFIG, LABELS, SPLIT, TEST_LABELS, Run, sure
 
-from kaggle_digits.config.schema import Config
-from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page
 from kaggle_digits.results import record
@@ -21,78 +20,41 @@ from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.time_budget import REPORT_SECONDS, Signals, TimeBudget
-from kaggle_digits.training import fit_spec
-from kaggle_digits.training.resume import FitStatus, RunState
 
-LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
-SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]
-TEST = np.uint8([3, 1, 4, 1, 5])
 # In another order than that of the alphabet.
-CONFIG = Config(seed=11, folds={"count": 2}, members={"b": {}, "a": {}}, train={"threads": 2})
-IMAGES = np.random.default_rng(1).integers(0, 256, (25, 28, 28), np.uint8)
-DIGITS = Digits(
-    train_images=IMAGES[:20],
-    train_labels=LABELS,
-    test_images=IMAGES[20:],
-    test_labels=None,
-    hashes={"train.csv": "aa", "test.csv": "bb"},
-    source="somewhere",
-    demo=False,
-    leaked_rows=2,
-)
+MEMBERS = CONFIG.model_copy(update={"members": {name: CONFIG.members[name] for name in "ba"}})
 NET = NetSummary((Layer("logits", "Dense", (10,), 7850),), 7850, 15_680)
-HISTORY = "epoch,loss,accuracy\n1,0.5,0.75\n2,0.25,0.875\n"
 
 
-def sure(labels):
-    return np.where(np.eye(10)[labels] == 1, 0.91, 0.01).astype(np.float32)
-
-
-class Run:
-    """A run folder in which nothing is finished yet."""
-
-    def __init__(self, path):
-        self.folder = RunFolder(path / "run")
-        inputs = fit_spec.Inputs(DIGITS.train_images, LABELS, DIGITS.test_images)
-        specs = fit_spec.plan(CONFIG, inputs, SPLIT, "tensorflow")
-        self.plan = summary.RunPlan(CONFIG, DIGITS, inputs, SPLIT, specs, config_name="quick")
-        self.state = RunState(tuple(map(FitStatus, specs)))
-        self.clock = Clock(self.folder, SimpleNamespace(seconds=lambda: 50.0))
-        files.write_json(self.folder.folder / ".kaggle-digits", self.folder.stamp)
-        summary.begin(self.folder, self.plan, self.state)
-
-    def finish(self, count=4, net=NET):
-        """Write the first fits; all nets take row 4, a 4, for a 9."""
-        for spec in self.plan.specs[:count]:
-            heldout = sure(np.where(spec.heldout == 4, 9, LABELS[spec.heldout]))
-            arrays = {"heldout": heldout, "test": sure(TEST)}
-            facts = {
-                "identity": spec.identity,
-                "digest": spec.digest,
-                "train_images": 300,
-                "seconds": {"train": 2.0, "predict": 0.5},
-                "net": net and record.to_json(net, NET_FORMAT),
-            }
-            writers = {
-                "predictions.npz": lambda path, arrays=arrays: files.write_arrays(path, arrays),
-                "history.csv": lambda path: path.write_text(HISTORY),
-            }
-            self.folder.write_fit(spec.member, spec.fold, writers, facts)
-            self.state = self.state.with_fit(FitStatus(spec, finished=True))
-        summary.update(self.folder, self.plan, self.state, self.clock)
-        return self
+def finish_all(run, net=NET):
+    """Write all fits; the nets take row 4, a 4, for a 9."""
+    for member in "ba":
+        for fold, rows in enumerate(run.split):
+            heldout = sure(np.where(rows == 4, 9, run.labels[rows]))
+            run.finish(member, fold, heldout, net=net and record.to_json(net, NET_FORMAT))
+    run.update()
+    return run.folder
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path)
+    """A run in which nothing is finished yet."""
+    run = Run(tmp_path / "run", MEMBERS)
+    files.write_json(run.folder.folder / ".kaggle-digits", run.folder.stamp)
+    run.begin()
+    return run
+
+
+@pytest.fixture
+def data(run):
+    return run.plan.digits
 
 
 # What is read
 
 
-def test_a_whole_run_is_read(run):
-    report = reporting.read(run.finish().folder, DIGITS)
+def test_a_whole_run_is_read(run, data):
+    report = reporting.read(finish_all(run), data)
     assert report.name == "run"
     assert report.metrics == summary.read_metrics(run.folder)
     # Members in the config's order.
@@ -101,67 +63,63 @@ def test_a_whole_run_is_read(run):
     assert [(fit.member, fit.fold) for fit in report.predictions] == order
     fit, predicted = report.fits[0], report.predictions[0]
     assert fit.history == {"epoch": (1, 2), "loss": (0.5, 0.25), "accuracy": (0.75, 0.875)}
-    assert (fit.train_seconds, fit.predict_seconds, fit.train_images) == (2.0, 0.5, 300)
+    assert (fit.train_seconds, fit.predict_seconds, fit.train_images) == (2.0, 9.0, 300)
     assert fit.net == NET
     assert predicted.heldout_rows.tolist() == SPLIT[0].tolist()
     assert predicted.heldout[2].argmax() == 9
     assert (report.labels == LABELS).all()
     assert (report.folds == np.arange(20) % 2).all()
-    assert report.submitted.tolist() == TEST.tolist()
-    assert report.train_images is DIGITS.train_images
+    assert report.submitted.tolist() == TEST_LABELS.tolist()
+    assert report.train_images is data.train_images
     assert report.augmentation is None
     assert report.changes["members.b"] == ("{}", "")
     assert not any("threads" in key for key in report.changes)
-    assert report.facts["config"] == "quick"
     assert report.facts["seed"] == "11"
     assert report.facts["train.csv, BLAKE2b"] == "aa"
     assert "2 test rows also in train.csv" in report.facts["duplicates"]
     assert report.facts["versions"].startswith("python ")
 
 
-def test_a_fit_of_an_earlier_version_has_no_layers(run):
-    assert reporting.read(run.finish(net=None).folder, DIGITS).fits[0].net is None
+def test_a_fit_of_an_earlier_version_has_no_layers(run, data):
+    assert reporting.read(finish_all(run, net=None), data).fits[0].net is None
 
 
 def test_fits_of_a_member_that_is_no_more_do_not_count(run):
-    run.finish()
+    finish_all(run)
     run.folder.write_fit("gone", 0, {}, {})
     assert len(reporting.read(run.folder, None).fits) == 4
 
 
-def test_nothing_is_finished(run, tmp_path):
+def test_nothing_is_finished(run, tmp_path, data):
     with pytest.raises(UserError) as caught:
-        reporting.read(run.folder, DIGITS)
+        reporting.read(run.folder, data)
     assert str(caught.value) == (
         f"{run.folder.folder}: no fit is finished yet; repeat the command that began it"
     )
     for place, found in ((tmp_path, "no config.yaml in it"), (tmp_path / "x", "no such folder")):
         with pytest.raises(UserError, match=f"expected the folder of a run, found {found}"):
-            reporting.read(RunFolder(place), DIGITS)
+            reporting.read(RunFolder(place), data)
 
 
-def test_damaged_predictions_are_refused_in_one_line(run):
-    flip_last_byte(run.finish().folder.fit_folder("a", 0) / "predictions.npz")
+def test_damaged_predictions_are_refused_in_one_line(run, data):
+    flip_last_byte(finish_all(run).fit_folder("a", 0) / "predictions.npz")
     with pytest.raises(UserError, match=r"predictions\.npz: its checksum in fit\.json differs"):
-        reporting.read(run.folder, DIGITS)
+        reporting.read(run.folder, data)
 
 
-def test_a_provisional_submission(run):
-    spec = run.plan.specs[0]
-    metrics = summary.summarise_provisionally(run.plan, run.state, spec, sure(TEST), 1.5)
-    summary.write_submission(run.folder, sure(TEST))
-    summary.write_metrics(run.folder, run.plan, run.state, run.clock, metrics)
-    report = reporting.read(run.folder, DIGITS)
+def test_a_provisional_submission(run, data):
+    run.update_provisionally(run.specs[0], sure(TEST_LABELS), 1.5)
+    report = reporting.read(run.folder, data)
     assert (report.fits, report.predictions, len(report.test)) == ((), (), 0)
     assert (report.labels == LABELS).all()
     assert np.isnan(report.oof).all()
     assert report.next_step.value == "repeat the command that began it"
-    reporting.write(run.folder, DIGITS)
+    reporting.write(run.folder, data)
     assert "PROVISIONAL" in run.folder.report.read_text()
 
 
 def test_only_scores_of_this_submission_count(run):
-    run.finish()
+    finish_all(run)
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
     rows = [(own, "0.5"), ("another", "0.6"), (own, ""), (own, "0.7")]
     noted = [{"sha256": digest, "public_score": score} for digest, score in rows]
@@ -174,7 +132,7 @@ def test_only_scores_of_this_submission_count(run):
 )
 def test_next_step(run, monkeypatch, scores, label):
     monkeypatch.setattr(environment, "has_command", lambda: True)
-    run.finish()
+    finish_all(run)
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
     run.folder.write_submitted([{"sha256": own, "public_score": score} for score in scores])
     step = reporting.read(run.folder, None).next_step
@@ -183,16 +141,32 @@ def test_next_step(run, monkeypatch, scores, label):
 
 def test_there_is_no_next_step_where_no_command_can_be_typed(run, monkeypatch):
     monkeypatch.setattr(environment, "has_command", lambda: False)
-    assert reporting.read(run.finish().folder, None).next_step is None
+    assert reporting.read(finish_all(run), None).next_step is None
+
+
+def test_rows_that_are_held_out_several_times_or_never(tmp_path):
+    split = [np.arange(0, 12), np.arange(6, 18)]
+    config = CONFIG.model_copy(
+        update={"folds": CONFIG.folds.model_copy(update={"kind": "holdout", "holdout": 0.6})}
+    )
+    run = Run(tmp_path / "run", config, split=split)
+    files.write_json(run.folder.folder / ".kaggle-digits", run.folder.stamp)
+    run.begin()
+    report = reporting.read(finish_all(run), None)
+    assert report.folds is None
+    assert [fit.heldout_rows.tolist() for fit in report.predictions] == 2 * [
+        rows.tolist() for rows in split
+    ]
+    assert "18 of 20 rows covered" in run_page.page(report)
 
 
 # The data
 
 
-def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch):
+def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch, data):
     said = []
     cache = Cache(tmp_path / "cache")
-    monkeypatch.setattr(reporting.digits, "read_digits", lambda source, cached: DIGITS)
+    monkeypatch.setattr(reporting.digits, "read_digits", lambda source, cached: data)
     assert reporting.find_data(run.folder, None, cache, said.append) is None
     without = "the report shows no digits; give their place with --data"
     assert said == [f"somewhere: not found; {without}"]
@@ -200,10 +174,10 @@ def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch):
     place.mkdir()
     for name in ("train.csv", "test.csv"):
         (place / name).touch()
-    assert reporting.find_data(run.folder, place, cache, said.append) is DIGITS
+    assert reporting.find_data(run.folder, place, cache, said.append) is data
     manifest = files.read_json(run.folder.manifest) | {"data_source": str(place)}
     files.write_json(run.folder.manifest, manifest)
-    assert reporting.find_data(run.folder, None, cache, said.append) is DIGITS
+    assert reporting.find_data(run.folder, None, cache, said.append) is data
     files.write_json(run.folder.manifest, manifest | {"data": {"train.csv": "other"}})
     assert reporting.find_data(run.folder, None, cache, said.append) is None
     assert said[1:] == [f"{place}: has changed since the run; {without}"]
@@ -214,17 +188,17 @@ def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch):
 # What is written
 
 
-def test_the_same_folder_gives_the_same_bytes_and_is_no_artefact(run):
-    folder = run.finish().folder
+def test_the_same_folder_gives_the_same_bytes_and_is_no_artefact(run, data):
+    folder = finish_all(run)
     artefacts = folder.checksums()
-    reporting.write(folder, DIGITS)
+    reporting.write(folder, data)
     made = {path: path.read_bytes() for path in (folder.report, *folder.pictures.iterdir())}
     assert names(folder.pictures) == [
         "confusion_matrix.png",
         "learning_curves.png",
         "misclassified.png",
     ]
-    reporting.write(folder, DIGITS)
+    reporting.write(folder, data)
     assert {path: path.read_bytes() for path in made} == made
     assert folder.checksums() == artefacts
     assert folder.changed_artefacts() == []
@@ -237,7 +211,7 @@ def test_the_same_folder_gives_the_same_bytes_and_is_no_artefact(run):
 class Making:
     """Reports that take a while by a clock of the test; nothing is drawn."""
 
-    def __init__(self, folder, monkeypatch, limit=None, wanted=True):
+    def __init__(self, run, monkeypatch, limit=None, wanted=True):
         self.now, self.takes, self.made, self.said, self.fails = 0.0, 2.0, [], [], None
         self.signals = Signals()
         time = SimpleNamespace(monotonic=lambda: self.now)
@@ -246,11 +220,12 @@ class Making:
         monkeypatch.setattr("kaggle_digits.system.time_budget.time", time)
         monkeypatch.setattr(reporting, "write", self.write)
         budget = TimeBudget(limit, self.signals, start=0.0)
-        self.clock = Clock(folder, budget)
-        self.reports = Reports(folder, DIGITS, budget, self.clock, self.said.append, wanted)
+        self.clock = Clock(run.folder, budget)
+        self.data = run.plan.digits
+        self.reports = Reports(run.folder, self.data, budget, self.clock, self.said.append, wanted)
 
     def write(self, folder, data):
-        assert data is DIGITS
+        assert data is self.data
         self.now += self.takes
         if self.fails:
             raise self.fails
@@ -259,7 +234,7 @@ class Making:
 
 @pytest.fixture
 def making(run, monkeypatch):
-    return lambda **options: Making(run.folder, monkeypatch, **options)
+    return lambda **options: Making(run, monkeypatch, **options)
 
 
 def test_a_report_after_a_fit_takes_little_of_the_time(making):
@@ -341,9 +316,9 @@ def test_a_defect_is_not_hidden(making):
         run.reports.at_end()
 
 
-def test_page_comes_last(run, monkeypatch):
-    folder = run.finish().folder
+def test_page_comes_last(run, monkeypatch, data):
+    folder = finish_all(run)
     monkeypatch.setattr(run_page, "page", lambda report: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        reporting.write(folder, DIGITS)
+        reporting.write(folder, data)
     assert not folder.report.exists()

@@ -78,6 +78,46 @@ def test_repr(run, folder):
     assert repr(run) == (f"Run({str(folder)!r}, out-of-fold accuracy {accuracy:.5f}, 4 of 4 fits)")
 
 
+def test_held_out_rows_of_each_fold(run):
+    assert run.held_out.columns.tolist() == [1, 2]
+    assert (run.held_out[2] == (run.oof["fold"] == 2)).all()
+    assert run.held_out.sum(axis=1).tolist() == [1] * ROWS
+
+
+def as_if_of(folder, split, **changes):
+    """Change a run's files as if it had another split; return the run."""
+    arrays = files.read_arrays(folder / "predictions.npz")
+    del arrays["folds"]
+    held_out = np.zeros((len(split), ROWS), bool)
+    for has_row, rows in zip(held_out, split, strict=True):
+        has_row[rows] = True
+    arrays["oof"][~held_out.any(axis=0)] = np.nan
+    files.write_arrays(folder / "predictions.npz", arrays | {"held_out": held_out})
+    metrics = json.loads((folder / "metrics.json").read_text()) | changes
+    files.write_json(folder / "metrics.json", metrics)
+    return Run(folder)
+
+
+def test_rows_that_are_held_out_several_times_or_never(copied):
+    run = as_if_of(copied, [[0, 1], [1, 2]], oof_rows=3)
+    assert run.oof.columns.tolist() == ["label", "times_held_out", "predicted", *CLASSES]
+    assert run.oof["times_held_out"].tolist() == [1, 2, 1] + [0] * (ROWS - 3)
+    assert (run.oof["predicted"] == -1).tolist() == [False] * 3 + [True] * (ROWS - 3)
+    assert run.held_out[2].to_numpy().nonzero()[0].tolist() == [1, 2]
+    assert f", 3 of {ROWS} rows covered, 4 of 4 fits)" in repr(run)
+
+
+def test_nets_on_all_rows(copied):
+    nothing = dict.fromkeys(("oof_accuracy", "oof_errors", "oof_rows", "oof_interval"))
+    score = {"errors": 0, "rows": 0, "accuracy": None, "interval": None, "fits": {"fold1": None}}
+    run = as_if_of(copied, [[]], **nothing, members={"one": score}, holds_rows_out=False)
+    assert repr(run) == f"Run({str(copied)!r}, no rows held out, 4 of 4 fits)"
+    assert set(run.oof["predicted"]) == {-1}
+    (row,) = run.members.to_dict("records")
+    assert (row["member"], row["fold"], row["rows"]) == ("one", 1, 0)
+    assert np.isnan(row["accuracy"])
+
+
 def test_config(run):
     given = loading.without_tuning(loading.load("quick", SETTINGS))
     assert given.train.threads == "auto"

@@ -28,7 +28,7 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs import pipeline, summary
 from kaggle_digits.runs.clock import Clock
-from kaggle_digits.runs.summary import RunPlan
+from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.storage import files
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget

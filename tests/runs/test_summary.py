@@ -1,121 +1,21 @@
 import dataclasses
 import hashlib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from run_by_hand import CONFIG, IMAGES, LABELS, SPLIT, TEST_LABELS, Run, provenance, sure
 
 from kaggle_digits.config.schema import Config
-from kaggle_digits.data import folds
-from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
-from kaggle_digits.runs.clock import Clock
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.storage.submission_files import why_not_for_upload
 from kaggle_digits.system import environment
-from kaggle_digits.training import fit_spec
-from kaggle_digits.training.resume import FitStatus, RunState
-
-LABELS = np.tile(np.arange(10, dtype=np.uint8), 2)
-SPLIT = [np.arange(0, 20, 2), np.arange(1, 20, 2)]  # even rows, odd rows
-TEST_LABELS = np.uint8([3, 1, 4, 1, 5])
-CONFIG = Config(seed=11, folds={"count": 2}, members={"a": {}, "b": {}}, train={"threads": 2})
-IMAGES = np.random.default_rng(1).integers(0, 256, (25, 28, 28), np.uint8)
-AFTER_50_SECONDS = SimpleNamespace(seconds=lambda: 50.0)
-
-
-def sure(labels, top=0.91):
-    """Probabilities: `top` for the given classes, the rest for the others alike."""
-    return np.where(np.eye(10)[labels] == 1, top, (1 - top) / 9).astype(np.float32)
-
-
-class Run:
-    """A run folder whose fits are written by hand; no net is trained."""
-
-    def __init__(
-        self,
-        path,
-        config=CONFIG,
-        test_labels=None,
-        demo=False,
-        split=SPLIT,
-        labels=LABELS,
-        images=IMAGES,
-        callbacks=(),
-        not_for_upload=None,
-    ):
-        self.split, self.labels = split, labels
-        train_images = images[: len(labels)]
-        digits = Digits(
-            train_images=train_images,
-            train_labels=labels,
-            test_images=images[20:],
-            test_labels=test_labels,
-            hashes={"train.csv": "aa", "test.csv": "bb"},
-            source="somewhere",
-            demo=demo,
-            leaked_rows=2,
-            not_for_upload=not_for_upload,
-        )
-        inputs = fit_spec.Inputs(train_images, labels, images[20:])
-        self.folder = RunFolder(path)
-        self.specs = fit_spec.plan(config, inputs, split, "tensorflow")
-        self.plan = summary.RunPlan(config, digits, inputs, split, self.specs, callbacks)
-        self.state = RunState(tuple(map(FitStatus, self.specs)))
-        self.clock = Clock(self.folder, AFTER_50_SECONDS)
-
-    def begin(self):
-        summary.begin(self.folder, self.plan, self.state)
-
-    def finish(self, member, fold, heldout=None, test=TEST_LABELS, seconds=2.0, images=300):
-        """Write a fit; it is right everywhere unless the test says otherwise."""
-        (spec,) = (s for s in self.specs if (s.member, s.fold) == (member, fold))
-        heldout = sure(self.labels[self.split[fold]]) if heldout is None else heldout
-        test = sure(test) if np.ndim(test) == 1 else test
-        self.folder.write_fit(
-            member,
-            fold,
-            {
-                "predictions.npz": lambda path: files.write_arrays(
-                    path, {"heldout": heldout, "test": test}
-                )
-            },
-            {
-                "identity": spec.identity,
-                "digest": spec.digest,
-                "train_images": images,
-                "seconds": {"train": seconds, "predict": 9.0},
-            },
-        )
-        self.state = self.state.with_fit(FitStatus(spec, finished=True))
-
-    def finish_all(self):
-        for member in ("a", "b"):
-            for fold in (0, 1):
-                self.finish(member, fold)
-
-    def skip(self, spec, reason):
-        self.state = self.state.with_fit(FitStatus(spec, skipped=reason))
-
-    def update(self):
-        return summary.update(self.folder, self.plan, self.state, self.clock)
-
-    def update_provisionally(self, spec, test, epochs):
-        """Write the submission of an unfinished fit as the pipeline does."""
-        found = summary.summarise_provisionally(self.plan, self.state, spec, test, epochs)
-        summary.write_submission(self.folder, test)
-        return summary.write_metrics(self.folder, self.plan, self.state, self.clock, found)
-
-    def earlier_provisional(self):
-        return summary.earlier_provisional(self.folder, self.state)
-
-    def manifest(self):
-        return json.loads(self.folder.manifest.read_text())
+from kaggle_digits.training.resume import FitStatus
 
 
 @pytest.fixture
@@ -365,138 +265,6 @@ def test_new_setting_at_its_default_is_no_part_of_a_config_digest(become_later_v
     for changes in ({"train": {"gradient_clip": 1.0}}, {"views": 2}):
         changed = later_config.model_validate(CONFIG.model_dump() | changes)
         assert summary.config_digest(changed) != summary.config_digest(CONFIG)
-
-
-# Settings that a search has chosen
-
-
-# As a search has split the rows: those of its trials, and its holdout.
-SEARCHED, HELD_OUT = folds.stratified(LABELS, 2, 5)
-
-
-def provenance(holdout_folds=1, seed=5, **changes):
-    """Facts of a search on the rows of `Run`."""
-    split = folds.stratified(LABELS, 2, seed)
-    held_out = sorted(row for rows in split[2 - holdout_folds :] for row in rows)
-    values = {
-        "train_data": files.digest(IMAGES[:20], LABELS),
-        "holdout_digest": files.digest(IMAGES[held_out], LABELS[held_out]),
-        "searched_digest": "of the other rows",
-        "seed": seed,
-        "folds": 2,
-        "holdout_folds": holdout_folds,
-        "trials": 9,
-    }
-    return values | changes
-
-
-def tuned(*searches):
-    """A config whose settings searches have chosen; one on the rows of `Run` if none is given."""
-    return Config.model_validate(CONFIG.model_dump() | {"tuned": searches or (provenance(),)})
-
-
-def finish_with_mistakes(run, rows):
-    """Finish all fits; every net takes some rows for the next class."""
-    answers = (LABELS + np.isin(np.arange(20), rows)) % 10
-    for fold, heldout in enumerate(run.split):
-        for member in ("a", "b"):
-            run.finish(member, fold, sure(answers[heldout]))
-
-
-def test_figures_of_settings_that_no_search_has_chosen(run):
-    run.finish_all()
-    metrics = run.update()
-    assert (metrics.optimistic, metrics.holdout) == (False, None)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train_data": "of the rows before a label was fixed"},
-        {"holdout_digest": "of rows that another shuffle held out"},
-        {"holdout_digest": None},  # of an earlier version
-        {"folds": 50, "train_data": "of more rows than these"},  # which 20 rows cannot have
-    ],
-)
-def test_there_is_no_holdout_figure_unless_the_very_rows_are_there(tmp_path, changes):
-    run = Run(tmp_path / "run", tuned(provenance(**changes)))
-    run.finish_all()
-    metrics = run.update()
-    assert (metrics.optimistic, metrics.holdout) == (True, None)
-
-
-def test_a_fixed_label_leaves_no_holdout_rows(tmp_path):
-    fixed = LABELS.copy()
-    fixed[0] = 1  # the labels decide the split: the last fold has searched rows now
-    run = Run(tmp_path / "run", tuned(), labels=fixed)
-    run.finish_all()
-    metrics = run.update()
-    assert (metrics.optimistic, metrics.holdout) == (True, None)
-
-
-def test_a_dropped_row_leaves_the_others_searched(tmp_path):
-    run = Run(tmp_path / "run", tuned(), labels=LABELS[:19], split=[SPLIT[0], SPLIT[1][:-1]])
-    run.finish_all()
-    metrics = run.update()
-    assert metrics.oof_rows == 19
-    assert (metrics.optimistic, metrics.holdout) == (True, None)
-
-
-def test_holdout_rows_are_those_that_no_search_saw(tmp_path):
-    other = provenance(seed=6)
-    both = np.intersect1d(HELD_OUT, folds.stratified(LABELS, 2, 6)[-1])
-    assert 0 < len(both) < 10
-    run = Run(tmp_path / "both", tuned(provenance(), other))
-    finish_with_mistakes(run, [*SEARCHED[:3], both[0]])
-    holdout = run.update().holdout
-    assert (holdout.errors, holdout.rows) == (1, len(both))
-    # Of one of them nobody knows any more what it held out.
-    run = Run(tmp_path / "one", tuned(provenance(), other | {"holdout_digest": None}))
-    run.finish_all()
-    assert run.update().holdout is None
-
-
-def test_holdout_figure_is_that_of_the_rows_no_trial_saw(tmp_path):
-    run = Run(tmp_path / "run", tuned())
-    finish_with_mistakes(run, [*SEARCHED[:3], HELD_OUT[4]])
-    metrics = run.update()
-    assert metrics.optimistic is True
-    assert (metrics.oof_errors, metrics.oof_rows) == (4, 20)
-    holdout = metrics.holdout
-    assert (holdout.errors, holdout.rows) == (1, 10)
-    assert holdout.accuracy == pytest.approx(0.9)
-    # Wilson: (p + z^2/20 -+ z sqrt(p(1-p)/10 + (z/20)^2)) / (1 + z^2/10), z = 1.96, p = 0.9.
-    assert holdout.interval == pytest.approx([0.59585, 0.98212], abs=1e-5)
-    # The forecast begins there. All nets agree on the 5 test rows, so that averaging brings
-    # nothing, and the errors of both samples together are sqrt(1 + 10/5) of the interval's.
-    low = 0.9 - (0.9 - 0.59585) * 3**0.5
-    assert metrics.expected_leaderboard == pytest.approx([low, 1.0], abs=1e-4)
-    assert summary.read_metrics(run.folder).holdout == holdout
-
-
-def test_holdout_rows_are_those_of_the_last_folds(tmp_path):
-    for count, errors, rows in ((1, 0, 10), (2, 3, 20)):
-        run = Run(tmp_path / str(count), tuned(provenance(count)))
-        finish_with_mistakes(run, SEARCHED[:3])
-        holdout = run.update().holdout
-        assert (holdout.errors, holdout.rows) == (errors, rows)
-
-
-def test_without_holdout_rows_there_is_no_holdout_figure(tmp_path):
-    run = Run(tmp_path / "run", tuned(provenance(0)))
-    run.finish_all()
-    metrics = run.update()
-    assert (metrics.optimistic, metrics.holdout) == (True, None)
-
-
-def test_holdout_figure_waits_for_a_fit_that_holds_its_rows_out(tmp_path):
-    run = Run(tmp_path / "run", tuned(), split=[SEARCHED, HELD_OUT])
-    run.finish("a", 0)
-    metrics = run.update()
-    assert (metrics.optimistic, metrics.holdout) == (True, None)
-    assert metrics.oof_rows == 10
-    run.finish("a", 1)
-    assert run.update().holdout.rows == 10
 
 
 # Skipped fits, and attempts

@@ -55,3 +55,10 @@ def test_order_of_the_fits_does_not_matter(method):
     assert [each.member for each in found.members] == ["a", "b", "c"]
     for each in found.members:
         assert each.without.errors - found.ensemble.errors == each.repaired - each.spoilt
+
+
+def test_a_row_that_several_nets_of_a_member_hold_out_is_predicted_by_their_mean():
+    again = fit("a", 1, [3], [row(c3=0.9, c4=0.1)])
+    found = ensembling([FITS[0], again], LABELS, "arithmetic")
+    # 0.65 for a 3; of the five predictions one is wrong.
+    assert (found.ensemble.errors, found.single) == (0, pytest.approx(4 / 5))

@@ -160,6 +160,59 @@ def test_a_row_held_out_twice_is_refused(folds_rows, reason):
     assert reason in str(caught.value)
 
 
+def test_a_row_that_several_fits_of_a_member_hold_out_counts_as_one_of_it():
+    # Member a: (.9 + .5) / 2 = .7 on row 0; averaged with b's .3.
+    fits = [
+        fit("a", 0, [0, 1], [row(c0=0.9, c1=0.1), row(c1=1)]),
+        fit("a", 1, [0], [row(c0=0.5, c1=0.5)]),
+        fit("b", 0, [0], [row(c0=0.3, c1=0.7)]),
+    ]
+    oof, count = ensemble.out_of_fold(fits, 3, "arithmetic", times=None)
+    assert count.tolist() == [2, 1, 0]
+    np.testing.assert_allclose(oof[:2], [row(c0=0.5, c1=0.5), row(c1=1)], rtol=1e-6)
+    assert np.isnan(oof[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        # Roots of the products: sqrt(.8 * .2) = .4 to sqrt(.2 * .2) = .2.
+        ("geometric", row(c0=2 / 3, c1=1 / 3)),
+        ("vote", row(c0=0.4995 + 0.0005, c1=0.0002, c2=0.4995 + 0.0003)),
+    ],
+)
+def test_fits_of_a_member_are_averaged_by_the_method(method, expected):
+    fits = [fit("a", 0, [1], row(c0=0.8, c1=0.2)), fit("a", 1, [1], row(c0=0.2, c1=0.2, c2=0.6))]
+    oof, count = ensemble.out_of_fold(fits, 2, method, times=2)
+    assert count.tolist() == [0, 1]
+    np.testing.assert_allclose(oof[1], expected, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize(("times", "often"), [(0, "never"), (1, "once"), (2, "2 times")])
+def test_a_row_held_out_more_often_than_it_should_be_is_refused(times, often):
+    fits = [fit("wide", fold, [3], row(c0=1)) for fold in range(times + 1)]
+    message = f"held out {often}, found row 3 .* in folds {' and '.join('012'[: times + 1])};"
+    with pytest.raises(UserError, match=message):
+        ensemble.out_of_fold(fits, 5, "arithmetic", times)
+    oof, _ = ensemble.out_of_fold(fits, 5, "arithmetic", times + 1)
+    assert np.isfinite(oof[3]).all()
+
+
+def test_nothing_is_held_out_by_fits_on_all_rows():
+    oof, count = ensemble.out_of_fold([fit("a", 0)], 3, "arithmetic", times=0)
+    assert np.isnan(oof).all()
+    assert count.tolist() == [0, 0, 0]
+    ensemble.check_coverage([fit("a", 0)], 3, ["a"], times=0)
+
+
+def test_coverage_of_a_repeated_split():
+    once, again = random_fits(("a",)), random_fits(("a",))
+    fits = [*once, *(fit("a", 3 + each.fold, each.heldout_rows, each.heldout) for each in again)]
+    ensemble.check_coverage(fits, 60, ["a"], times=2)
+    with pytest.raises(UserError, match=r"held out 2 times, found 20 rows that fewer folds hold"):
+        ensemble.check_coverage(fits[:-1], 60, ["a"], times=2)
+
+
 def test_complete_coverage_passes():
     ensemble.check_coverage(random_fits(), 60, ["a", "b"])
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ def disagreeing_fits():
     The means are 0.9 : 0.1 on rows 0..2 and 0.6 : 0.4 on row 3, where fold 1 prefers the loser.
     """
     sure, lean, other = row(c0=0.9, c1=0.1), row(c0=0.8, c1=0.2), row(c0=0.4, c1=0.6)
-    return [fit("a", 0, test=[sure] * 3 + [lean]), fit("a", 1, test=[sure] * 3 + [other])]
+    return [
+        fit("a", 0, [0], [sure], [sure] * 3 + [lean]),
+        fit("a", 1, [1], [sure], [sure] * 3 + [other]),
+    ]
 
 
 @pytest.mark.parametrize("method", ["arithmetic", "geometric", "vote"])
@@ -63,6 +67,48 @@ def test_one_fold_gains_nothing(method):
     assert forecast.averaging_gain(fits, score_of(3, 20), method) == 0
 
 
+def held_out_by(fits, *rows_of_folds):
+    """The same fits with other rows held out, a set for each."""
+    return [
+        fit(one.member, one.fold, rows, [row(c0=1)] * len(rows), one.test)
+        for one, rows in zip(fits, rows_of_folds, strict=True)
+    ]
+
+
+def test_rows_that_all_folds_hold_out_gain_nothing():
+    # Both nets predict every out-of-fold row, as they do every test row.
+    fits = held_out_by(disagreeing_fits(), [0, 1], [0, 1])
+    assert forecast.averaging_gain(fits, score_of(19.5, 99), "arithmetic") == 0
+
+
+def test_gain_counts_for_the_rows_that_fewer_folds_hold_out():
+    # Of three covered rows one is held out twice. With T = 1 its two nets are right in
+    # (3 * .9 + .6) / 4 = .825 of the rows, one net in .8: 2/3 * .8 + .825 / 3 = .80833. The gain
+    # is .025 for two of the three.
+    fits = held_out_by(disagreeing_fits(), [4, 7], [9, 7])
+    demanded = (2 * 0.8 + 0.825) / 3
+    score = score_of((1 - demanded) * 1_000_001 - 0.5, 1_000_000)
+    gain = forecast.averaging_gain(fits, score, "arithmetic")
+    assert gain == pytest.approx(0.025 * 2 / 3, rel=1e-5)
+
+
+def test_a_repeated_split_is_predicted_by_a_fold_of_each_repeat():
+    # Folds 0 and 1 are one repeat, 2 and 3 the other: any row is held out by one fold of each.
+    fits = held_out_by(random_fits(("a",), folds=4), [0, 1], [2, 3], [0, 2], [1, 3])
+    ((part, picks),) = forecast._like_out_of_fold(fits)
+    assert part == 1
+    assert [[one.fold for one in pick] for pick in picks] == [[0, 2], [1, 3]]
+
+
+def test_random_holdouts_are_predicted_by_as_many_nets_as_hold_a_row_out():
+    rows = [[0, 1], [1, 2], [1], [5, 6]]  # row 1 by three, 0, 2, 5 and 6 by one, 3 and 4 by none
+    fits = held_out_by(random_fits(("a",), folds=4), *rows)
+    (one, alone), (three, together) = forecast._like_out_of_fold(fits)
+    assert (one, three) == (4 / 5, 1 / 5)
+    assert [[each.fold for each in pick] for pick in alone] == [[0], [1], [2], [3]]
+    assert [len(pick) for pick in together] == [3, 3, 3, 3]
+
+
 @pytest.mark.parametrize("errors", [0, 20])
 def test_gain_is_finite_and_in_range_for_extreme_scores(errors):
     gain = forecast.averaging_gain(random_fits(), score_of(errors, 20), "arithmetic")
@@ -72,7 +118,7 @@ def test_gain_is_finite_and_in_range_for_extreme_scores(errors):
 def test_forecast_without_gain_has_both_sampling_errors():
     # One fold: no gain. With as many test rows as training rows the Wilson distances grow by
     # sqrt(2).
-    fits = [fit("a", 0, test=[row(c0=1)] * 1000)]
+    fits = [fit("a", 0, [0], row(c0=1), [row(c0=1)] * 1000)]
     low, high = ensemble.accuracy_interval(30, 1000)
     band = forecast.expected_leaderboard(fits, score_of(30, 1000), "arithmetic")
     expected = (0.97 - (0.97 - low) * math.sqrt(2), 0.97 + (high - 0.97) * math.sqrt(2))
@@ -82,7 +128,7 @@ def test_forecast_without_gain_has_both_sampling_errors():
 def test_forecast_of_a_leaderboard_that_scores_a_quarter_of_the_rows(monkeypatch):
     # 1000 rows out of fold and 250 scored: the Wilson distances grow by sqrt(1 + 4).
     monkeypatch.setattr(forecast, "SCORED_FRACTION", 0.25)
-    fits = [fit("a", 0, test=[row(c0=1)] * 1000)]
+    fits = [fit("a", 0, [0], row(c0=1), [row(c0=1)] * 1000)]
     low, high = ensemble.accuracy_interval(30, 1000)
     band = forecast.expected_leaderboard(fits, score_of(30, 1000), "arithmetic")
     expected = (0.97 - (0.97 - low) * math.sqrt(5), 0.97 + (high - 0.97) * math.sqrt(5))
@@ -91,7 +137,7 @@ def test_forecast_of_a_leaderboard_that_scores_a_quarter_of_the_rows(monkeypatch
 
 def test_forecast_moves_by_the_gain_and_widens_with_it():
     fits = disagreeing_fits()
-    fits = [fit("a", one.fold, test=np.tile(one.test, (500, 1))) for one in fits]
+    fits = [replace(one, test=np.tile(one.test, (500, 1))) for one in fits]
     score = score_of(400, 2000)
     gain = forecast.averaging_gain(fits, score, "arithmetic")
     assert gain == pytest.approx(0.025, rel=1e-2)

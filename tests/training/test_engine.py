@@ -20,6 +20,7 @@ from fake_training import (
     sure,
 )
 
+from kaggle_digits.config.train_section import EarlyStopping
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
@@ -101,6 +102,23 @@ def test_without_a_limit_all_fits_are_done(make_run):
         assert predictions.test.tobytes() == sure(TEST_LABELS).tobytes()
         assert predictions.heldout_rows.tolist() == list(spec.heldout_rows)
     assert run.lines == []
+
+
+def test_a_fit_that_early_stopping_ends_is_finished(make_run):
+    early = CONFIG.train.model_copy(update={"early_stopping": EarlyStopping(patience=1)})
+    run = make_run(config=CONFIG.model_copy(update={"train": early}))
+    run.last_epochs = {0: 3}
+    assert run.fit() == []
+    assert run.ended() == [(*FIRST, "finished"), (*SECOND, "finished")]
+    assert run.saved() == [None, None]
+    kept = "keeps the weights of epoch 2 (val_loss 0.37500 on the rows that it holds out)"
+    assert run.lines == [
+        f"a fold 1: trained 3 of 4 epochs, {kept}",
+        f"a fold 2: trained 4 of 4 epochs, {kept}",
+    ]
+    # 15 steps of the first fit and 20 of the second are all there is to do.
+    first, second = (p for p in run.heard if p.phase == "predicting")
+    assert (first.fraction, second.fraction) == pytest.approx((15 / 35, 1.0))
 
 
 def test_without_fits_nothing_starts(make_run, monkeypatch):

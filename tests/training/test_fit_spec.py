@@ -425,7 +425,10 @@ def test_own_fit_is_accepted(plan):
         ({"seed": 8}, "another seed: 8 there, 3 here"),
         ({"backend": "jax"}, "another backend: jax there, tensorflow here"),
         ({"inputs_key": "x"}, "data (pixels and labels of train.csv, pixels of test.csv); give"),
-        ({"heldout_rows": "x"}, "another folds.count (the rows that a fold holds out); give"),
+        (
+            {"heldout_rows": "x"},
+            "another folds.count or kind (the rows that a fold holds out); give",
+        ),
         (
             {"bank_key": "x"},
             "another version of albumentations or OpenCV (--allow-changed-versions continues); "

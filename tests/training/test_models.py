@@ -160,6 +160,125 @@ def test_pooling(pooling, reduce):
     np.testing.assert_allclose(output(model, "head", pixels), expected, rtol=1e-5)
 
 
+def names(**changes):
+    """The layers of a small net between its pixels and its logits, in order."""
+    settings = {"stages": (Stage(width=2, pool="last"),), "dense": (5, 4)} | changes
+    return [layer.name for layer in models.build(Model(**settings), seed=1).layers][3:]
+
+
+CONVOLUTION = [f"stage1_1_{part}" for part in ("conv", "pool", "norm", "relu")]
+
+
+@pytest.mark.parametrize(
+    ("norm", "place", "order"),
+    [
+        ("before", "early", "conv pool norm relu"),
+        ("before", "late", "conv norm relu pool"),
+        ("after", "early", "conv pool relu norm"),
+        ("after", "late", "conv relu norm pool"),
+        ("none", "early", "conv pool relu"),
+        ("none", "late", "conv relu pool"),
+    ],
+)
+def test_order_of_what_follows_a_convolution_or_a_hidden_layer(norm, place, order):
+    found = names(norm=norm, pool_place=place)
+    after = {"before": ["_norm", "_relu"], "after": ["_relu", "_norm"], "none": ["_relu"]}[norm]
+    assert found == [
+        *(f"stage1_1_{part}" for part in order.split()),
+        "head",
+        "dense1_dropout",
+        *(f"dense1{part}" for part in ["", *after]),
+        "dense2_dropout",
+        *(f"dense2{part}" for part in ["", *after]),
+        "logits_dropout",
+        "logits",
+    ]
+
+
+def test_dropout_after_hidden_layers():
+    assert names(dropout_place="after")[5:] == [
+        *("dense1", "dense1_norm", "dense1_relu", "dense1_dropout"),
+        *("dense2", "dense2_norm", "dense2_relu", "dense2_dropout"),
+        "logits",
+    ]
+    assert names(dropout_place="after", dense=()) == [*CONVOLUTION, "head", "logits"]
+
+
+def test_dropout_after_a_stage():
+    stages = (Stage(width=2, depth=2, dropout=0.25), Stage(width=3, stride=2))
+    model = models.build(Model(stages=stages), seed=1)
+    order = [layer.name for layer in model.layers]
+    assert order.index("stage1_dropout") == order.index("stage1_2_relu") + 1
+    assert model.get_layer("stage1_dropout").rate == 0.25
+    assert "stage2_dropout" not in order
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_batch_norm_on_the_logits(fused):
+    model = models.build(POINT.model_copy(update={"logits_norm": True}), seed=1, fused=fused)
+    assert [layer.name for layer in model.layers][-2:] == ["logits", "logits_norm"]
+    assert model.get_layer("logits").count_params() == 784 * 10
+    assert model.output.dtype == "float32"
+    pixels = make_pixels(6)
+    logits, normed = (output(model, name, pixels, True) for name in ("logits", "logits_norm"))
+    expected = (logits - logits.mean(axis=0)) / np.sqrt(logits.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(normed, expected, atol=1e-4)
+
+
+def test_biases():
+    model = models.build(SMALL.model_copy(update={"bias": True}), seed=1)
+    assert model.count_params() == 1150 + 4 + 4 + 6 + 8
+    assert {layer.use_bias for layer in model.layers if hasattr(layer, "kernel")} == {True}
+
+
+@pytest.mark.parametrize(
+    ("name", "fans"),
+    # What the limit's square is 6 divided by: inputs, or inputs and outputs of the layer.
+    [("he_uniform", (9, 50)), ("glorot_uniform", (9 + 9 * 50, 50 + 40))],
+)
+def test_initializers(name, fans):
+    config = Model(stages=(Stage(width=50),), pooling="average", dense=(40,), initializer=name)
+    model = models.build(config, seed=1)
+    for layer, fan in zip(("stage1_1_conv", "dense1"), fans, strict=True):
+        largest, limit = np.abs(model.get_layer(layer).get_weights()[0]).max(), (6 / fan) ** 0.5
+        assert 0.95 * limit < largest <= limit
+    # The last layer's are the same with all of them.
+    usual = models.build(config.model_copy(update={"initializer": "he_normal"}), seed=1)
+    assert all(
+        same(model.get_layer("logits").get_weights(), usual.get_layer("logits").get_weights())
+    )
+
+
+def test_settings_of_batch_norm():
+    config = SMALL.model_copy(update={"norm_momentum": 0.99, "norm_epsilon": 1e-3})
+    norms = [
+        layer
+        for fused in (False, True)
+        for layer in models.build(config, seed=1, fused=fused).layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert {(layer.momentum, layer.epsilon) for layer in norms} == {(0.99, 1e-3)}
+    assert len(norms) == 8
+
+
+def test_l2_of_convolutions_is_part_of_the_loss():
+    model = models.build(SMALL.model_copy(update={"l2": 0.01}), seed=1)
+    model(make_pixels(2))
+    kernels = [model.get_layer(f"stage{n}_conv").get_weights()[0] for n in ("1_1", "1_2", "2_1")]
+    expected = 0.01 * sum((kernel**2).sum() for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+    assert not models.build(SMALL, seed=1).losses
+
+
+def test_symmetric_pixels():
+    pixels = np.zeros((1, 28, 28), np.uint8)
+    pixels[0, 3, 4], pixels[0, 5, 6] = 255, 51
+    model = models.build(POINT.model_copy(update={"input": "symmetric"}), seed=1)
+    scaled = output(model, "channel", pixels)
+    found = [scaled[0, x, y, 0] for x, y in ((0, 0), (3, 4), (5, 6))]
+    assert found == pytest.approx([-1.0, 1.0, -0.6], abs=1e-6)  # (51 / 255 - 0.5) * 2
+
+
 def test_hidden_layers_and_dropout():
     model = models.build(SMALL.model_copy(update={"dense": (8, 5)}), seed=1)
     assert model.get_layer("dense1").output.shape == (None, 8)
@@ -208,9 +327,14 @@ def test_batch_norm_in_training_by_hand(fused):
     assert moving_variance.item() == pytest.approx(0.9 * 1 + 0.1 * variance, rel=1e-4)
 
 
-def make_pair():
+PEERLIKE = SMALL.model_copy(
+    update={"norm": "after", "pool_place": "late", "bias": True, "l2": 1e-3, "logits_norm": True}
+)
+
+
+def make_pair(net=SMALL):
     """A stock net with statistics of its own, and a fused one with the stock one's weights."""
-    config = SMALL.model_copy(update={"dropout": 0.0})
+    config = net.model_copy(update={"dropout": 0.0})
     stock, fused = models.build(config, seed=7), models.build(config, seed=8, fused=True)
     generator = np.random.default_rng(2)
     stock.set_weights([w + generator.uniform(0.1, 0.3, w.shape) for w in stock.get_weights()])
@@ -260,8 +384,9 @@ assert "kaggle_digits" not in sys.modules
 """
 
 
-def test_saved_stock_model_needs_nothing_but_keras(tmp_path):
-    stock, _ = make_pair()
+@pytest.mark.parametrize("net", [SMALL, PEERLIKE])
+def test_saved_stock_model_needs_nothing_but_keras(tmp_path, net):
+    stock, _ = make_pair(net)
     pixels = make_pixels(20)
     stock.save(tmp_path / "model.keras")
     np.save(tmp_path / "pixels.npy", pixels)

@@ -90,6 +90,54 @@ def test_span_of_the_average(ema_epochs, used, momentum):
     assert optimizer.ema_momentum == pytest.approx(momentum)
 
 
+def weights_and_average(optimizer, gradients):
+    """Apply gradients to a weight that is 1; return (its values, their average)."""
+    variable = keras.Variable(np.float32([1.0]), name="kernel")
+    optimizer.build([variable])
+    values = []
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(np.float32([gradient]))], [variable])
+        values.append(keras.ops.convert_to_numpy(variable).item())
+    optimizer.finalize_variable_values([variable])
+    return values, keras.ops.convert_to_numpy(variable).item()
+
+
+PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5, "schedule": "constant"}
+
+
+@pytest.mark.parametrize("limit", [0.999, 0.22])
+def test_average_with_a_warm_up_by_hand(limit):
+    config = Train(**PLAIN_SGD, weight_decay=0, ema_momentum=limit, ema_warmup=True)
+    values, average = weights_and_average(make_optimizer(config, 10), [1.0, -2.0, 0.5, 3.0])
+    expected = values[0]  # the average begins with the weights after the first step
+    for steps, value in enumerate(values[1:], 1):
+        momentum = min(limit, (1 + steps) / (10 + steps))  # 2/11, 3/12, 4/13
+        expected = momentum * expected + (1 - momentum) * value
+    assert average == pytest.approx(expected, rel=1e-5)
+
+
+def test_momentum_of_the_average_takes_the_place_of_its_epochs():
+    optimizer = make_optimizer(Train(ema_epochs=0.0, ema_momentum=0.9), steps_per_epoch=10)
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+
+
+def test_adam_decays_no_weights():
+    config = Train(optimizer="adam", weight_decay=0.5, schedule="constant", learning_rate=0.1)
+    values, _ = weights_and_average(make_optimizer(config, 10), [0.0])
+    assert values == [1.0]
+    # Adam's first step is the learning rate, whatever the gradient.
+    values, _ = weights_and_average(make_optimizer(config, 10), [7.0])
+    assert values == pytest.approx([0.9], rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "exponential", "plateau"])
+def test_a_rate_that_changes_between_epochs_can_be_set(schedule):
+    optimizer = make_optimizer(Train(schedule=schedule, learning_rate=0.25), steps_per_epoch=10)
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == 0.25
+    optimizer.learning_rate = 0.125
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == 0.125
+
+
 def test_schedule_ends_at_zero_and_stays_there():
     schedule = make_schedule(Train(epochs=2, learning_rate=0.4, warmup_epochs=1.0), 3)
     rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(8)]

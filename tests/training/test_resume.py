@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kaggle_digits.config.folds_section import Folds
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.errors import UserError
@@ -51,7 +52,7 @@ class Run:
         self.folder.write_fit(spec.member, spec.fold, writers, facts | changes)
 
     def save_epochs(self, spec, epochs=2):
-        state = SimpleNamespace(epochs=epochs, arrays=[np.arange(3)], history=[{}] * epochs)
+        state = checkpoint(epochs, [{}] * epochs)
         resume.save_checkpoint(self.folder, spec, state)
 
     def scan(self, specs=None, allow_changed=False):
@@ -64,9 +65,7 @@ class Run:
         self.lines += resume.check_environment(self.folder, self.scan(), allow_changed)
 
     def split(self, labels=LABELS, config=CONFIG):
-        split, notes = resume.read_or_make_split(
-            self.folder, labels, config.folds.count, config.seed
-        )
+        split, notes = resume.read_or_make_split(self.folder, labels, config.folds, config.seed)
         self.lines += notes
         return [rows.tolist() for rows in split]
 
@@ -119,6 +118,38 @@ def test_split_of_other_data_seed_or_count_is_not_used(run):
     for changes in ({"seed": 4}, {"folds": CONFIG.folds.model_copy(update={"count": 4})}):
         config = CONFIG.model_copy(update=changes)
         assert run.split(config=config) == made(config=config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "kfold"},
+        {"repeats": 2},
+        {"kind": "holdout", "count": 3, "holdout": 0.5},
+        {"kind": "none"},
+    ],
+)
+def test_other_kinds_of_splits_are_kept_as_they_are(run, settings):
+    settings = Folds(**{"count": 2} | settings)
+    config = CONFIG.model_copy(update={"folds": settings})
+    # Sets that the algorithm would never make.
+    split = [np.arange(fold, fold + 3) for fold in range(settings.fits)]
+    resume.write_split(run.folder, split, LABELS, settings, CONFIG.seed)
+    assert run.split(config=config) == [rows.tolist() for rows in split]
+    # Not for other settings with as many sets.
+    sets = settings.fits
+    for other in (Folds(count=max(2, sets)), Folds(kind="holdout", count=sets, holdout=0.4)):
+        config = CONFIG.model_copy(update={"folds": other})
+        expected = folds.split(other, LABELS, CONFIG.seed)
+        assert run.split(config=config) == [rows.tolist() for rows in expected]
+    assert run.lines == []
+
+
+def test_the_usual_split_is_written_as_before_there_were_others(run, saved):
+    before = run.folder.folds.read_bytes()
+    resume.write_split(run.folder, SPLIT, LABELS, CONFIG.folds, CONFIG.seed)
+    assert run.folder.folds.read_bytes() == before
+    assert run.split() == saved
 
 
 @pytest.mark.usefixtures("saved")
@@ -399,7 +430,8 @@ def test_damaged_note_is_made_again(run):
 
 def checkpoint(epochs=2, history=({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25})):
     arrays = [np.full((2, 3), number, np.float32) for number in range(12)]
-    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history))
+    best = [np.full(2, -number, np.float32) for number in range(11)]
+    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history), best=best)
 
 
 def test_checkpoint_is_saved_and_read_back(run):
@@ -412,6 +444,7 @@ def test_checkpoint_is_saved_and_read_back(run):
     for number, array in enumerate(back.arrays):  # more than ten, and still in order
         np.testing.assert_array_equal(array, np.full((2, 3), number, np.float32), strict=True)
     assert number == 11
+    assert [array.tolist() for array in back.best] == [[-n, -n] for n in range(11)]
     assert resume.read_checkpoint_facts(folder, "a", 1) == {
         "fit": spec.digest,
         "identity": json.loads(json.dumps(spec.identity)),

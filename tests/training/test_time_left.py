@@ -45,6 +45,25 @@ def test_speed_of_a_further_attempt_is_measured_from_its_start(monkeypatch):
     assert forecast.at(spec, 0.25) == pytest.approx((0.25, 4.0, 30.0))
 
 
+def test_a_fit_that_ends_early_leaves_less_to_do(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time_left, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    specs = make_specs("first", "second")  # 160 images each
+    forecast = time_left.Forecast(specs, rows=100)
+    forecast.note(specs[0], 0.0)
+    now[0] = 110.0
+    forecast.note(specs[0], 0.5)
+    forecast.end(specs[0], 0.5)
+    # 80 of 240 images in 10 seconds; the fit is whole, not half of a half.
+    assert forecast.at(specs[0], 0.5) == pytest.approx((1 / 3, 8.0, 20.0))
+    forecast.note(specs[1], 0.0)
+    now[0] = 120.0
+    forecast.note(specs[1], 0.5)
+    assert forecast.at(specs[1], 0.5) == pytest.approx((2 / 3, 8.0, 10.0))
+    forecast.end(specs[1], 1.0)
+    assert forecast.at(specs[1], 1.0)[0] == pytest.approx(1.0)
+
+
 def test_looking_ahead_takes_no_note_of_the_time(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time_left, "time", SimpleNamespace(monotonic=lambda: now[0]))

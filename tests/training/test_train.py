@@ -52,11 +52,12 @@ def fit(
     clean=None,
     seed=5,
     checkpoint=None,
+    heldout=(),
     **hooks,
 ):
-    data = TrainingData(
-        images or make_pixels, labels, rows, make_pixels(9) if clean is None else clean
-    )
+    clean = make_pixels(9) if clean is None else clean
+    heldout = np.array(heldout, np.int64)
+    data = TrainingData(images or make_pixels, labels, rows, clean, heldout)
     return train.train(config or settings(), data, seed, checkpoint, Hooks(**hooks))
 
 
@@ -297,10 +298,11 @@ def test_fits_leave_nothing_behind():
         gc.collect()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 
-    fit()
+    config = monitored(epochs=2)
+    fit(config, heldout=HELDOUT)
     before = graphs()
     for seed in range(3):
-        fit(seed=seed)
+        fit(config, heldout=HELDOUT, seed=seed)
     # TensorFlow keeps the graph of a step with which it registers a gradient function.
     assert graphs() <= before
 
@@ -457,6 +459,163 @@ def test_statistics_come_from_a_limited_number_of_training_rows(monkeypatch):
     rows = [int(np.flatnonzero((clean == image).all(axis=(1, 2))).item()) for image in images]
     assert (len(set(rows)), size) == (12, 10)
     assert set(rows) <= set(TRAINING.tolist())
+
+
+# Schedules by epochs, held-out rows, early stopping
+
+HELDOUT = np.arange(4)
+PLATEAU = {"monitor": "val_loss", "factor": 0.5, "patience": 1}
+
+
+def monitored(epochs=6, schedule="constant", patience=2, **changes):
+    """Settings whose fits look at the held-out rows; with large steps these get worse at times."""
+    return settings(
+        epochs=epochs,
+        learning_rate=0.05,
+        schedule=schedule,
+        plateau=PLATEAU,
+        early_stopping={"patience": patience},
+        **changes,
+    )
+
+
+def test_rates_of_an_exponential_schedule():
+    config = settings(epochs=3, schedule="exponential", learning_rate=0.5, decay_factor=0.5)
+    rates = [entry["learning_rate"] for entry in fit(config).history]
+    assert rates == pytest.approx([0.5, 0.25, 0.125])
+    assert "val_loss" not in fit(config).history[0]  # nobody asks for it
+
+
+def test_figures_of_the_held_out_rows_by_hand():
+    trained = fit(monitored(epochs=1, norm_statistics="moving"), heldout=HELDOUT)
+    (entry,) = trained.history
+    assert list(entry) == [
+        *("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"),
+        *("seconds", "images_per_second"),
+    ]
+    probabilities = train.predict(trained.model, make_pixels(9)[HELDOUT]).astype(np.float64)
+    targets = np.eye(10)[LABELS[HELDOUT]] * (1 - 0.05) + 0.05 / 10
+    expected = -(targets * np.log(probabilities)).sum(axis=1).mean()
+    assert entry["val_loss"] == pytest.approx(expected, rel=1e-4)
+    assert entry["val_accuracy"] == (probabilities.argmax(axis=1) == LABELS[HELDOUT]).mean()
+
+
+def test_looking_at_held_out_rows_changes_nothing_but_the_end():
+    config = settings(epochs=3, ema_epochs=0.5)
+    patient = settings(epochs=3, ema_epochs=0.5, early_stopping={"patience": 9})
+    states, patient_states = [], []
+    fit(config, on_checkpoint=states.append)
+    fit(patient, on_checkpoint=patient_states.append, heldout=HELDOUT)
+    for one, other in zip(states, patient_states, strict=True):
+        assert all(same_arrays(one.arrays, other.arrays))
+
+
+def same_arrays(one, other):
+    return [np.array_equal(a, b) for a, b in zip(one, other, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def ended():
+    """A fit that early stopping has ended, with its checkpoints."""
+    states = []
+    config = monitored(epochs=30, ema_epochs=0.5)
+    return config, fit(config, heldout=HELDOUT, on_checkpoint=states.append), states
+
+
+def test_early_stopping_ends_a_fit_and_keeps_its_best_weights(ended):
+    config, trained, states = ended
+    losses = [entry["val_loss"] for entry in trained.history]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 2 < 30
+    assert (trained.complete, trained.steps) == (True, 4 * len(losses))
+    # The same training of fewer epochs ends with these weights, but for the rows of its statistics.
+    shorter = fit(config.model_copy(update={"train": fixed(config, best)}))
+    names = [variable.path for variable in trained.model.weights]
+    pairs = zip(names, trained.model.get_weights(), shorter.model.get_weights(), strict=True)
+    for name, one, other in pairs:
+        assert "moving" in name or np.array_equal(one, other), name
+    assert len(states[-1].best) == len(names)
+
+
+def fixed(config, epochs):
+    """The `train` section with a number of epochs, without a look at held-out rows."""
+    values = config.train.model_dump() | {"epochs": epochs, "early_stopping": {}}
+    return Train(**values)
+
+
+def test_without_an_early_end_the_best_weights_count_too():
+    config = monitored(epochs=3, patience=9, norm_statistics="moving")
+    weights = []
+    trained = fit(
+        config,
+        heldout=HELDOUT,
+        on_checkpoint=lambda state: weights.append([*map(np.array, state.best)]),
+    )
+    assert len(trained.history) == 3
+    assert trained.complete
+    best = int(np.argmin([entry["val_loss"] for entry in trained.history]))
+    assert all(same_arrays(trained.model.get_weights(), weights[best]))
+    assert all(same_arrays(trained.model.get_weights(), weights[-1]))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        monitored(epochs=30, ema_epochs=0.5),
+        monitored(4, "plateau", patience=None, norm_statistics="moving"),
+        monitored(4, "plateau", patience=3, ema_momentum=0.9, ema_warmup=True),
+        settings(epochs=3, schedule="exponential", optimizer="adam", ema_warmup=True),
+    ],
+)
+def test_a_fit_ends_with_the_same_bytes_wherever_it_was_killed(config):
+    states = []
+    whole = fit(config, heldout=HELDOUT, on_checkpoint=states.append)
+    expected = weight_bytes(whole)
+    assert len(states) == len(whole.history)
+    for state in states:
+        resumed = fit(config, heldout=HELDOUT, checkpoint=state)
+        assert weight_bytes(resumed) == expected, state.epochs
+        assert figures(resumed) == figures(whole)
+        assert resumed.complete
+
+
+def figures(trained):
+    """The history without what the clock says."""
+    clock = ("seconds", "images_per_second")
+    return [{k: v for k, v in entry.items() if k not in clock} for entry in trained.history]
+
+
+def test_a_plateau_lowers_the_rate_as_the_history_says():
+    trained = fit(monitored(schedule="plateau", patience=None), heldout=HELDOUT)
+    found = [entry["learning_rate"] for entry in trained.history]
+    expected, best = [0.05], np.inf
+    for entry in trained.history[:-1]:
+        better = entry["val_loss"] < best - 1e-4
+        best = entry["val_loss"] if better else best
+        expected.append(expected[-1] * (1 if better else 0.5))
+    assert found == pytest.approx(expected)
+    assert found[-1] < 0.05
+
+
+def test_a_fit_that_time_stops_has_the_weights_at_hand():
+    config = monitored(patience=5, norm_statistics="moving")
+    trained = fit(config, heldout=HELDOUT, must_stop=stopping_at(2.25)[0])
+    assert trained.complete is False
+    shorter = fit(config, heldout=HELDOUT, must_stop=stopping_at(2.0)[0])
+    assert weight_bytes(trained) != weight_bytes(shorter)
+
+
+def test_early_stopping_and_a_stop_in_time_at_once_are_an_end(ended):
+    config, trained, _ = ended
+    stop, _ = stopping_at(float(len(trained.history)))
+    again = fit(config, heldout=HELDOUT, must_stop=stop)
+    assert again.complete
+    assert weight_bytes(again) == weight_bytes(trained)
+
+
+def test_moving_statistics_are_those_of_training(monkeypatch):
+    trained, steps = follow(monkeypatch, settings(norm_statistics="moving"))
+    assert all(same_arrays(trained.model.get_weights(), steps[-1]))
 
 
 # Batch-norm statistics

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Train
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.search_records import Objective, SearchRecord
 from kaggle_digits.storage import files, locked_folder
@@ -41,6 +42,35 @@ def folder(tmp_path):
     begun = SearchFolder(tmp_path / "search")
     write_identity(begun, identity())
     return begun
+
+
+# What can be searched
+
+
+def options(against=None, **changes):
+    return SimpleNamespace(name="mine", config=config(**changes), against=against or {})
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ({"kind": "holdout"}, "folds.kind: .* found holdout; add --set folds.kind=stratified"),
+        ({"kind": "kfold", "repeats": 2}, "folds.kind: .* found kfold; add"),
+        ({"kind": "none"}, "folds.kind: .* found none; add"),
+        ({"repeats": 3}, "folds.repeats: .* found 3; add --set folds.repeats=1"),
+    ],
+)
+def test_a_search_needs_folds_that_are_each_held_out_once(folds, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        search_plan.check_searchable(options(folds=folds))
+    search_plan.check_searchable(options(against={"other": config(folds=folds)}))
+
+
+def test_a_search_needs_rows_that_training_did_not_look_at(monkeypatch):
+    search_plan.check_searchable(options())
+    monkeypatch.setattr(Train, "picks_on_heldout", True)
+    with pytest.raises(UserError, match=r"^mine: training of member cnn looks at the rows that"):
+        search_plan.check_searchable(options())
 
 
 # What a search depends on

@@ -681,6 +681,23 @@ def test_shortened_schedules_keep_their_shape():
     assert short.model_copy(update=restored) == whole
 
 
+def test_shortened_schedules_of_other_kinds_keep_their_shape():
+    train = {
+        "epochs": 8,
+        "decay_factor": 0.81,
+        "plateau": {"patience": 4},
+        "early_stopping": {"patience": 5},
+    }
+    members = {"a": {}, "b": {"train": {"early_stopping": {"patience": 1}}}, "c": {"train": {}}}
+    short = shortened(config(train=train, members=members), 0.5)
+    # Four epochs end where eight did: 0.81 ** 8 is 0.6561 ** 4.
+    assert short.train.decay_factor == pytest.approx(0.81**2)
+    assert short.train.plateau.patience == 2
+    found = [short.member(name).train.early_stopping.patience for name in members]
+    assert found == [2, 1, 2]
+    assert shortened(config(), 0.5).train.early_stopping.patience is None
+
+
 def test_shortened_schedules_are_capped_as_whole_ones_are():
     # Five epochs of which 4.9 are warm-up: half of that is two and 2.45.
     train = shortened(config(train={"epochs": 5, "warmup_epochs": 4.9}), 0.5).train
