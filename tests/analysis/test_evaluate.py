@@ -165,6 +165,15 @@ def test_rows_that_are_not_predicted_yet_do_not_count(on, home):
         on()
 
 
+def test_rows_that_several_folds_hold_out_are_calibrated_in_groups(on, home, monkeypatch):
+    oof = Run(home / "run").oof.drop(columns="fold")
+    monkeypatch.setattr(Run, "oof", oof)
+    probabilities, labels = oof[CLASSES].to_numpy(), oof["label"].to_numpy()
+    calibrated = calibration.cross_fitted(probabilities, labels, np.arange(len(oof)) % 5)
+    expected = calibration.calibration(calibrated, labels).expected_error
+    assert on().record.calibrated.expected_error == pytest.approx(expected)
+
+
 def test_without_its_data_there_are_figures_but_no_pictures(on, home):
     (home / "data").rename(home / "elsewhere")
     found = on()

@@ -541,7 +541,7 @@ def test_mnist_with_kaggles_names_is_known_by_its_header(tmp_path):
 
 def test_too_few_rows_of_another_data_set(said, tmp_path):
     with pytest.raises(UserError, match="expected at least 2 rows of each class"):
-        said(numpy_file(tmp_path / "a.npz"), folds=2)
+        said(numpy_file(tmp_path / "a.npz"), folds=Folds(count=2))
 
 
 def test_a_leak_in_another_data_set_is_refused(tmp_path):
