@@ -197,7 +197,7 @@ def curves_chart(
             _scale(axes, column, shown)
             axes.set_ylabel(label)
         panels[-1].set_xlabel("epoch")
-        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+        panels[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if len(members) > 1 or has_heldout:
             _add_legend(figure, looks, has_heldout)
         figure.align_ylabels()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -76,13 +78,14 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
     finished = [fit for fit in folder.finished_fits() if fit[0] in order]
     finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
     arrays = _arrays(folder) if finished else _nothing_predicted(data)
+    predictions = tuple(_predictions(folder, finished))  # compares all checksums of the fits
     scores = tuple(_kaggle_scores(folder))
     return RunReport(
         name=folder.folder.resolve().name,
         metrics=metrics,
         method=config.ensemble.method,
         fits=tuple(_fit(folder, *fit) for fit in finished),
-        predictions=tuple(_predictions(folder, finished)),
+        predictions=predictions,
         **arrays,
         submitted=_submitted(folder),
         train_images=data and data.train_images,
@@ -125,7 +128,7 @@ def find_data(
         UserError: other data than the run's is given, or it cannot be read.
     """
     place = given or folder.data_source()
-    without = "the report shows no digits; give their place with --data"
+    without = "the report shows no digits; --data gives the place of the data"
     if place is None or not (place.exists() or sources.is_name(place) or given):
         say(f"{place or 'data'}: not found; {without}")
         return None
@@ -139,7 +142,10 @@ def find_data(
 
 
 def _arrays(folder: RunFolder) -> dict[str, np.ndarray | None]:
-    arrays = files.read_arrays(folder.predictions)
+    try:
+        arrays = files.read_arrays(folder.predictions)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise files.DamagedError(folder.predictions, f"it cannot be read ({error})") from error
     found = {name: arrays[name] for name in ("labels", "oof", "test")}
     return found | {"folds": arrays.get("folds")}
 
@@ -173,7 +179,12 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
 
 
 def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[FitPredictions]:
-    split = folds.from_arrays(folder.read_folds())
+    if not fits:
+        return
+    arrays = folder.read_folds()
+    if arrays is None:
+        raise files.DamagedError(folder.folds, "it is missing")
+    split = folds.from_arrays(arrays)
     for member, fold in fits:
         arrays = folder.read_fit_arrays(member, fold)
         yield FitPredictions(member, fold, split[fold], arrays["heldout"], arrays["test"])
@@ -204,9 +215,9 @@ def _kaggle_scores(folder: RunFolder) -> Iterator[float]:
     content = _bytes_of(folder.submission)
     own = content and hashlib.sha256(content).hexdigest()
     for noted in folder.read_submitted():
-        score = noted.get("public_score")
-        if noted.get("sha256") == own and isinstance(score, str | float) and score != "":
-            yield float(score)
+        if noted.get("sha256") == own:
+            with suppress(TypeError, ValueError):  # not scored yet
+                yield float(noted.get("public_score"))
 
 
 def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:

@@ -113,7 +113,7 @@ def test_optimistic_figures_say_so():
     metrics = replace(METRICS, optimistic=True, holdout=unseen)
     report = replace(REPORT, metrics=metrics)
     titles = {card.title: card.notes for card in run_page._cards(report)}
-    assert titles["out-of-fold accuracy"][-1].startswith("optimistic: a search chose these")
+    assert titles["out-of-fold accuracy"][-1] == "optimistic: see above"
     assert "accuracy on rows that no search saw" in titles
     assert "OPTIMISTIC" in dict(run_page._warnings(metrics))
 

@@ -107,6 +107,26 @@ def test_damaged_predictions_are_refused_in_one_line(run, data):
         reporting.read(run.folder, data)
 
 
+def test_other_files_that_are_damaged_or_missing_are_refused_in_one_line(run):
+    folder = finish_all(run)
+    history = folder.history_path("b", 0)
+    whole = history.read_bytes()
+    history.write_bytes(b'"')
+    with pytest.raises(UserError, match=r"history\.csv: its checksum in fit\.json differs"):
+        reporting.read(folder, None)
+    history.write_bytes(whole)
+    folder.predictions.write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+        reporting.read(folder, None)
+    folder.predictions.unlink()
+    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+        reporting.read(folder, None)
+    run.update()
+    folder.folds.unlink()
+    with pytest.raises(UserError, match=r"folds\.npz: it is missing"):
+        reporting.read(folder, None)
+
+
 def test_a_provisional_submission(run, data):
     run.update_provisionally(run.specs[0], sure(TEST_LABELS), 1.5)
     report = reporting.read(run.folder, data)
@@ -121,7 +141,7 @@ def test_a_provisional_submission(run, data):
 def test_only_scores_of_this_submission_count(run):
     finish_all(run)
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
-    rows = [(own, "0.5"), ("another", "0.6"), (own, ""), (own, "0.7")]
+    rows = [(own, "0.5"), ("another", "0.6"), (own, ""), (own, None), (own, "0.7")]
     noted = [{"sha256": digest, "public_score": score} for digest, score in rows]
     run.folder.write_submitted(noted)
     assert reporting.read(run.folder, None).kaggle_scores == (0.5, 0.7)
@@ -168,7 +188,7 @@ def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch, data):
     cache = Cache(tmp_path / "cache")
     monkeypatch.setattr(reporting.digits, "read_digits", lambda source, cached: data)
     assert reporting.find_data(run.folder, None, cache, said.append) is None
-    without = "the report shows no digits; give their place with --data"
+    without = "the report shows no digits; --data gives the place of the data"
     assert said == [f"somewhere: not found; {without}"]
     place = tmp_path / "data"
     place.mkdir()
