@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kaggle_digits.api import (
         compare,
         ensemble,
+        evaluate,
         list_runs,
         load_config,
         load_run,
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
         tune,
     )
     from kaggle_digits.errors import UserError
+    from kaggle_digits.results.evaluation import Evaluation
     from kaggle_digits.runs.run import Run
     from kaggle_digits.tuning.search_result import SearchResult
 
 __all__ = [
+    "Evaluation",
     "Run",
     "SearchResult",
     "UserError",
     "__version__",
     "compare",
     "ensemble",
+    "evaluate",
     "list_runs",
     "load_config",
     "load_run",
@@ -36,6 +40,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Evaluation": "kaggle_digits.results.evaluation",
     "Run": "kaggle_digits.runs.run",
     "SearchResult": "kaggle_digits.tuning.search_result",
     "UserError": "kaggle_digits.errors",

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.analysis import blend, run_list
 from kaggle_digits.analysis import compare as comparing
+from kaggle_digits.analysis import evaluate as evaluating
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError, explained
 from kaggle_digits.results.comparison import Comparison
+from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
-from kaggle_digits.storage.cache import cache_folder
+from kaggle_digits.storage.cache import Cache, cache_folder
+from kaggle_digits.storage.evaluation_folder import EvaluationFolder
 from kaggle_digits.storage.run_folder import SUBMISSIONS
 from kaggle_digits.system.console import ProgressMode, Reporter
 from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget, parse_duration
@@ -57,7 +60,8 @@ def run(
 
     Args:
         config: a shipped config's name, the path of a YAML file, or a config.
-        data: folder or zip with train.csv and test.csv; None: search for it as the command does.
+        data: folder or zip with train.csv and test.csv, or another data set as the command takes
+            it: "mnist" for one; None: search for it as the command does.
         out: the run folder; None: the newest unfinished one of the same config and data under
             submissions/, else a new one there.
         overrides: dotted key -> value: `{"train.epochs": 5}`.
@@ -183,6 +187,39 @@ def tune(
     )
     with _budget(time_limit) as budget:
         return SearchResult(search.tune(options, Reporter(progress=progress), budget).folder)
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressMode = "auto",
+) -> Evaluation:
+    """Say how well a run reads labelled rows: accuracy, each digit, calibration, mistakes.
+
+    Args:
+        run: a run or its folder.
+        data: a CSV with labels, or what `run` takes, of which test is taken where it has labels;
+            None: the run's own training rows, out of fold.
+        out: a folder for `evaluation.json` and the page `evaluation.html`; None: none is written.
+        cache: see `run`.
+        progress: see `run`.
+
+    Returns:
+        The figures; rows that the run was trained on are left out of them.
+
+    Raises:
+        UserError: anything that the caller can fix, in one line.
+    """
+    folder = run.folder if isinstance(run, Run) else run
+    reporter = Reporter(progress=progress)
+    stored = Cache(cache_folder(cache), reporter.say)
+    found = evaluating.evaluate(folder, data, stored, reporter)
+    if out is not None:
+        found.write(EvaluationFolder(Path(out)))
+    return found.record
 
 
 def list_runs(root: str | Path = SUBMISSIONS, *, sort: str = "date") -> pd.DataFrame:

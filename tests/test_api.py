@@ -48,12 +48,14 @@ def run(place):
 
 def test_public_names():
     assert kd.__all__ == [
+        "Evaluation",
         "Run",
         "SearchResult",
         "UserError",
         "__version__",
         "compare",
         "ensemble",
+        "evaluate",
         "list_runs",
         "load_config",
         "load_run",
@@ -68,7 +70,16 @@ def test_public_names():
         _ = kd.nothing
 
 
-FUNCTIONS = ["compare", "ensemble", "list_runs", "load_config", "load_run", "run", "tune"]
+FUNCTIONS = [
+    "compare",
+    "ensemble",
+    "evaluate",
+    "list_runs",
+    "load_config",
+    "load_run",
+    "run",
+    "tune",
+]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -85,7 +96,8 @@ def test_every_parameter_is_documented(name):
     [
         ("kd.__all__, dir(kd)", {"numpy", "pandas", "keras", "tensorflow", "pydantic", "rich"}),
         (
-            "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult, kd.compare",
+            "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult, kd.compare, "
+            "kd.evaluate",
             {"pandas", "keras", "tensorflow", "sklearn", "matplotlib"},
         ),
     ],

@@ -424,10 +424,18 @@ def test_check_takes_the_folder_of_a_run(kd, tmp_path):
     assert "expected the folder of a run with a submission.csv" in refusal(kd("check", tmp_path))
 
 
-def test_check_says_that_demo_data_are_not_for_upload(kd, tmp_path):
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ({"demo_data": True}, "it is of DEMO DATA"),
+        ({"demo_data": True, "not_for_upload": "it is of DEMO DATA"}, "it is of DEMO DATA"),
+        ({"demo_data": False, "not_for_upload": "trained on MNIST"}, "trained on MNIST"),
+    ],
+)
+def test_check_says_what_is_not_for_upload(kd, tmp_path, manifest, reason):
     whole = write_submission(tmp_path / "run" / "whole.csv", np.arange(28_000) % 10)
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"demo_data": True}))
-    said = f"{whole}: a valid submission of 28,000 rows; NOT FOR UPLOAD: it is of DEMO DATA\n"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    said = f"{whole}: a valid submission of 28,000 rows; NOT FOR UPLOAD: {reason}\n"
     assert kd("check", whole) == (0, said, "")
 
 

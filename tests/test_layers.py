@@ -223,6 +223,8 @@ REFUSED = {
     ),
     "time limit that is none": (["run", "--time-limit", "soon"], "expected a duration such as"),
     "nothing to extend": (["extend", "good", "--seeds", "2"], "good: expected the folder of a run"),
+    "nothing to evaluate": (["evaluate", "good"], "good: expected the folder of a run, found no m"),
+    "nothing finished to evaluate": (["evaluate", "begun"], "begun: no fit is finished yet"),
     "nothing to export": (["export", "good"], "good: expected the folder of a run, found no mani"),
     "nothing to report": (["report", "good"], "good: expected the folder of a run, found no confi"),
     "no run to report": (
@@ -253,6 +255,9 @@ def test_refused_command_starts_no_backend_and_says_why_in_one_line(tmp_path, st
     with RunFolder(tmp_path / "other").locked():
         RunFolder(tmp_path / "other").write_fit("cnn", 0, {}, identity)
     write_older_run(tmp_path / "older", tmp_path / "good")
+    with RunFolder(tmp_path / "begun").locked():
+        begun = RunFolder(tmp_path / "begun")
+        files.write_json(begun.manifest, begun.stamp)
     with SearchFolder(tmp_path / "search").locked():
         pass
     arguments, message = REFUSED[case]

@@ -23,15 +23,19 @@ def check(
     """Check a submission as Kaggle would, and for labels that cannot be right."""
     from kaggle_digits.data import submission_csv
     from kaggle_digits.data.competition import TEST_ROWS
-    from kaggle_digits.storage.submission_files import expected_rows, is_demo, submission_file
+    from kaggle_digits.storage.submission_files import (
+        expected_rows,
+        submission_file,
+        why_not_for_upload,
+    )
     from kaggle_digits.system.console import count_of, fit_to_terminal
 
     file = submission_file(target)
     expected = rows or expected_rows(file, default=TEST_ROWS)
     labels = submission_csv.check_file(file, expected)
     unfit = ""
-    if is_demo(file):
-        unfit = "; NOT FOR UPLOAD: it is of DEMO DATA"
+    if reason := why_not_for_upload(file):
+        unfit = f"; NOT FOR UPLOAD: {reason}"
     elif len(labels) != TEST_ROWS:
         unfit = f"; NOT FOR UPLOAD: the competition's has {TEST_ROWS:,} rows"
     text = f"{file}: a valid submission of {count_of(len(labels), 'row')}{unfit}"

@@ -32,7 +32,8 @@ PathArgument = Annotated[
     typer.Argument(
         callback=path_of,
         metavar="PATH",
-        help="Folder or zip with train.csv and test.csv. Without it: where run would find them.",
+        help="Folder or zip with train.csv and test.csv, or another data set that run takes. "
+        "Without it: where run would find them.",
     ),
 ]
 
@@ -82,13 +83,12 @@ def check(
     says whether these are the competition's own files.
     """
     from kaggle_digits.data.description import describe
-    from kaggle_digits.data.leak_check import refuse_leak
     from kaggle_digits.report.data_tables import data_verdict
     from kaggle_digits.system.console import Reporter
 
     reporter = Reporter()
     digits = _load(path, cache, reporter)
-    refuse_leak(digits.leaked_rows, digits.source, allowed=allow_leak)
+    digits.refuse_leak(allowed=allow_leak)
     reporter.show(data_verdict(describe(digits)))
 
 

@@ -59,8 +59,9 @@ DataOption = Annotated[
     typer.Option(
         callback=path_of,
         metavar="PATH",
-        help="Folder or zip with train.csv and test.csv. Without it: KAGGLE_DIGITS_DATA, data/, "
-        "Kaggle's own folders, else small demo data.",
+        help="Folder or zip with train.csv and test.csv; or, not for upload: mnist, MNIST in CSV, "
+        "a folder of images, a NumPy file. Without it: KAGGLE_DIGITS_DATA, data/, Kaggle's own "
+        "folders, else small demo data.",
     ),
 ]
 DataOfRunOption = Annotated[
@@ -68,7 +69,7 @@ DataOfRunOption = Annotated[
     typer.Option(
         callback=path_of,
         metavar="PATH",
-        help="Folder or zip with train.csv and test.csv. Without it: where the run had them from.",
+        help="As for run. Without it: where the run had its data from.",
     ),
 ]
 CacheOption = Annotated[

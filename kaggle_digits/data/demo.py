@@ -11,6 +11,7 @@ import numpy as np
 from kaggle_digits.data.competition import PIXEL_COLUMNS
 
 NAME = "demo data (scikit-learn load_digits)"
+NOT_FOR_UPLOAD = "it is of DEMO DATA"
 TRAIN_ROWS, TEST_ROWS = 1_400, 397
 SEED = 0
 

@@ -18,7 +18,7 @@ class FileDescription:
     """What is in train.csv or in test.csv.
 
     Attributes:
-        name: "train.csv" or "test.csv".
+        name: "train.csv" or "test.csv"; of other formats "train" or "test".
         rows: how many there are.
         blake2b: hex digest of the unpacked bytes, as `b2sum` prints it.
         is_competitions: whether labels and pixels are the competition's own, row for row. The bytes
@@ -53,6 +53,7 @@ class Description:
         train: of train.csv.
         test: of test.csv.
         leaked_rows: rows of test.csv whose pixels are also in train.csv.
+        not_for_upload: why a submission of it must not be uploaded, see `digits.Digits`.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Description:
     train: FileDescription
     test: FileDescription
     leaked_rows: int
+    not_for_upload: str | None = None
 
 
 def describe(digits: Digits) -> Description:
@@ -74,14 +76,15 @@ def describe(digits: Digits) -> Description:
     return Description(
         source=digits.source,
         demo=digits.demo,
-        train=_describe_file("train.csv", digits.train_images, digits.train_labels, digits.hashes),
-        test=_describe_file("test.csv", digits.test_images, digits.test_labels, digits.hashes),
+        not_for_upload=digits.not_for_upload,
+        train=_describe_file("train", digits.train_images, digits.train_labels, digits.hashes),
+        test=_describe_file("test", digits.test_images, digits.test_labels, digits.hashes),
         leaked_rows=digits.leaked_rows,
     )
 
 
 def _describe_file(
-    name: str, images: np.ndarray, labels: np.ndarray | None, hashes: dict[str, str]
+    part: str, images: np.ndarray, labels: np.ndarray | None, hashes: dict[str, str]
 ) -> FileDescription:
     arrays = [images] if labels is None else [images, labels]
     labels_of = defaultdict(list)  # an image's bytes -> the labels of its rows
@@ -89,11 +92,12 @@ def _describe_file(
     labels_of_rows = [None] * len(images) if labels is None else labels.tolist()
     for image, label in zip(images, labels_of_rows, strict=True):
         labels_of[image.tobytes()].append(label)
+    name = part if part in hashes else f"{part}.csv"
     return FileDescription(
         name=name,
         rows=len(images),
         blake2b=hashes[name],
-        is_competitions=files.digest(*arrays) == CONTENT[name],
+        is_competitions=files.digest(*arrays) == CONTENT[f"{part}.csv"],
         class_counts=None if labels is None else tuple(np.bincount(labels, minlength=10).tolist()),
         mean_pixel=float(images.mean()),
         zero_fraction=float((images == 0).mean()),

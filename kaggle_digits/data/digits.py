@@ -8,12 +8,14 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from kaggle_digits.config.folds_section import Folds
-from kaggle_digits.data import digits_csv, leak_check, sources
+from kaggle_digits.data import digits_csv, leak_check, other_formats, sources
 from kaggle_digits.data.competition import DATA_PAGE, TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
@@ -38,10 +40,13 @@ class Digits:
         train_labels: (n,) uint8, 0..9.
         test_images: (m, 28, 28) uint8, 0..255.
         test_labels: (m,) uint8, 0..9, or None where test.csv has no label column.
-        hashes: BLAKE2b hex digest of each file's unpacked bytes, by "train.csv" and "test.csv".
+        hashes: BLAKE2b hex digest of each file's unpacked bytes, by "train.csv" and "test.csv"; of
+            other formats that of the files, by "train" and "test".
         source: where the files come from, for people.
         demo: whether this is the demo data, which is not for upload.
         leaked_rows: test rows whose 784 pixels are also in train, see `leak_check`.
+        not_for_upload: why a submission of it must not be uploaded, whatever it looks like; None:
+            it is taken for the competition's.
     """
 
     train_images: np.ndarray
@@ -52,6 +57,7 @@ class Digits:
     source: str
     demo: bool
     leaked_rows: int
+    not_for_upload: str | None = None
 
     @property
     def unusual_sizes(self) -> list[str]:
@@ -67,13 +73,24 @@ class Digits:
 
     @property
     def warning(self) -> str | None:
-        """What people should know of the data: it is the demo data, or has other rows."""
+        """What people should know of the data: it is not the competition's, or has other rows."""
         if self.demo:
             return DEMO_WARNING
+        if self.not_for_upload:
+            return f"WARNING: {self.source}: not for upload: {self.not_for_upload}"
         if not self.unusual_sizes:
             return None
         upload = "" if self.has_upload_size else "; the submission is not fit for upload"
         return f"WARNING: {self.source}: {'; '.join(self.unusual_sizes)}{upload}"
+
+    def refuse_leak(self, *, allowed: bool) -> None:
+        """Refuse test rows that are also in train, see `leak_check.refuse_leak`.
+
+        Raises:
+            UserError: there are more than a handful, and that is not allowed.
+        """
+        rows = len(self.train_images)
+        leak_check.refuse_leak(self.leaked_rows, self.source, train_rows=rows, allowed=allowed)
 
     @property
     def has_upload_size(self) -> bool:
@@ -127,7 +144,10 @@ def read_digits(source: sources.Source, cached: CachedArrays | None = None) -> D
         UserError: a file cannot be read or fails a check; names file, row and column.
     """
     train, test = (_load_part(source, part, cached) for part in sources.PARTS)
-    digests = {"train.csv": train["digest"], "test.csv": test["digest"]}
+    digests = {source.name("train"): train["digest"], source.name("test"): test["digest"]}
+    not_for_upload = source.not_for_upload
+    if "mnist_layout" in train:
+        not_for_upload = other_formats.MNIST_NOT_FOR_UPLOAD
     return Digits(
         train_images=train["images"],
         train_labels=train["labels"],
@@ -137,6 +157,51 @@ def read_digits(source: sources.Source, cached: CachedArrays | None = None) -> D
         source=source.description,
         demo=source.demo,
         leaked_rows=leak_check.count_leaked_rows(train["images"], test["images"]),
+        not_for_upload=not_for_upload,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Rows to evaluate nets on.
+
+    Attributes:
+        images: (n, 28, 28) uint8, 0..255.
+        labels: (n,) uint8, 0..9.
+        source: where they come from, for people.
+        part: which part of the source they are, for people: the file's name of a CSV.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    source: str
+    part: str
+
+
+def read_labelled_rows(path: str | Path, cached: CachedArrays | None = None) -> LabelledRows:
+    """Read the labelled rows at a path: the test part where it has labels, else the other one.
+
+    Args:
+        path: see `sources.find_rows`.
+        cached: see `read_digits`.
+
+    Returns:
+        The rows.
+
+    Raises:
+        UserError: there are none with labels, or a file fails a check.
+    """
+    source = sources.find_rows(path)
+    for part in reversed(sources.PARTS):
+        if source.demo or source.path(part) is not None:
+            found = _load_part(source, part, cached)
+            if "labels" in found:
+                name = source.name(part)
+                if source.format is None and not source.demo:
+                    name = source.path(part).name
+                return LabelledRows(found["images"], found["labels"], source.description, name)
+    raise UserError(
+        f"{path}: expected rows with labels, found only images; give a file or folder with labels"
     )
 
 
@@ -190,15 +255,34 @@ def check_class_counts(labels: np.ndarray, folds: Folds, source: str) -> None:
 
 
 def _load_part(source: sources.Source, part: str, cached: CachedArrays | None) -> Arrays:
-    def make() -> Arrays:
-        where, content = sources.read(source, part)
-        images, labels = digits_csv.parse_csv(content, where, label_required=part == "train")
-        arrays = {
-            "images": images,
-            "digest": np.frombuffer(hashlib.blake2b(content).digest(), np.uint8),
-        }
-        return arrays if labels is None else arrays | {"labels": labels}
+    if source.format is None:
+        version = f"csv{digits_csv.PARSER_VERSION}"
+        fingerprint = sources.fingerprint(source, part) if cached else ""
+        make = partial(_parse_csv, source, part)
+    else:
+        reader, path = other_formats.reader(source.format), source.path(part)
+        version = f"{source.format}{reader.VERSION}"
+        digest = reader.fingerprint(path, part)
+        fingerprint = f"{part}-{digest}"
+        make = partial(_read_other, reader, path, part, digest)
+    return cached(f"{version}-{fingerprint}", make) if cached else make()
 
-    if cached is None:
-        return make()
-    return cached(f"csv{digits_csv.PARSER_VERSION}-{sources.fingerprint(source, part)}", make)
+
+def _parse_csv(source: sources.Source, part: str) -> Arrays:
+    where, content = sources.read(source, part)
+    images, labels = digits_csv.parse_csv(content, where, label_required=part == "train")
+    arrays = {
+        "images": images,
+        "digest": np.frombuffer(hashlib.blake2b(content).digest(), np.uint8),
+    }
+    if labels is not None:
+        arrays["labels"] = labels
+    if digits_csv.has_mnist_layout(content):
+        arrays["mnist_layout"] = np.array(True)
+    return arrays
+
+
+def _read_other(reader: ModuleType, path: Path, part: str, digest: str) -> Arrays:
+    images, labels = reader.read(path, part)
+    arrays = {"images": images, "digest": np.frombuffer(bytes.fromhex(digest), np.uint8)}
+    return arrays if labels is None else arrays | {"labels": labels}

@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import json
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,31 @@ PARSER_VERSION = 1  # part of every cache key: raise it when the same bytes give
 BLOCK_BYTES = 256 * 1024  # what is made of a block stays in the processor's cache
 HEADER_BYTES = 64 * 1024  # the competition's header has 7.5 kB
 SHOWN_BYTES = 40  # of a bad cell or header, in an error message
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a file are called.
+
+    Attributes:
+        pixels: names of the 784 pixels, row by row.
+        span: the same in words.
+        labelled: the file to give where there are no labels.
+    """
+
+    pixels: tuple[str, ...]
+    span: str
+    labelled: str
+
+
+KAGGLE = Layout(PIXEL_COLUMNS, "pixel0 to pixel783", "the competition's train.csv")
+# As https://pjreddie.com/projects/mnist-in-csv and its copies have them: row x column, from 1.
+MNIST = Layout(
+    tuple(f"{row}x{column}" for row in range(1, 29) for column in range(1, 29)),
+    "1x1 to 28x28",
+    "mnist_train.csv",
+)
+_MNIST_PIXELS = frozenset(MNIST.pixels)
 
 ONE_CELL_A_LINE = bytes.maketrans(b",", b"\n")
 # What people hand over by mistake, by the first bytes.
@@ -33,11 +59,11 @@ NOT_CSV = {
 def parse_csv(
     content: bytes | bytearray, where: str, *, label_required: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Parse one file of the competition, refusing whatever is not exactly in its format.
+    """Parse a file of the competition or MNIST in CSV, refusing what is not exactly in its format.
 
     Args:
         content: the file's bytes: UTF-8 with or without a byte-order mark, lines ending in LF or
-            CRLF, a header with pixel0 to pixel783 and label in any order, quoted or not.
+            CRLF, a header with the pixels of a layout and label in any order, quoted or not.
         where: the file's name, for error messages.
         label_required: whether the label column must be there.
 
@@ -51,7 +77,7 @@ def parse_csv(
     names, start = _parse_header(content, where, label_required)
     if start >= len(content):
         raise UserError(f"{where}: expected rows after the header, found none; download it again")
-    pixel_columns = [names.index(name) for name in PIXEL_COLUMNS]
+    pixel_columns = [names.index(name) for name in _layout(names).pixels]
     label_column = names.index("label") if "label" in names else None
     images, labels = [], []
     line = 2
@@ -72,6 +98,17 @@ def parse_csv(
         np.concatenate(images).reshape(-1, 28, 28),
         np.concatenate(labels) if labels else None,
     )
+
+
+def has_mnist_layout(content: bytes | bytearray) -> bool:
+    """Return whether the header of a file that `parse_csv` takes is that of MNIST in CSV."""
+    names, _ = _parse_header(content, "", label_required=False)
+    return _layout(names) is MNIST
+
+
+def _layout(names: list[str]) -> Layout:
+    """Return the layout that most of the names are of."""
+    return MNIST if sum(name in _MNIST_PIXELS for name in names) > len(names) / 2 else KAGGLE
 
 
 def _parse_header(
@@ -107,9 +144,10 @@ def _parse_header(
 
 
 def _check_names(names: list[str], where: str, label_required: bool) -> None:
+    layout = _layout(names)
     columns = "label" if label_required else "optionally label"
-    expected = f"{where} line 1: expected the columns {columns} and pixel0 to pixel783, each once"
-    known = {"label", *PIXEL_COLUMNS}
+    expected = f"{where} line 1: expected the columns {columns} and {layout.span}, each once"
+    known = {"label", *layout.pixels}
     required = known if label_required else known - {"label"}
     unknown = [name for name in names if name not in known]
     if not names or unknown:
@@ -122,10 +160,10 @@ def _check_names(names: list[str], where: str, label_required: bool) -> None:
     if absent == {"label"}:
         raise UserError(
             f'{expected}; found no "label", {names[0]} is first: this looks like test.csv; give '
-            "the competition's train.csv under this name"
+            f"{layout.labelled} under this name"
         )
     if absent:
-        missing = [name for name in ("label", *PIXEL_COLUMNS) if name in absent]
+        missing = [name for name in ("label", *layout.pixels) if name in absent]
         raise UserError(f"{expected}; found no {_listed(missing)}; download the file again")
 
 

@@ -12,20 +12,27 @@ from kaggle_digits.errors import UserError
 
 # The competition's own files have 0; a few rows leave room for blank or otherwise trivial images.
 MOST_LEAKED_ROWS = 10
+# Rows of MNIST's training set, and of the whole of it.
+MNIST_ROWS = (60_000, 70_000)
 
 
-def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
-    """Count the test rows whose pixels are also in train.
+def leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
+    """Find the test rows whose pixels are also in train.
 
     Args:
         train_images: (n, 28, 28) uint8.
         test_images: (m, 28, 28) uint8.
 
     Returns:
-        0..m, equal test rows counted each.
+        (m,) bool.
     """
     train = {image.tobytes() for image in train_images}
-    return sum(image.tobytes() in train for image in test_images)
+    return np.array([image.tobytes() in train for image in test_images], bool)
+
+
+def count_leaked_rows(train_images: np.ndarray, test_images: np.ndarray) -> int:
+    """Count the rows of `leaked_rows`, equal ones each."""
+    return int(leaked_rows(train_images, test_images).sum())
 
 
 def count_rows_across_folds(images: np.ndarray, split: Sequence[np.ndarray]) -> int:
@@ -52,22 +59,25 @@ def count_rows_across_folds(images: np.ndarray, split: Sequence[np.ndarray]) -> 
     return int(seen.sum())
 
 
-def refuse_leak(found: int, source: str, *, allowed: bool) -> None:
+def refuse_leak(found: int, source: str, *, train_rows: int, allowed: bool) -> None:
     """Refuse to make a submission of data whose test rows are also in train.
 
     Args:
         found: leaked test rows, see `count_leaked_rows`.
         source: where the files come from, for the error message.
+        train_rows: rows to learn from, which give MNIST away.
         allowed: whether --allow-leak was given.
 
     Raises:
         UserError: more than `MOST_LEAKED_ROWS` are leaked, and that is not allowed.
     """
     if found > MOST_LEAKED_ROWS and not allowed:
+        reason = "full MNIST holds the test images and must not be trained on"
+        if train_rows in MNIST_ROWS:
+            reason = f"{train_rows:,} training rows are as many as MNIST's, and {reason}"
         raise UserError(
             f"{source}: expected at most {MOST_LEAKED_ROWS} rows of test.csv whose pixels "
             f"are also in train.csv (the competition's files have none), found {found:,}; such a "
-            "submission measures memory, not reading: full MNIST holds the test images and must "
-            "not be trained on; take the competition's train.csv, or add --allow-leak if you know "
-            "what you do"
+            f"submission measures memory, not reading: {reason}; take the competition's "
+            "train.csv, or add --allow-leak if you know what you do"
         )

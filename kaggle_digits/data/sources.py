@@ -1,32 +1,27 @@
-"""Where the bytes of train and test come from: a folder, a zip, a Kaggle mount, the demo data.
+"""Where train and test come from: a folder, a zip, a Kaggle mount, the demo data, other data sets.
 
-The very first step of the flow: `find_source` picks the place, `fingerprint` names its content for
-a cache, and `read` hands the unpacked bytes to `digits_csv`, which checks and parses them.
+The very first step of the flow: `find_source` picks the place, `fingerprint` names the content of a
+CSV for a cache, and `read` hands its unpacked bytes to `digits_csv`, which checks and parses them.
+What is no CSV is read by `other_formats`.
 """
 
-import gzip
 import hashlib
-import io
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from kaggle_digits.data import demo
+from kaggle_digits.data import demo, keras_mnist, other_formats, packed
 from kaggle_digits.data.competition import SLUG
 from kaggle_digits.errors import UserError
 
 PARTS = ("train", "test")
 ENDINGS = (".csv", ".csv.gz", ".csv.zip")  # in order of preference
+# What the files of MNIST in CSV are called; they are taken only from a path that people name.
+MNIST_PREFIX = "mnist_"
 COMPETITION_ZIP = f"{SLUG}.zip"
 KAGGLE_ROOT = Path("/kaggle/input")  # where a Kaggle kernel mounts its inputs
-UNPACKED_LIMIT = 2 * 1024**3  # bytes; the real train.csv has 77 MB
-READ_SIZE = 1024**2  # bytes
-DIRECTORY_LIMIT = 4 * 1024**2  # bytes; enough for some 50,000 members of a zip
-SHOWN_CHARACTERS = 200  # of a member's path or of zipfile's words, in an error message
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,34 @@ class Source:
     """Where train and test come from.
 
     Attributes:
-        description: for people: the path as given, or the demo data's name.
+        description: for people: the path as given, or the name of the demo data or of MNIST.
         demo: whether this is the embedded demo data, which is not for upload.
-        train: the file that holds train.csv, possibly packed; None for the demo data.
-        test: the file that holds test.csv, possibly packed (the same zip as `train`, or a file
-            of its own); None for the demo data.
+        train: the file that holds train.csv, possibly packed, or a file or folder of another
+            format; None for the demo data and where there are no rows to learn from.
+        test: the same of test.csv (the same zip as `train`, or a file of its own).
+        format: of `other_formats`; None: CSV.
     """
 
     description: str
     demo: bool
     train: Path | None = None
     test: Path | None = None
+    format: other_formats.Format | None = None
+
+    def path(self, part: str) -> Path | None:
+        """Return the file or folder that holds "train" or "test"."""
+        return {"train": self.train, "test": self.test}[part]
+
+    def name(self, part: str) -> str:
+        """Return what people call "train" or "test": train.csv of a CSV, whatever its file is."""
+        return f"{part}.csv" if self.format is None else part
+
+    @property
+    def not_for_upload(self) -> str | None:
+        """Why a submission of it must not be uploaded, as far as that is known unread."""
+        if self.demo:
+            return demo.NOT_FOR_UPLOAD
+        return self.format and other_formats.NOT_FOR_UPLOAD[self.format]
 
 
 def find_source(
@@ -62,7 +74,8 @@ def find_source(
     taken only as `path`: a train.csv and a test.csv may be of any dataset, full MNIST for one.
 
     Args:
-        path: a folder, or a zip as Kaggle ships it, or the demo data's name; None to search.
+        path: a folder, or a zip as Kaggle ships it, or another data set, or the name of MNIST or
+            of the demo data; None to search.
         setting: the option that gives `path`, for error messages; "" where it is an argument.
         environ: environment variables.
         working_directory: the folder that holds `data/`; None for the current one.
@@ -76,8 +89,6 @@ def find_source(
             only one of the two; or the competition is not mounted in a Kaggle kernel.
     """
     if path is not None:
-        if is_demo(path):
-            return Source(demo.NAME, demo=True)
         return _given(path, setting)
     if environ.get("KAGGLE_DIGITS_DATA"):
         return _given(environ["KAGGLE_DIGITS_DATA"], "KAGGLE_DIGITS_DATA")
@@ -98,8 +109,8 @@ def find_test(path: str | Path) -> Source:
     """Find rows to predict, without any to learn from.
 
     Args:
-        path: a CSV of any name, also gzipped; a folder or a zip with test.csv, as `find_source`
-            takes it; or the demo data's name.
+        path: a CSV of any name, also gzipped; or what `find_source` takes, which may hold only one
+            set of rows.
 
     Returns:
         A source of "test" alone. The file is not parsed yet.
@@ -107,23 +118,46 @@ def find_test(path: str | Path) -> Source:
     Raises:
         UserError: there is nothing of the kind at the path.
     """
-    if is_demo(path):
-        return Source(demo.NAME, demo=True)
+    source = find_rows(path)
+    if source.demo:
+        return source
+    test = source.test or source.train
+    return replace(source, description=str(path), train=None, test=test)
+
+
+def find_rows(path: str | Path) -> Source:
+    """Find rows of which nothing is asked: to learn from, to predict, or both.
+
+    Args:
+        path: see `find_test`.
+
+    Returns:
+        A source with at least one of "train" and "test"; a CSV of any name is "test".
+
+    Raises:
+        UserError: there is nothing of the kind at the path.
+    """
     with _search_errors_reported(path):
         location = Path(path).expanduser()
-        packed = location / COMPETITION_ZIP
-        found = location if location.is_file() else part_file(location, "test")
-        if found is None and not packed.is_file():
-            raise UserError(
-                f"{path}: expected a CSV with rows to predict, or a folder or a zip with test.csv, "
-                "found none; correct the path"
-            )
-    return Source(str(path), demo=False, test=found or packed)
+        source = _at(location, str(path))
+        if source is None and location.is_file():
+            source = Source(str(path), demo=False, test=location)
+    if source is None:
+        raise UserError(
+            f"{path}: expected a CSV with rows to predict, or a folder, a zip or a NumPy file with "
+            "some, found none; correct the path"
+        )
+    return source
 
 
 def is_demo(path: str | Path) -> bool:
     """Return whether a path is the name under which a run has noted the demo data."""
     return str(path) == demo.NAME
+
+
+def is_name(path: str | Path) -> bool:
+    """Return whether a path is no place but the name of the demo data or of MNIST."""
+    return is_demo(path) or (str(path) == keras_mnist.NAME and not Path(path).exists())
 
 
 def fingerprint(source: Source, part: str) -> str:
@@ -142,8 +176,8 @@ def fingerprint(source: Source, part: str) -> str:
     """
     if source.demo:
         return f"{part}-demo-{hashlib.blake2b(demo.csv_files()[part]).hexdigest()}"
-    path = _path(source, part)
-    with _opened(path) as file:
+    path = source.path(part)
+    with packed.opened(path) as file:
         digest = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
     return f"{part}-{path.suffix.lstrip('.')}-{digest}"
 
@@ -164,32 +198,64 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
     """
     if source.demo:
         return f"demo data:{part}.csv", demo.csv_files()[part]
-    path = _path(source, part)
-    where = str(path)
-    with _opened(path) as file:
-        if path.suffix == ".zip":
-            return _read_zip(file, where, part, ENDINGS)
-        if path.suffix == ".gz":
-            return where, _read_gzip(file, where)
-        return where, _read_limited(file, where)
+    return packed.read(source.path(part), _member_names(part))
 
 
 def _given(path: str | Path, setting: str) -> Source:
     """Return the source at a path the user named; anything amiss there is an error."""
-    expected = (
-        f"{setting} {path}".lstrip() + ": expected a folder or a zip with train.csv and test.csv"
-    )
     with _search_errors_reported(path):
         location = Path(path).expanduser()
-        if location.is_file() and location.suffix == ".zip":
-            return _in_zip(location, str(path))
-        if not location.is_dir():
-            found = "another kind of file" if location.is_file() else "no such folder"
-            raise UserError(f"{expected}, found {found}; correct the path")
-    source = in_folder(location, str(path))
-    if source is None:
-        raise UserError(f"{expected}, found neither; kaggle-digits data fetch downloads them")
-    return source
+        source = _at(location, str(path))
+    if source is not None:
+        return _complete(source)
+    found = "no such folder"
+    if location.is_dir():
+        found = "neither"
+    elif location.is_file():
+        found = "another kind of file"
+    advice = "kaggle-digits data fetch downloads them" if location.is_dir() else "correct the path"
+    raise UserError(
+        f"{setting} {path}".lstrip() + ": expected a folder or a zip with train.csv and test.csv, "
+        f"found {found}; {advice}"
+    )
+
+
+def _at(location: Path, description: str) -> Source | None:
+    """Return the source at a place, which may hold only one part; None: it is none."""
+    if is_demo(description):
+        return Source(demo.NAME, demo=True)
+    if is_name(description):
+        file = keras_mnist.find()
+        return Source(keras_mnist.NAME, demo=False, train=file, test=file, format="mnist")
+    if location.is_file() and location.suffix == ".zip":
+        return _in_zip(location, description)
+    if found := _in_folder(location, description, ("", MNIST_PREFIX)):
+        return found
+    if other := other_formats.find(location):
+        format, train, test = other
+        return Source(description, demo=False, train=train, test=test, format=format)
+    return None
+
+
+def _complete(source: Source) -> Source:
+    """Return a source that has both parts; anything else is an error."""
+    missing = [part for part in PARTS if source.path(part) is None]
+    if source.demo or not missing:
+        return source
+    [name] = missing
+    expected, there = f"{source.description}: expected train and test", source.train or source.test
+    if there.suffix == ".zip":
+        packed.check_member(there, _member_names(name))
+    if source.format is None:
+        raise UserError(
+            f"{expected}, found no {name}.csv, {name}.csv.gz or {name}.csv.zip; kaggle-digits data "
+            "fetch downloads it"
+        )
+    layout = other_formats.LAYOUTS[source.format]
+    raise UserError(
+        f"{expected}, found no {name} part; {layout}; kaggle-digits evaluate takes labelled rows "
+        "alone"
+    )
 
 
 def _not_mounted(kaggle_root: Path) -> UserError:
@@ -215,17 +281,17 @@ def in_folder(folder: Path, description: str | None = None) -> Source | None:
         UserError: it holds only one of the two, or cannot be searched.
     """
     with _search_errors_reported(folder):
-        train, test = (part_file(folder, part) for part in PARTS)
-        if train and test:
-            return Source(description or str(folder), demo=False, train=train, test=test)
-        if train or test:
-            missing = "test" if train else "train"
-            raise UserError(
-                f"{description or folder}: expected train and test, found no {missing}.csv, "
-                f"{missing}.csv.gz or {missing}.csv.zip; kaggle-digits data fetch downloads it"
-            )
-        packed = folder / COMPETITION_ZIP
-        return _in_zip(packed, str(packed)) if packed.is_file() else None
+        found = _in_folder(folder, description or str(folder), ("",))
+    return found and _complete(found)
+
+
+def _in_folder(folder: Path, description: str, prefixes: tuple[str, ...]) -> Source | None:
+    """Return the CSVs in a folder, of which one may be missing; None: both are."""
+    train, test = (part_file(folder, part, prefixes) for part in PARTS)
+    if train or test:
+        return Source(description, demo=False, train=train, test=test)
+    whole = folder / COMPETITION_ZIP
+    return _in_zip(whole, str(whole)) if whole.is_file() else None
 
 
 @contextmanager
@@ -239,156 +305,30 @@ def _search_errors_reported(where: str | Path) -> Iterator[None]:
         ) from error
 
 
-def part_file(folder: Path, part: str) -> Path | None:
-    """Return the file in a folder that holds "train" or "test", packed or not; None: none does."""
-    candidates = (folder / f"{part}{ending}" for ending in ENDINGS)
+def part_file(folder: Path, part: str, prefixes: tuple[str, ...] = ("",)) -> Path | None:
+    """Return the file in a folder that holds "train" or "test", packed or not; None: none does.
+
+    Args:
+        folder: is searched, but no folder in it.
+        part: "train" or "test".
+        prefixes: of the file's name, in order of preference.
+    """
+    candidates = (folder / name for name in _file_names(part, prefixes))
     return next((path for path in candidates if path.is_file()), None)
 
 
+def _file_names(part: str, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{prefix}{part}{ending}" for prefix in prefixes for ending in ENDINGS)
+
+
+def _member_names(part: str) -> tuple[str, ...]:
+    return _file_names(part, ("", MNIST_PREFIX))
+
+
 def _in_zip(path: Path, description: str) -> Source:
-    with _opened(path) as file, _unzipped(file, str(path)) as archive:
-        for part in PARTS:
-            _member(archive, str(path), part, ENDINGS)
-    return Source(description, demo=False, train=path, test=path)
-
-
-def _path(source: Source, part: str) -> Path:
-    return {"train": source.train, "test": source.test}[part]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as file:
-            # Hashing terabytes that `read` refuses anyway would take hours.
-            if path.suffix != ".zip" and os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
-                raise _too_large(str(path))
-            yield file
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-@contextmanager
-def _damage_reported(where: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    # Damaged bytes make zipfile, gzip and zlib raise almost anything: BadZipFile, zlib.error,
-    # EOFError, struct.error, NotImplementedError, UnicodeDecodeError, OSError, and more by version.
-    except Exception as error:
-        reason = str(error)[:SHOWN_CHARACTERS] or type(error).__name__
-        raise UserError(
-            f"{where}: cannot be unpacked ({reason}); it is damaged or not what its name says; "
-            "download it again"
-        ) from error
-
-
-class _ShortReads:
-    """A file for `zipfile`, which else reads a directory of gigabytes in one go.
-
-    It would make an object of half a kilobyte from every 46 bytes of it.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
-
-    def read(self, size: int = -1) -> bytes:  # -1 is asked for at the file's end only
-        if size > DIRECTORY_LIMIT:
-            raise ValueError(f"its directory has {size} bytes, more than {DIRECTORY_LIMIT}")
-        return self._file.read(size)
-
-
-@contextmanager
-def _unzipped(file: BinaryIO, where: str) -> Iterator[zipfile.ZipFile]:
-    with _damage_reported(where), zipfile.ZipFile(_ShortReads(file)) as archive:
-        yield archive
-
-
-def _read_zip(
-    file: BinaryIO, where: str, part: str, endings: tuple[str, ...]
-) -> tuple[str, bytearray]:
-    """Unpack `part` from a zip; a member that is packed itself is unpacked too, once."""
-    with _unzipped(file, where) as archive:
-        member = _member(archive, where, part, endings)
-        name, declared = _name(member), member.file_size
-        inner = f"{where}:{name}"
-        # Padding in a gzip file is skipped byte by byte: a small zip could hold hours of it.
-        if name.endswith(".gz") and declared > 2 * file.seek(0, io.SEEK_END) + READ_SIZE:
-            raise ValueError(f"{name} has {declared} bytes, more than a zip saves on such a file")
-        member.file_size += 1  # zipfile stops there: one byte more shows that there are more
-        with archive.open(member) as stream:
-            content = _read_limited(stream, inner)
-        if len(content) != declared:
-            raise ValueError(f"{name} has more or less than the {declared} bytes it declares")
-    if name.endswith(".gz"):
-        return inner, _read_gzip(io.BytesIO(content), inner)
-    if name.endswith(".zip"):
-        # Only a plain CSV is taken from the inner zip: there are zips that hold themselves.
-        return _read_zip(io.BytesIO(content), inner, part, (".csv",))
-    return inner, content
-
-
-def _read_gzip(file: BinaryIO, where: str) -> bytearray:
-    with _damage_reported(where), gzip.GzipFile(fileobj=file) as stream:
-        return _read_limited(stream, where)
-
-
-def _member(
-    archive: zipfile.ZipFile, where: str, part: str, endings: tuple[str, ...]
-) -> zipfile.ZipInfo:
-    """Return the one member that holds `part`, refusing what should not be unpacked."""
-    for member in archive.infolist():
-        name = PureWindowsPath(member.filename)  # knows / and \ and drive letters
-        if name.anchor or ".." in name.parts:
-            raise UserError(
-                f"{where}: holds {member.filename[:SHOWN_CHARACTERS]!r}, a path that leaves the "
-                "folder; download the competition's zip again"
-            )
-    for ending in endings:
-        wanted = f"{part}{ending}"
-        members = [
-            member
-            for member in archive.infolist()
-            if _name(member) == wanted and not member.is_dir()
-        ]
-        if members:
-            break
-    else:
-        names = " or ".join(f"{part}{ending}" for ending in endings)
-        raise UserError(f"{where}: expected a member {names}, found none; download it again")
-    if len(members) > 1:
-        raise UserError(f"{where}: expected one {wanted}, found {len(members)}; remove the others")
-    [member] = members
-    if member.flag_bits & 0x1:
-        raise UserError(f"{where}: {wanted} is encrypted; unpack it with its password first")
-    # Other methods cannot be unpacked piece by piece within a bounded memory.
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(
-            f"{where}: {wanted} is packed by method {member.compress_type}, expected 0 (stored) "
-            "or 8 (deflate); pack it again"
-        )
-    if member.file_size > UNPACKED_LIMIT:
-        raise _too_large(f"{where}:{wanted}")
-    return member
-
-
-def _name(member: zipfile.ZipInfo) -> str:
-    return PureWindowsPath(member.filename).name  # some programs write \ between folders
-
-
-def _read_limited(stream: BinaryIO, where: str) -> bytearray:
-    content = bytearray()
-    while piece := stream.read(READ_SIZE):
-        content += piece
-        if len(content) > UNPACKED_LIMIT:
-            raise _too_large(where)
-    return content
-
-
-def _too_large(where: str) -> UserError:
-    return UserError(
-        f"{where}: has more than {UNPACKED_LIMIT} bytes unpacked, far more than the competition's "
-        "files; download it again"
-    )
+    """Return what a zip holds, which may be only one part."""
+    parts = [part for part in PARTS if packed.holds(path, _member_names(part))]
+    for part in parts or PARTS:  # refuses what cannot be unpacked, or says what is missing
+        packed.check_member(path, _member_names(part))
+    train, test = (path if part in parts else None for part in PARTS)
+    return Source(description, demo=False, train=train, test=test)

@@ -148,7 +148,9 @@ def _places(config: Config, name: str, path: Path | None, cache: Path) -> Iterat
     except UserError as error:
         yield Finding("data", str(error), problem=True)
         return
-    yield Finding("data", source.description + (", NOT FOR UPLOAD" if source.demo else ""))
+    yield Finding(
+        "data", source.description + (", NOT FOR UPLOAD" if source.not_for_upload else "")
+    )
     sizes = [file.stat().st_size for file in cache.rglob("*") if file.is_file()]
     yield Finding("cache", f"{cache}: {sum(sizes) / MIB:,.0f} MiB in {len(sizes)} files")
     needed = disk_needed(config, *ROWS["demo" if source.demo else "competition"])

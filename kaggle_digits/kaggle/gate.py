@@ -12,7 +12,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage.run_folder import RunFolder
-from kaggle_digits.storage.submission_files import is_demo, submission_file
+from kaggle_digits.storage.submission_files import submission_file, why_not_for_upload
 from kaggle_digits.system.console import count_of
 
 
@@ -81,9 +81,9 @@ def checked(target: Path, provisional: bool = False) -> Candidate:
         UserError: it is not for upload; says why.
     """
     file = submission_file(target)
-    if is_demo(file):
+    if reason := why_not_for_upload(file):
         raise UserError(
-            f"{file}: not for upload, it is of DEMO DATA; kaggle-digits data fetch brings the "
+            f"{file}: not for upload, {reason}; kaggle-digits data fetch brings the "
             "competition's files, kaggle-digits run then trains on them in a new folder"
         )
     content = submission_csv.read_file(file)

@@ -66,7 +66,7 @@ def data_notes(data: Description) -> Facts:
         text = "nets may be evaluated on images that they were trained on; a run counts these"
         notes.append(Fact("equal rows", text))
     hashes = [Fact(file.name, file.blake2b) for file in (data.train, data.test)]
-    return Facts({"": notes, "BLAKE2b of the unpacked files, as b2sum prints it": hashes})
+    return Facts({"": notes, "BLAKE2b of the unpacked files, of a CSV as b2sum prints it": hashes})
 
 
 def _class_rows(file: FileDescription, digit: int) -> str:
@@ -79,7 +79,7 @@ def _class_rows(file: FileDescription, digit: int) -> str:
 def _whose(file: FileDescription) -> str:
     if file.is_competitions:
         return "the competition's own"
-    expected = {"train.csv": TRAIN_ROWS, "test.csv": TEST_ROWS}[file.name]
+    expected = TRAIN_ROWS if file.name.startswith("train") else TEST_ROWS
     if file.rows != expected:
         return f"not the competition's, which has {expected:,}"
     return "as many as the competition's, but other rows or in another order"
@@ -87,10 +87,10 @@ def _whose(file: FileDescription) -> str:
 
 def _leak(data: Description) -> Fact:
     if not data.leaked_rows:
-        return Fact("leaks", "no row of test.csv is also in train.csv")
+        return Fact("leaks", f"no row of {data.test.name} is also in {data.train.name}")
     text = (
-        f"{data.leaked_rows:,} of the {count_of(data.test.rows, 'row')} of test.csv also in "
-        "train.csv: nets know these by heart, so a score says less about other digits"
+        f"{data.leaked_rows:,} of the {count_of(data.test.rows, 'row')} of {data.test.name} also "
+        f"in {data.train.name}: nets know these by heart, so a score says less about other digits"
     )
     return Fact("LEAK", text, "warning")
 
@@ -102,6 +102,8 @@ def _upload(data: Description) -> Fact:
             "submission of these is NOT for upload"
         )
         return Fact("DEMO DATA", text, "warning")
+    if data.not_for_upload:
+        return Fact("NOT FOR UPLOAD", f"a run would be {data.not_for_upload}", "warning")
     if data.test.is_competitions:
         return Fact("for upload", "yes: a submission answers the competition's test rows", "good")
     text = "a submission would not answer the competition's test rows"

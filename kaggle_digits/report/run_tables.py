@@ -56,6 +56,8 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
     facts = []
     if metrics.demo_data:
         facts.append(Fact("DEMO DATA", "this submission is NOT for upload", "warning"))
+    elif metrics.not_for_upload:
+        facts.append(Fact("NOT FOR UPLOAD", metrics.not_for_upload, "warning"))
     elif metrics.test_rows != TEST_ROWS:
         rows = count_of(metrics.test_rows, "row")
         facts.append(
@@ -93,8 +95,8 @@ def scores(metrics: RunMetrics) -> list[Fact]:
             facts.append(Fact("out of fold", metrics.rows_covered))
         if metrics.holdout:
             facts += _with_interval("on unseen rows", metrics.holdout)
-        # Of the demo data there is no leaderboard.
-        if not metrics.demo_data:
+        # Of other data there is no leaderboard.
+        if not (metrics.demo_data or metrics.not_for_upload):
             low, high = metrics.expected_leaderboard
             facts.append(
                 Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
@@ -137,6 +139,9 @@ def next_steps(
     if metrics.demo_data:
         steps.append(Fact("the real files", "kaggle-digits data fetch", "command"))
         steps.append(Fact("or by hand", f"put the zip from {DATA_PAGE} into data/"))
+    elif metrics.not_for_upload:
+        evaluate = f"kaggle-digits evaluate {quote(str(folder))}"
+        steps.append(Fact("where it errs", evaluate, "command"))
     elif metrics.test_rows == TEST_ROWS:
         steps.append(Fact("upload it", f"kaggle-digits submit {quote(str(folder))}", "command"))
         steps.append(Fact("or by hand", SUBMIT_PAGE))

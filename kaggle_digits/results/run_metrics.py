@@ -67,6 +67,7 @@ class RunMetrics:
         provisional_epochs: epochs behind it, as a fraction.
         test_rows: rows of the submission.
         demo_data: trained on the demo data; the submission is not for upload.
+        not_for_upload: why the data makes no submission for upload; None: it may.
         test_rows_also_in_train: test rows whose pixels are also in train.csv.
         duplicates_across_folds: training rows with the pixels of a row in another fold.
         callbacks: names of a user's own Keras callbacks that took part.
@@ -100,6 +101,7 @@ class RunMetrics:
     provisional_epochs: float = 0.0
     test_rows: int = 0
     demo_data: bool = False
+    not_for_upload: str | None = None
     test_rows_also_in_train: int = 0
     duplicates_across_folds: int = 0
     callbacks: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ def data_of(run_folder: RunFolder) -> Path | None:
         UserError: it is not there, and a search would find the demo data only.
     """
     source = run_folder.data_source()
-    if source is None or source.exists() or sources.is_demo(source):
+    if source is None or source.exists() or sources.is_name(source):
         return source
     if sources.find_source(None).demo:
         raise UserError(

@@ -186,6 +186,7 @@ def _common(plan: RunPlan, state: RunState, test: np.ndarray) -> RunMetrics:
         holds_rows_out=plan.config.folds.kind != "none",
         test_rows=len(plan.inputs.test_images),
         demo_data=plan.digits.demo,
+        not_for_upload=plan.digits.not_for_upload,
         test_rows_also_in_train=plan.digits.leaked_rows,
         duplicates_across_folds=plan.duplicates_across_folds,
         callbacks=plan.callbacks,

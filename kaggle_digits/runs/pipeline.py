@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
-from kaggle_digits.data import leak_check
 from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_tables
@@ -53,7 +52,7 @@ class RunOptions:
     Attributes:
         config: the config; `train.threads: auto` gets its number when the folder is known.
         name: the config's name, for the run folder and the manifest.
-        data: folder or zip with the competition's files; None: search for it.
+        data: see `sources.find_source`; None: search for the competition's files.
         out: the run folder; None: choose one under `root`.
         cache: the cache folder.
         root: where run folders are made.
@@ -155,8 +154,7 @@ def _planned(
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
     digits = load_digits(given, config.folds, cache, reporter.say)
-    if not digits.demo:
-        leak_check.refuse_leak(digits.leaked_rows, digits.source, allowed=options.allow_leak)
+    digits.refuse_leak(allowed=options.allow_leak)
     folder = _choose_folder(options, digits, backend_name)
     with folder.locked():
         if options.restart:

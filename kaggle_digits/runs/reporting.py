@@ -129,7 +129,7 @@ def find_data(
     """
     place = given or folder.data_source()
     without = "the report shows no digits; --data gives the place of the data"
-    if place is None or not (place.exists() or sources.is_demo(place) or given):
+    if place is None or not (place.exists() or sources.is_name(place) or given):
         say(f"{place or 'data'}: not found; {without}")
         return None
     data = digits.read_digits(sources.find_source(place), cache.arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+PROGRESS_BATCHES = 8  # that are predicted at once
 CLASSES = [str(digit) for digit in range(ensemble.CLASSES)]
 
 
@@ -161,12 +163,15 @@ class Run:
             tables.append(table)
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(
+        self, images: np.ndarray, on_progress: Callable[[float], None] = lambda nets: None
+    ) -> np.ndarray:
         """Predict images with the ensemble of all finished nets.
 
         Args:
             images: (n, 28, 28) or (n, 784) or one (28, 28), uint8 or whole numbers of 0..255, white
                 on black as in the competition.
+            on_progress: is called with the number of nets that are done, a fraction within one.
 
         Returns:
             (n, 10) float32 probabilities.
@@ -174,7 +179,7 @@ class Run:
         Raises:
             UserError: the images have another shape or other values, or no fit is finished.
         """
-        return self._predicted_by_nets(images).astype(np.float32)
+        return self._predicted_by_nets(images, on_progress).astype(np.float32)
 
     def submission_bytes(self, images: np.ndarray | None = None) -> bytes:
         """Make the content of a submission from what the finished fits predict.
@@ -197,17 +202,28 @@ class Run:
             test = self._predicted_by_nets(images)
         return to_csv(test.argmax(axis=1))
 
-    def _predicted_by_nets(self, images: np.ndarray) -> np.ndarray:
+    def _predicted_by_nets(
+        self, images: np.ndarray, on_progress: Callable[[float], None] = lambda nets: None
+    ) -> np.ndarray:
         """Return (n, 10) float64 probabilities, see `predict`."""
         images = _checked_images(images)
         if not self._folder.finished_fits():
             raise self._nothing_finished()
         backend.configure(threads.as_begun(self.config, None).train.threads)
-        from kaggle_digits.training.train import predict
+        from kaggle_digits.training.train import PREDICT_BATCH, predict
 
-        return self._averaged(
-            lambda member, fold: predict(self._net(self._folder.model_path(member, fold)), images)
-        )
+        # Of whole batches, so that what is predicted does not depend on the pieces.
+        piece, nets_done = PROGRESS_BATCHES * PREDICT_BATCH, count()
+
+        def test_of(member: str, fold: int) -> np.ndarray:
+            net, done = self._net(self._folder.model_path(member, fold)), next(nets_done)
+            found = []
+            for start in range(0, max(len(images), 1), piece):
+                found.append(predict(net, images[start : start + piece]))
+                on_progress(done + min((start + piece) / max(len(images), 1), 1))
+            return np.concatenate(found)
+
+        return self._averaged(test_of)
 
     def _net(self, path: Path) -> keras.Model:
         """Read a net."""

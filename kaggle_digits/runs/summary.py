@@ -182,6 +182,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "data": digits.hashes,
         "data_source": digits.source,
         "demo_data": digits.demo,
+        "not_for_upload": digits.not_for_upload,
         "test_rows": len(digits.test_images),
         "backend": plan.specs[0].backend,
         "folds": files.digest(*plan.split_arrays.values()),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.storage import files
+from kaggle_digits.storage import evaluation_folder, files
 from kaggle_digits.storage.locked_folder import LockedFolder
 
 # Of a run folder and of each artefact in it; raised when files that are read later change.
@@ -364,7 +364,7 @@ class RunFolder(LockedFolder):
     def checksums(self) -> dict[str, str]:
         """Hash every artefact by its path within the folder.
 
-        Not those that change later, nor the report, which can be made from them at any time.
+        Not those that change later, nor reports and evaluations, which can be made at any time.
         """
         changing = {self.manifest, self.log, self.submitted, self.report, self.pictures}
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -373,6 +373,7 @@ class RunFolder(LockedFolder):
             name.as_posix(): files.checksum(path)
             for path, name in names.items()
             if changing.isdisjoint((path, path.parent))
+            and not name.parts[0].startswith(evaluation_folder.PREFIX)
             and not any(part.startswith(".") for part in name.parts)
         }
 

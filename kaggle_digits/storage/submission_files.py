@@ -30,6 +30,13 @@ def expected_rows(submission: Path, default: int) -> int:
     return rows if isinstance(rows, int) else default
 
 
-def is_demo(submission: Path) -> bool:
-    """Return whether a submission is in the folder of a run on the demo data."""
-    return files.read_json(RunFolder(submission.parent).manifest).get("demo_data") is True
+def why_not_for_upload(submission: Path) -> str | None:
+    """Return why the data of the run in a submission's folder makes none for upload; None: it may.
+
+    Args:
+        submission: a submission file, in the folder of a run or elsewhere.
+    """
+    manifest = files.read_json(RunFolder(submission.parent).manifest)
+    # Earlier versions knew of the demo data only.
+    of_demo = "it is of DEMO DATA" if manifest.get("demo_data") is True else None
+    return manifest.get("not_for_upload") or of_demo

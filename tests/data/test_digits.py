@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import drawn
 import numpy as np
 import pandas
 import pytest
@@ -33,6 +34,7 @@ from kaggle_digits.data.digits import (
     check_class_counts,
     load_digits,
     read_digits,
+    read_labelled_rows,
     read_test_images,
 )
 from kaggle_digits.data.folds import split
@@ -444,3 +446,145 @@ def test_bad_cell_of_rows_to_predict_is_named(tmp_path):
     (tmp_path / "new.csv").write_bytes(header + row.replace(b",0,", b",x,", 1))
     with pytest.raises(UserError, match=r"new\.csv line 2, column .* found \"x\""):
         read_test_images(tmp_path / "new.csv")
+
+
+# Other data sets
+
+
+MNIST_NAMES = ["label", *(f"{y}x{x}" for y in range(1, 29) for x in range(1, 29))]
+OTHER_TEN = [row(digit, pixel1=digit + 1) for digit in range(10)]
+
+
+def mnist_in_csv(folder):
+    folder.mkdir()
+    (folder / "mnist_train.csv").write_bytes(to_csv(TEN, MNIST_NAMES))
+    (folder / "mnist_test.csv").write_bytes(to_csv(OTHER_TEN, MNIST_NAMES))
+    return folder
+
+
+def numpy_file(path):
+    train, test = drawn.images(10), drawn.images(5, first=10)
+    np.savez(path, x_train=train, y_train=range(10), x_test=test, y_test=[7, 3, 0, 0, 1])
+    return path
+
+
+def image_folder(folder):
+    for number, image in enumerate(drawn.images(15)):
+        part = "train" if number < 10 else "test"
+        drawn.write(folder / part / f"{number % 10}" / "a.png", image)
+    return folder
+
+
+def keras_mnist(home, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    (home / "datasets").mkdir(parents=True)
+    numpy_file(home / "datasets" / "mnist.npz")
+    return "mnist"
+
+
+@pytest.fixture(params=["mnist in csv", "numpy", "images", "keras"])
+def other(request, tmp_path, monkeypatch):
+    """Another data set with ten rows to learn from: (kind, path)."""
+    path = tmp_path / "other"
+    make = {
+        "mnist in csv": lambda: mnist_in_csv(path),
+        "numpy": lambda: numpy_file(path.with_suffix(".npz")),
+        "images": lambda: image_folder(path),
+        "keras": lambda: keras_mnist(path, monkeypatch),
+    }
+    return request.param, make[request.param]()
+
+
+def test_other_data_sets_come_the_same_way(other, said, tmp_path):
+    kind, path = other
+    digits, lines = said(path)
+    assert digits.train_labels.tolist() == list(range(10))
+    assert digits.test_labels is not None
+    assert (digits.train_images.dtype, digits.test_labels.dtype) == (np.uint8, np.uint8)
+    reason = {
+        "mnist in csv": "trained on MNIST, whose images are the competition's",
+        "keras": "trained on MNIST, whose images are the competition's",
+        "numpy": "trained on a NumPy file, not on the competition's train.csv",
+        "images": "trained on image files, not on the competition's train.csv",
+    }
+    assert digits.not_for_upload == reason[kind]
+    assert lines == [f"WARNING: {path}: not for upload: {reason[kind]}"]
+    assert all(re.fullmatch("[0-9a-f]{128}", each) for each in digits.hashes.values())
+    # Again, from the cache.
+    stored = {each: each.stat().st_mtime_ns for each in (tmp_path / "cache").rglob("*.npz")}
+    assert len(stored) == 2
+    cached, lines = said(path)
+    assert lines == [f"WARNING: {path}: not for upload: {reason[kind]}"]
+    assert np.array_equal(cached.test_images, digits.test_images)
+    assert cached.hashes == digits.hashes
+    assert {each: each.stat().st_mtime_ns for each in (tmp_path / "cache").rglob("*.npz")} == stored
+
+
+def test_labels_of_other_data_sets(tmp_path):
+    digits = read_digits(sources.find_source(numpy_file(tmp_path / "a.npz")))
+    assert digits.test_labels.tolist() == [7, 3, 0, 0, 1]
+    assert np.array_equal(digits.test_images, drawn.images(5, first=10))
+    assert list(digits.hashes) == ["train", "test"]
+    digits = read_digits(sources.find_source(image_folder(tmp_path / "images")))
+    assert digits.test_labels.tolist() == [0, 1, 2, 3, 4]
+    assert np.array_equal(digits.train_images, drawn.images(10))
+
+
+def test_mnist_with_kaggles_names_is_known_by_its_header(tmp_path):
+    source = fill(tmp_path / "mine", to_csv(TEN, MNIST_NAMES), UNLABELLED)
+    assert "MNIST" in read_digits(source).not_for_upload
+    source = fill(tmp_path / "mine", to_csv(TEN), UNLABELLED)
+    assert read_digits(source).not_for_upload is None
+
+
+def test_too_few_rows_of_another_data_set(said, tmp_path):
+    with pytest.raises(UserError, match="expected at least 2 rows of each class"):
+        said(numpy_file(tmp_path / "a.npz"), folds=Folds(count=2))
+
+
+def test_a_leak_in_another_data_set_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=drawn.images(20), y_train=[1] * 20, x_test=drawn.images(11))
+    digits = read_digits(sources.find_source(path))
+    with pytest.raises(UserError, match="found 11;"):
+        digits.refuse_leak(allowed=False)
+    digits.refuse_leak(allowed=True)
+
+
+# Labelled rows
+
+
+def test_labelled_rows_are_those_of_test_where_it_has_labels(tmp_path):
+    fill(tmp_path / "both", to_csv(TEN), to_csv(OTHER_TEN[:3]))
+    rows = read_labelled_rows(tmp_path / "both")
+    assert (rows.labels.tolist(), rows.part) == ([0, 1, 2], "test.csv")
+    assert rows.source == str(tmp_path / "both")
+    fill(tmp_path / "one", to_csv(TEN), UNLABELLED)
+    rows = read_labelled_rows(tmp_path / "one")
+    assert (rows.labels.tolist(), rows.part) == (list(range(10)), "train.csv")
+    assert rows.images[3, 0, 0] == 3
+
+
+def test_labelled_rows_may_be_alone(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(to_csv(TEN))
+    assert read_labelled_rows(tmp_path / "mine.csv").labels.tolist() == list(range(10))
+    np.savez(tmp_path / "a.npz", images=drawn.images(2), labels=[4, 2])
+    rows = read_labelled_rows(tmp_path / "a.npz", Cache(tmp_path / "cache").arrays)
+    assert (rows.labels.tolist(), rows.part) == ([4, 2], "train")
+
+
+def test_labelled_rows_of_the_demo_data():
+    assert len(read_labelled_rows(demo.NAME).labels) == 397
+
+
+def test_rows_without_labels_are_refused(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(UNLABELLED)
+    np.save(tmp_path / "a.npy", drawn.images(2))
+    for name in ("mine.csv", "a.npy"):
+        with pytest.raises(UserError, match=f"{name}: expected rows with labels, found only image"):
+            read_labelled_rows(tmp_path / name)
+
+
+def test_rows_to_predict_may_be_of_another_format(tmp_path):
+    np.save(tmp_path / "a.npy", drawn.images(2))
+    assert np.array_equal(read_test_images(tmp_path / "a.npy"), drawn.images(2))

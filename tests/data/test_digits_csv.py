@@ -63,6 +63,10 @@ GOOD = to_csv(ROWS)
 UNLABELLED = to_csv([cells[1:] for cells in ROWS], PIXELS)
 
 
+MNIST = [f"{y}x{x}" for y in range(1, 29) for x in range(1, 29)]
+MNIST_NAMES = ["label", *MNIST]
+
+
 def parse(content, label_required=True):
     return digits_csv.parse_csv(content, "train.csv", label_required=label_required)
 
@@ -276,10 +280,7 @@ def test_not_a_csv(content, message):
         (["Label", *PIXELS], 'found unknown "Label";'),
         (["label", " pixel0", *PIXELS[1:]], 'found unknown " pixel0";'),
         (["label", "pixel00", *PIXELS[1:]], 'found unknown "pixel00";'),
-        (
-            ["label", *(f"{y}x{x}" for y in range(1, 29) for x in range(1, 29))],
-            'found unknown "1x1", "1x2", "1x3" and 781 more;',
-        ),
+        (["label", *PIXELS[:500], *MNIST[:284]], 'found unknown "1x1", "1x2", "1x3" and 281 more;'),
         (row(5), 'found unknown "5", "0", "0" and 782 more;'),
         ([";".join(NAMES)], 'found unknown "label;pixel0;pixel1;pixel2;pixel3;pixel4"...;'),
     ],
@@ -287,6 +288,47 @@ def test_not_a_csv(content, message):
 def test_wrong_columns(names, message):
     with pytest.raises(UserError, match=re.escape(f"train.csv line 1: {EXPECTED}; {message}")):
         parse(to_csv([[0] * len(names)], names))
+
+
+# MNIST in CSV
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_mnist_in_csv_is_read_like_any_other(end):
+    content = to_csv(ROWS, MNIST_NAMES, end)
+    assert_good(parse(content))
+    assert digits_csv.has_mnist_layout(content)
+    assert not digits_csv.has_mnist_layout(GOOD)
+    backwards = to_csv([cells[::-1] for cells in ROWS], MNIST_NAMES[::-1])
+    assert_good(parse(backwards))
+    unlabelled = to_csv([cells[1:] for cells in ROWS], MNIST)
+    assert parse(unlabelled, label_required=False)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (MNIST_NAMES[:-1], 'found no "28x28"; download'),
+        ([*MNIST_NAMES, "29x1"], 'found unknown "29x1"; correct'),
+        (["label", "1x2", *MNIST[1:]], 'found "1x2" more than once; correct'),
+        (MNIST, 'found no "label", 1x1 is first: this looks like test.csv; give mnist_train.csv'),
+    ],
+)
+def test_wrong_columns_of_mnist_in_csv(names, message):
+    expected = "train.csv line 1: expected the columns label and 1x1 to 28x28, each once"
+    with pytest.raises(UserError, match=re.escape(f"{expected}; {message}")):
+        parse(to_csv([[0] * len(names)], names))
+
+
+@pytest.mark.parametrize(
+    ("place", "cell", "column", "highest"), [(30, 256, "2x2", 255), (0, 10, "label", 9)]
+)
+def test_a_bad_cell_of_mnist_in_csv_is_named_by_its_own_column(place, cell, column, highest):
+    rows = [list(cells) for cells in ROWS]
+    rows[1][place] = cell
+    message = f'line 3, column {column}: expected an integer from 0 to {highest}, found "{cell}"'
+    with pytest.raises(UserError, match=message):
+        parse(to_csv(rows, MNIST_NAMES))
 
 
 def slow_reference(content):

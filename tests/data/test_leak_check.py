@@ -23,6 +23,13 @@ def test_leaked_rows_by_hand(train, test, leaked):
     assert leak_check.count_leaked_rows(images(*train), images(*test)) == leaked
 
 
+def test_which_rows_are_leaked():
+    found = leak_check.leaked_rows(images(*"abc"), images(*"xcyb"))
+    assert found.dtype == bool
+    assert found.tolist() == [False, True, False, True]
+    assert leak_check.leaked_rows(images(*"a"), images()).shape == (0,)
+
+
 def test_an_image_of_the_same_pixels_in_another_order_is_no_leak():
     train = np.zeros((1, 28, 28), np.uint8)
     train[0, 3, 5] = 9
@@ -69,19 +76,24 @@ def test_rows_across_overlapping_folds_by_hand(split, found):
 
 @pytest.mark.parametrize(("found", "allowed"), [(0, False), (10, False), (11, True)])
 def test_a_handful_or_what_is_allowed_passes(found, allowed):
-    leak_check.refuse_leak(found, "somewhere", allowed=allowed)
+    leak_check.refuse_leak(found, "somewhere", train_rows=99, allowed=allowed)
 
 
 def test_more_than_a_handful_is_refused_in_one_line():
     with pytest.raises(UserError) as caught:
-        leak_check.refuse_leak(27_950, "mine.zip", allowed=False)
+        leak_check.refuse_leak(27_950, "mine.zip", train_rows=42_000, allowed=False)
     message = str(caught.value)
     assert message.startswith("mine.zip: expected at most 10 rows of test.csv whose pixels are ")
     for part in ("found 27,950", "memory, not reading", "full MNIST", "--allow-leak"):
         assert part in message
     assert "\n" not in message
     with pytest.raises(UserError, match="found 11;"):
-        leak_check.refuse_leak(11, "mine.zip", allowed=False)
+        leak_check.refuse_leak(11, "mine.zip", train_rows=42_000, allowed=False)
+
+
+def test_mnist_under_other_names_is_called_so():
+    with pytest.raises(UserError, match=r"60,000 training rows are as many as MNIST's, and full"):
+        leak_check.refuse_leak(24_000, "mine", train_rows=60_000, allowed=False)
 
 
 def test_the_demo_data_have_no_leak():

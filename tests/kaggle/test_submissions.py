@@ -169,6 +169,7 @@ def test_a_dry_run_uploads_nothing(command, stand_in, make_run, rows):
     ("metrics", "manifest", "text"),
     [
         ({}, {"demo_data": True}, "not for upload, it is of DEMO DATA"),
+        ({}, {"not_for_upload": "trained on MNIST"}, "not for upload, trained on MNIST; kaggle-di"),
         (
             {"provisional": True, "provisional_fit": "cnn fold 1", "oof_accuracy": None},
             {},

@@ -88,6 +88,10 @@ NOT_FOR_UPLOAD = "NOT FOR UPLOAD a submission would not answer the competition's
             ],
         ),
         (
+            changed(not_for_upload="trained on MNIST"),
+            ["NOT FOR UPLOAD a run would be trained on MNIST"],
+        ),
+        (
             changed(leaked_rows=2_000),
             [
                 "LEAK 2,000 of the 28,000 rows of test.csv also in train.csv: nets know these by "
@@ -95,7 +99,7 @@ NOT_FOR_UPLOAD = "NOT FOR UPLOAD a submission would not answer the competition's
             ],
         ),
     ],
-    ids=["other training rows", "other test rows", "few test rows", "demo", "leak"],
+    ids=["other training rows", "other test rows", "few test rows", "demo", "other data", "leak"],
 )
 def test_what_is_unusual_is_said(data, expected):
     found = " ".join(lines(data_tables.data_verdict(data)))
@@ -135,7 +139,7 @@ def test_notes_end_with_the_hashes():
         in found
     )
     assert found[-5:] == [
-        "BLAKE2b of the unpacked files, as b2sum prints it",
+        "BLAKE2b of the unpacked files, of a CSV as b2sum prints it",
         "train.csv",
         "ab" * 64,
         "test.csv",

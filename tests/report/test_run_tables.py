@@ -262,6 +262,11 @@ def test_accuracy_of_a_training_that_hardly_worked_is_called_so(accuracy, warns)
             ["the real files", "or by hand", "more nets"],
         ),
         (
+            {"not_for_upload": "trained on MNIST"},
+            ("NOT FOR UPLOAD", "trained on MNIST"),
+            ["where it errs", "more nets"],
+        ),
+        (
             {"test_rows": 27_999},
             ("NOT FOR UPLOAD", "it has 27,999 rows, the competition's has 28,000"),
             ["check it", "more nets"],
@@ -278,5 +283,6 @@ def test_submission_that_is_not_for_upload_is_called_so(changes, warning, steps)
     assert [label for label, _ in next_of(**changes)] == steps
 
 
-def test_demo_data_has_no_leaderboard():
-    assert "expected leaderboard" not in [label for label, _ in result_of(demo_data=True)]
+@pytest.mark.parametrize("changes", [{"demo_data": True}, {"not_for_upload": "trained on MNIST"}])
+def test_other_data_has_no_leaderboard(changes):
+    assert "expected leaderboard" not in [label for label, _ in result_of(**changes)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_digits.results import comparison, run_metrics, search_records
+from kaggle_digits.results import comparison, evaluation, run_metrics, search_records
 
 PAGE = (Path(run_metrics.__file__).parent / "README.md").read_text(encoding="utf-8")
 
@@ -20,6 +20,7 @@ def keys_after(heading):
     ("heading", "record", "own"),
     [
         ("`RunMetrics`", run_metrics.RunMetrics, ["format"]),
+        ("`Evaluation`", evaluation.Evaluation, ["format"]),
         ("`RunEntry`\n", comparison.RunEntry, []),
         ("`Comparison`", comparison.Comparison, []),
         ("`PairTest`:", comparison.PairTest, []),
@@ -34,4 +35,5 @@ def test_every_key_is_documented(heading, record, own):
 
 def test_formats_are_those_of_the_code():
     assert f"`RunMetrics`, format {run_metrics.FORMAT}\n" in PAGE
+    assert f"`Evaluation`, format {evaluation.FORMAT}\n" in PAGE
     assert f"`SearchRecord`, format {search_records.FORMAT}\n" in PAGE

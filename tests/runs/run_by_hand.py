@@ -42,6 +42,7 @@ class Run:
         labels=LABELS,
         images=IMAGES,
         callbacks=(),
+        not_for_upload=None,
     ):
         self.split, self.labels = split, labels
         train_images = images[: len(labels)]
@@ -54,6 +55,7 @@ class Run:
             source="somewhere",
             demo=demo,
             leaked_rows=2,
+            not_for_upload=not_for_upload,
         )
         inputs = fit_spec.Inputs(train_images, labels, images[20:])
         self.folder = RunFolder(path)

@@ -53,3 +53,7 @@ def test_demo_data_never_takes_its_place(place_of, tmp_path):
     expected = f"run: its data was {tmp_path / 'gone'}, found nothing there; give its place with --"
     with pytest.raises(UserError, match=expected):
         place_of(tmp_path / "gone")
+
+
+def test_mnist_of_keras_is_no_place_on_disk(place_of):
+    assert place_of("mnist") == Path("mnist")

@@ -201,6 +201,20 @@ def test_predict_is_what_the_run_has_predicted(run, digits):
     np.testing.assert_allclose(run.predict(digits.test_images[7]), found[7:8], atol=1e-5)
 
 
+def test_progress_of_predictions_is_counted_in_nets(run, digits, monkeypatch):
+    found, done = run.predict(digits.test_images), []
+    again = run.predict(digits.test_images, done.append)
+    assert done == [1, 2, 3, 4]
+    np.testing.assert_array_equal(again, found)
+    # In smaller pieces the same is predicted.
+    monkeypatch.setattr("kaggle_digits.training.train.PREDICT_BATCH", 10)
+    monkeypatch.setattr("kaggle_digits.runs.run.PROGRESS_BATCHES", 2)
+    done.clear()
+    pieces = run.predict(digits.test_images, done.append)
+    assert done == pytest.approx([2 / 3, 1, 5 / 3, 2, 8 / 3, 3, 11 / 3, 4])
+    np.testing.assert_allclose(pieces, found, atol=1e-5)
+
+
 def test_predict_averages_as_the_config_says(copied, digits):
     config = yaml.safe_load((copied / "config.yaml").read_text())
     config["ensemble"]["method"] = "geometric"

@@ -13,6 +13,7 @@ from kaggle_digits.results import record, run_metrics
 from kaggle_digits.runs import summary
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.submission_files import why_not_for_upload
 from kaggle_digits.system import environment
 from kaggle_digits.training.resume import FitStatus
 
@@ -143,6 +144,18 @@ def test_labelled_test_rows_are_scored(tmp_path):
     assert (metrics.test.errors, metrics.test.rows) == (1, 5)
     assert metrics.test.accuracy == pytest.approx(0.8)
     assert metrics.demo_data is True
+
+
+def test_what_is_not_for_upload_is_noted_with_the_reason(tmp_path):
+    run = Run(tmp_path / "run", not_for_upload="trained on MNIST")
+    run.finish_all()
+    assert run.update().not_for_upload == "trained on MNIST"
+    assert files.read_json(run.folder.manifest)["not_for_upload"] == "trained on MNIST"
+    assert why_not_for_upload(run.folder.submission) == "trained on MNIST"
+    other = Run(tmp_path / "other")
+    other.finish_all()
+    assert other.update().not_for_upload is None
+    assert why_not_for_upload(other.folder.submission) is None
 
 
 def test_costs_are_summed_over_invocations(tmp_path):

@@ -5,7 +5,11 @@ import pytest
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
-from kaggle_digits.storage.submission_files import expected_rows, is_demo, submission_file
+from kaggle_digits.storage.submission_files import (
+    expected_rows,
+    submission_file,
+    why_not_for_upload,
+)
 
 
 @pytest.fixture
@@ -22,12 +26,20 @@ def test_a_run_means_its_submission_and_a_file_means_itself(run):
     assert submission_file(run.folder) == submission_file(run.submission) == run.submission
 
 
-def test_demo_data(run):
-    assert not is_demo(run.submission)
-    files.write_json(run.manifest, {"demo_data": True})
-    assert is_demo(run.submission)
-    files.write_json(run.manifest, {"demo_data": "yes"})
-    assert not is_demo(run.submission)
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ({}, None),
+        ({"demo_data": False, "not_for_upload": None}, None),
+        ({"demo_data": True}, "it is of DEMO DATA"),  # of an earlier version
+        ({"demo_data": "yes"}, None),
+        ({"demo_data": False, "not_for_upload": "trained on MNIST"}, "trained on MNIST"),
+    ],
+)
+def test_why_a_submission_is_not_for_upload(run, manifest, reason):
+    assert why_not_for_upload(run.submission) is None
+    files.write_json(run.manifest, manifest)
+    assert why_not_for_upload(run.submission) == reason
 
 
 def test_expected_rows_of_a_submission_in_and_outside_a_run_folder(run):
