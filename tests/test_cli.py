@@ -230,13 +230,15 @@ def test_inputs_are_checked_before_a_backend_is_imported(tmp_path, args):
     ("number", "name", "status"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
 )
 def test_a_signal_is_one_line(kd, monkeypatch, number, name, status):
-    monkeypatch.setattr(submission_csv, "check_file", lambda *args: signal.raise_signal(number))
+    monkeypatch.setattr(
+        submission_csv, "check_file", lambda *args, **kwargs: signal.raise_signal(number)
+    )
     line = f"kaggle-digits: stopped by {name}; repeat the command to continue\n"
     assert kd("check", "x.csv") == (status, "", line)
 
 
 def test_an_error_of_the_system_is_one_line(kd, monkeypatch):
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise PermissionError(13, "Permission denied", "there.csv")
 
     monkeypatch.setattr(submission_csv, "check_file", fail)
@@ -244,7 +246,7 @@ def test_an_error_of_the_system_is_one_line(kd, monkeypatch):
 
 
 def test_a_defect_of_the_program_is_not_hidden(kd, monkeypatch):
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise ZeroDivisionError
 
     monkeypatch.setattr(submission_csv, "check_file", fail)

@@ -32,9 +32,10 @@ def check(
 
     file = submission_file(target)
     expected = rows or expected_rows(file, default=TEST_ROWS)
-    labels = submission_csv.check_file(file, expected)
+    reason = why_not_for_upload(file)
+    labels = submission_csv.check_file(file, expected, balanced=reason is None)
     unfit = ""
-    if reason := why_not_for_upload(file):
+    if reason:
         unfit = f"; NOT FOR UPLOAD: {reason}"
     elif len(labels) != TEST_ROWS:
         unfit = f"; NOT FOR UPLOAD: the competition's has {TEST_ROWS:,} rows"

@@ -50,7 +50,7 @@ ConfigOption = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         autocompletion=config_names,
-        help="A shipped config (quick, standard, best, detuned, peers/...) or the path of a YAML "
+        help="A shipped config (quick, standard, best, detuned, peers/NAME) or the path of a YAML "
         "file; see kaggle-digits config list.",
     ),
 ]
@@ -110,8 +110,8 @@ LeakOption = Annotated[
 ReportOption = Annotated[
     bool,
     typer.Option(
-        "--report/--no-report",
-        help="Make report.html, the page of the run, at its end and while it goes on; "
+        " /--no-report",
+        help="Do not make report.html, the page of the run, at its end and while it goes on; "
         "kaggle-digits report makes it later.",
     ),
 ]

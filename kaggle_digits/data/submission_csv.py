@@ -32,12 +32,13 @@ def to_csv(labels: np.ndarray) -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def check_file(path: Path, rows: int | None) -> np.ndarray:
+def check_file(path: Path, rows: int | None, *, balanced: bool = True) -> np.ndarray:
     """Check a submission on disk; see `check_bytes`.
 
     Args:
         path: The file.
         rows: Number of rows it must have, or None for any number.
+        balanced: Whether classes must be about as frequent as in the competition.
 
     Returns:
         (n,) uint8, the labels.
@@ -45,7 +46,7 @@ def check_file(path: Path, rows: int | None) -> np.ndarray:
     Raises:
         UserError: The file cannot be read or is refused.
     """
-    return check_bytes(read_file(path), rows=rows, name=str(path))
+    return check_bytes(read_file(path), rows=rows, name=str(path), balanced=balanced)
 
 
 def read_file(path: Path) -> bytes:
@@ -65,17 +66,19 @@ def read_file(path: Path) -> bytes:
         raise UserError(f"{path}: expected a submission file, found {found}; {advice}") from error
 
 
-def check_bytes(content: bytes, *, rows: int | None, name: str) -> np.ndarray:
+def check_bytes(
+    content: bytes, *, rows: int | None, name: str, balanced: bool = True
+) -> np.ndarray:
     """Check a submission's content and return its labels.
 
     It must be UTF-8 without a byte-order mark, with lines ended by LF or CRLF (Kaggle's own sample
-    has CRLF), the header `ImageId,Label`, ids 1..n in order, and the digits 0..9 as labels. From
-    1,000 rows on, every class must make up 5 to 20 % of the rows.
+    has CRLF), the header `ImageId,Label`, ids 1..n in order, and the digits 0..9 as labels.
 
     Args:
         content: The file's bytes.
         rows: Number of rows it must have, or None for any number from 1 on.
         name: What error messages call the file.
+        balanced: Whether every class must make up 5 to 20 % of 1,000 rows or more.
 
     Returns:
         (n,) uint8, the labels.
@@ -94,7 +97,7 @@ def check_bytes(content: bytes, *, rows: int | None, name: str) -> np.ndarray:
         [_parse_row(line, image_id, name) for image_id, line in enumerate(lines, start=1)], np.uint8
     )
     _check_row_count(labels.size, rows, name)
-    if labels.size >= MIN_ROWS_FOR_CLASS_BOUNDS:
+    if balanced and labels.size >= MIN_ROWS_FOR_CLASS_BOUNDS:
         _check_class_bounds(labels, name)
     return labels
 

@@ -347,11 +347,11 @@ def _take(
         if outcome.provisional is None:
             return state, metrics
         test, epochs = outcome.provisional.test, outcome.provisional.epochs
-        if problem := summary.why_no_submission(test):
+        if problem := summary.why_no_submission(job.plan, test):
             say(f"no provisional submission yet: {problem}")
             return state, metrics
         found = figures.summarise_provisionally(job.plan, state, spec, test, epochs)
-        summary.write_submission(job.folder, test)
+        summary.write_submission(job.folder, job.plan, test)
         metrics = summary.write_metrics(job.folder, job.plan, state, job.clock, found)
         say(f"provisional submission: from {spec.name}, which is not finished")
         return state, metrics

@@ -193,7 +193,7 @@ def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[Fit
 def _submitted(folder: RunFolder) -> np.ndarray | None:
     if not folder.submission.is_file():
         return None
-    return submission_csv.check_file(folder.submission, rows=None)
+    return submission_csv.check_file(folder.submission, rows=None, balanced=False)
 
 
 def _bytes_of(path: Path) -> bytes | None:

@@ -85,7 +85,7 @@ class Run:
         """The submission: `ImageId` from 1, `Label`."""
         import pandas as pd
 
-        labels = check_file(self._folder.submission, rows=None)
+        labels = check_file(self._folder.submission, rows=None, balanced=False)
         return pd.DataFrame({"ImageId": np.arange(1, len(labels) + 1), "Label": labels})
 
     @cached_property

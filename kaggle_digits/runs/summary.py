@@ -74,8 +74,8 @@ def write(
 ) -> RunMetrics:
     """Write the submission, the predictions and the figures; see `update`."""
     # Nets that are still few may be too weak; the submission before is kept.
-    if state.is_complete or why_no_submission(predictions.test) is None:
-        write_submission(folder, predictions.test)
+    if state.is_complete or why_no_submission(plan, predictions.test) is None:
+        write_submission(folder, plan, predictions.test)
     arrays = {
         "oof": predictions.oof,
         "oof_count": predictions.oof_count,
@@ -146,28 +146,30 @@ def read_metrics(folder: RunFolder) -> RunMetrics:
     return record.from_json(RunMetrics, values, run_metrics.FORMAT, folder.metrics)
 
 
-def why_no_submission(test: np.ndarray) -> str | None:
+def why_no_submission(plan: RunPlan, test: np.ndarray) -> str | None:
     """Return why probabilities, (m, 10), make no sane submission; None if they do."""
     try:
-        _checked_content(test, "submission.csv")
+        _checked_content(plan, test, "submission.csv")
     except UserError as error:
         return str(error)
     return None
 
 
-def write_submission(folder: RunFolder, test: np.ndarray) -> None:
+def write_submission(folder: RunFolder, plan: RunPlan, test: np.ndarray) -> None:
     """Write the most probable classes of (m, 10) probabilities as a checked submission.
 
     Raises:
         UserError: they are no sane submission, or the disk is full.
     """
-    files.write_bytes(folder.submission, _checked_content(test, folder.submission.name))
-    submission_csv.check_file(folder.submission, len(test))
+    content = _checked_content(plan, test, folder.submission.name)
+    files.write_bytes(folder.submission, content)
 
 
-def _checked_content(test: np.ndarray, name: str) -> bytes:
+def _checked_content(plan: RunPlan, test: np.ndarray, name: str) -> bytes:
     content = submission_csv.to_csv(test.argmax(axis=1).astype(np.uint8))
-    submission_csv.check_bytes(content, rows=len(test), name=name)
+    # Other data than the competition's may have any classes.
+    balanced = plan.digits.not_for_upload is None
+    submission_csv.check_bytes(content, rows=len(test), name=name, balanced=balanced)
     return content
 
 

@@ -136,6 +136,13 @@ def test_an_implausible_class_share_is_refused_from_1000_rows_on(labels, reason)
     assert reason in message
 
 
+def test_other_data_may_have_any_classes():
+    labels = np.zeros(1000, np.uint8)
+    np.testing.assert_array_equal(
+        check_bytes(to_csv(labels), rows=1000, name="x", balanced=False), labels
+    )
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -108,7 +108,7 @@ class Run:
     def update_provisionally(self, spec, test, epochs):
         """Write the submission of an unfinished fit as the pipeline does."""
         found = figures.summarise_provisionally(self.plan, self.state, spec, test, epochs)
-        summary.write_submission(self.folder, test)
+        summary.write_submission(self.folder, self.plan, test)
         return summary.write_metrics(self.folder, self.plan, self.state, self.clock, found)
 
     def earlier_provisional(self):

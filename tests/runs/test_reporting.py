@@ -12,7 +12,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page
 from kaggle_digits.results import record
 from kaggle_digits.results.run_report import NET_FORMAT, Layer, NetSummary
-from kaggle_digits.runs import clock, reporting, summary
+from kaggle_digits.runs import costs, reporting, summary
 from kaggle_digits.runs.costs import Clock
 from kaggle_digits.runs.reporting import Reports
 from kaggle_digits.storage import files
@@ -236,7 +236,7 @@ class Making:
         self.signals = Signals()
         time = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(reporting, "time", time)
-        monkeypatch.setattr(clock, "time", time)
+        monkeypatch.setattr(costs, "time", time)
         monkeypatch.setattr("kaggle_digits.system.time_budget.time", time)
         monkeypatch.setattr(reporting, "write", self.write)
         budget = TimeBudget(limit, self.signals, start=0.0)

@@ -426,6 +426,14 @@ def test_a_few_weak_nets_leave_the_submission_as_it_was(run, monkeypatch):
     assert run.folder.submission.read_bytes() == before
 
 
+def test_other_data_may_have_any_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(summary.submission_csv, "MIN_ROWS_FOR_CLASS_BOUNDS", 5)
+    run = Run(tmp_path / "run", not_for_upload="trained on MNIST")
+    run.finish("a", 0, test=np.uint8([3] * 5))
+    run.update()
+    assert b"1,3" in run.folder.submission.read_bytes()
+
+
 def test_damaged_fit_is_refused(run):
     run.finish_all()
     path = run.folder.fit_folder("b", 0) / "predictions.npz"
