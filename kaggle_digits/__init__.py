@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaggle_digits.api import load_config, load_run, run, tune
+    from kaggle_digits.api import classify, load_config, load_run, run, tune
     from kaggle_digits.errors import UserError
     from kaggle_digits.runs.run import Run
     from kaggle_digits.tuning.search_result import SearchResult
@@ -18,6 +18,7 @@ __all__ = [
     "SearchResult",
     "UserError",
     "__version__",
+    "classify",
     "load_config",
     "load_run",
     "run",

@@ -13,9 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.analysis.classify import Pictures
+from kaggle_digits.analysis.classify import classify as classify_pictures
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError, explained
+from kaggle_digits.results.classification import Classification
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage.cache import cache_folder
@@ -190,6 +193,25 @@ def load_run(folder: str | Path) -> Run:
         UserError: there is no run in it.
     """
     return Run(folder)
+
+
+def classify(run: Run | str | Path, images: Pictures) -> Classification:
+    """Read the digits in pictures and photographs of handwriting.
+
+    Args:
+        run: a run with at least one finished fit, or its folder.
+        images: paths of pictures and of folders of them, or arrays: (h, w) uint8 in grey or
+            (h, w, 3) RGB, dark on light or light on dark; or one of these.
+
+    Returns:
+        The digits in reading order, as `.pictures` and as a pandas `.table`. A file that cannot be
+        read is named in `.unreadable`, and the others are done.
+
+    Raises:
+        UserError: there is no run in the folder or none of its fits is finished, a folder has no
+            pictures, or an array is none.
+    """
+    return classify_pictures(run if isinstance(run, Run) else Run(run), images)
 
 
 def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | None = None) -> Config:

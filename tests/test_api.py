@@ -51,6 +51,7 @@ def test_public_names():
         "SearchResult",
         "UserError",
         "__version__",
+        "classify",
         "load_config",
         "load_run",
         "run",
@@ -64,7 +65,7 @@ def test_public_names():
         _ = kd.nothing
 
 
-@pytest.mark.parametrize("name", ["load_config", "load_run", "run", "tune"])
+@pytest.mark.parametrize("name", ["classify", "load_config", "load_run", "run", "tune"])
 def test_every_parameter_is_documented(name):
     function = getattr(kd, name)
     described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
@@ -78,7 +79,7 @@ def test_every_parameter_is_documented(name):
     [
         ("kd.__all__, dir(kd)", {"numpy", "pandas", "keras", "tensorflow", "pydantic", "rich"}),
         (
-            "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult",
+            "kd.load_config('quick'), kd.run, kd.tune, kd.classify, kd.SearchResult",
             {"pandas", "keras", "tensorflow", "sklearn", "matplotlib"},
         ),
     ],

@@ -15,6 +15,7 @@ import typer
 from kaggle_digits.cli import (
     bench,
     check,
+    classify,
     config,
     data,
     doctor,
@@ -54,6 +55,7 @@ COMMANDS = {
     "submit": submit.submit,
     "submissions": submit.list_submissions,
     "export": export.export,
+    "classify": classify.classify,
     "bench": bench.bench,
     "doctor": doctor.doctor,
 }
