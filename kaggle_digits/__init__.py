@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kaggle_digits.api import (
+        classify,
         compare,
         ensemble,
         evaluate,
@@ -29,6 +30,7 @@ __all__ = [
     "SearchResult",
     "UserError",
     "__version__",
+    "classify",
     "compare",
     "ensemble",
     "evaluate",

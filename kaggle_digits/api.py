@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.analysis import blend, run_list
+from kaggle_digits.analysis import classify as classifying
 from kaggle_digits.analysis import compare as comparing
 from kaggle_digits.analysis import evaluate as evaluating
+from kaggle_digits.analysis.classify import Pictures
 from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.errors import UserError, explained
+from kaggle_digits.results.classification import Classification
 from kaggle_digits.results.comparison import Comparison
 from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.runs import pipeline
@@ -297,6 +300,25 @@ def load_run(folder: str | Path) -> Run:
         UserError: there is no run in it.
     """
     return Run(folder)
+
+
+def classify(run: Run | str | Path, images: Pictures) -> Classification:
+    """Read the digits in pictures and photographs of handwriting.
+
+    Args:
+        run: a run with at least one finished fit, or its folder.
+        images: paths of pictures and of folders of them, or arrays: (h, w) uint8 in grey or
+            (h, w, 3) RGB, dark on light or light on dark; or one of these.
+
+    Returns:
+        The digits in reading order, as `.pictures` and as a pandas `.table`. A file that cannot be
+        read is named in `.unreadable`, and the others are done.
+
+    Raises:
+        UserError: there is no run in the folder or none of its fits is finished, a folder has no
+            pictures, or an array is none.
+    """
+    return classifying.classify(run if isinstance(run, Run) else Run(run), images)
 
 
 def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | None = None) -> Config:

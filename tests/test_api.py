@@ -53,6 +53,7 @@ def test_public_names():
         "SearchResult",
         "UserError",
         "__version__",
+        "classify",
         "compare",
         "ensemble",
         "evaluate",
@@ -71,6 +72,7 @@ def test_public_names():
 
 
 FUNCTIONS = [
+    "classify",
     "compare",
     "ensemble",
     "evaluate",
@@ -97,7 +99,7 @@ def test_every_parameter_is_documented(name):
         ("kd.__all__, dir(kd)", {"numpy", "pandas", "keras", "tensorflow", "pydantic", "rich"}),
         (
             "kd.load_config('quick'), kd.run, kd.tune, kd.load_run, kd.SearchResult, kd.compare, "
-            "kd.evaluate",
+            "kd.evaluate, kd.classify",
             {"pandas", "keras", "tensorflow", "sklearn", "matplotlib"},
         ),
     ],

@@ -22,7 +22,7 @@ PACKAGE = Path(kaggle_digits.__file__).parent
 SOURCES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
 
 HEAVY = {"tensorflow", "jax", "torch", "keras", "albumentations", "pandas", "sklearn", "matplotlib"}
-HEAVY |= {"cv2", "scipy", "keras_tuner", "grpc", "tensorboard", "jinja2"}
+HEAVY |= {"cv2", "PIL", "scipy", "keras_tuner", "grpc", "tensorboard", "jinja2"}
 
 # Tested through others: it only calls main; constants alone; what `benchmark` compares with.
 THIN = {"__main__.py", "data/competition.py", "diagnostics/baselines.py"}
@@ -240,6 +240,11 @@ REFUSED = {
     "unknown method": (
         ["ensemble", "a", "b", "--method", "best"],
         "--method best: expected one of",
+    ),
+    "no pictures": (["classify", "absent", "good"], "good: expected pictures in this folder"),
+    "no run to classify with": (
+        ["classify", "good", "good/train.csv"],
+        "good: expected the folder of a run",
     ),
     "unknown option": (["run", "--epochs", "3"], "No such option"),
     "absent submission": (["check", "absent.csv"], "absent.csv"),

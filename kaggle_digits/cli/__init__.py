@@ -15,6 +15,7 @@ import typer
 from kaggle_digits.cli import (
     bench,
     check,
+    classify,
     compare,
     config,
     data,
@@ -57,6 +58,7 @@ COMMANDS = {
     "tune": tune.tune,
     "report": report.report,
     "evaluate": evaluate.evaluate,
+    "classify": classify.classify,
     "runs": runs.runs,
     "compare": compare.compare,
     "ensemble": ensemble.ensemble,
@@ -68,7 +70,8 @@ COMMANDS = {
     "doctor": doctor.doctor,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name, short_help=_command.__doc__)(_command)  # else it would be cut off
+    _summary = _command.__doc__.partition("\n\n")[0]  # whole, where Typer's own would be cut off
+    app.command(_name, short_help=_summary)(_command)
 GROUPS = {"data": data.app, "kernel": kernel.app, "config": config.app}
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name, short_help=_group.info.help)
