@@ -39,7 +39,7 @@ def contrast(grey: np.ndarray) -> np.ndarray:
         grey = np.where(sheet, grey, np.uint8(np.median(grey[sheet])))
     if not ink_is_dark(grey):
         grey = 255 - grey
-    coarse = _coarse(grey)
+    coarse = reduced(grey, COARSE_SIDE)
     side = max(3, round(STROKE * min(coarse.shape))) | 1
     # The lightest grey that a disc of that width finds everywhere near: strokes vanish, and the
     # edge of a shadow, which is wider, stays where it is.
@@ -54,7 +54,7 @@ def ink_is_dark(grey: np.ndarray) -> bool:
     """Return whether a picture is dark on light: ink is what stands out from most around it."""
     import cv2
 
-    coarse = _coarse(grey)
+    coarse = reduced(grey, COARSE_SIDE)
     around = cv2.medianBlur(coarse, max(3, round(0.5 * min(coarse.shape))) | 1)
     # Beyond the edge nothing is known of what is around.
     inner = tuple(slice(side // 10, side - side // 10) for side in coarse.shape)
@@ -140,21 +140,23 @@ def _level_ruling(mask: np.ndarray) -> np.ndarray:
     return ruling
 
 
-def _coarse(grey: np.ndarray) -> np.ndarray:
+def reduced(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """Bring (h, w) or (h, w, 3) pixels to at most `longest` in each direction, by their means."""
     import cv2
 
-    factor = min(1.0, COARSE_SIDE / max(grey.shape))
-    if factor == 1:
-        return grey
-    size = [max(1, round(side * factor)) for side in grey.shape[::-1]]
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    height, width = pixels.shape[:2]
+    factor = longest / max(height, width)
+    if factor >= 1:
+        return pixels
+    size = [max(1, round(side * factor)) for side in (width, height)]
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _sheet(grey: np.ndarray) -> np.ndarray | None:
     """Return where a sheet is that lies whole on something of another grey; None: no such."""
     import cv2
 
-    coarse = cv2.GaussianBlur(_coarse(grey), (0, 0), 2)
+    coarse = cv2.GaussianBlur(reduced(grey, COARSE_SIDE), (0, 0), 2)
     split, _ = cv2.threshold(coarse, 0, 255, cv2.THRESH_OTSU)
     ring = np.concatenate([coarse[0], coarse[-1], coarse[:, 0], coarse[:, -1]])
     table_is_dark = (ring <= split).mean() > 0.5

@@ -10,23 +10,24 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 
 from kaggle_digits.data import ink
 
 SIDE, BOX = 28, 20  # pixels of an image of MNIST's, and of the box that its digit fills
+THINNEST_STROKE = 1.8  # pixels of these; thinner pens are widened to that
 SMALLEST_WORKING_SIDE = 112  # pixels; what is smaller is enlarged before digits are looked for
-# In heights of the picture's digits.
-FRAGMENT = 0.7  # lower pieces may belong to a taller one beside them
-SMALLEST, LARGEST = 0.35, 2.2  # what is lower is a speck, what is higher no digit
-SPECK = 0.08
-JOINING_ROUNDS = 3
 MOST_PIECES = 500  # of a picture; a texture has thousands
+JOINING_ROUNDS = 3
+# Heights and sizes in heights of the picture's digits, which `_typical_height` finds.
+SPECK = 0.08  # what is smaller is dirt
+SMALLEST, LARGEST = 0.35, 2.2  # what is lower or higher, once joined, is no digit
+FRAGMENT = 0.7  # lower pieces may belong to a taller one beside them
 STACKED_GAP, SIDE_GAP = 0.22, 0.1  # between pieces of one digit, above and beside each other
 TALLEST = 1.4  # a digit of several pieces, where there are others to compare with
 WIDEST, WIDEST_ALONE = 1.4, 1.8  # what is wider, beside others or not, is digits that touch
-THINNEST_STROKE = 2.2  # pixels of MNIST's; thinner pens are widened to that
 PITCH = 0.75  # from one digit to the next that it touches
 
 
@@ -66,13 +67,12 @@ def find_digits(grey: np.ndarray, size: tuple[int, int] | None = None) -> list[F
         The digits in reading order: lines from top to bottom, each from left to right. None on an
         empty page.
     """
-    if is_mnist_like(grey):
-        return [FoundDigit(Box(0, 0, *(size or (SIDE, SIDE))), 0, grey)]
-    if is_mnist_like(255 - grey):
-        return [FoundDigit(Box(0, 0, *(size or (SIDE, SIDE))), 0, 255 - grey)]
     import cv2
 
     width, height = size or grey.shape[::-1]
+    for image in (grey, 255 - grey):
+        if is_mnist_like(image):
+            return [FoundDigit(Box(0, 0, width, height), 0, image)]
     factor = max(1.0, SMALLEST_WORKING_SIDE / min(grey.shape))
     if factor > 1:
         grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
@@ -213,10 +213,10 @@ def digit_pieces(mask: np.ndarray) -> list[Piece]:
 def _connected(mask: np.ndarray) -> list[Piece]:
     import cv2
 
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    labelled, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     smallest = max(6, 0.01 * max(mask.shape))  # pixels; a digit is larger, and noise is not
     pieces = []
-    for label in range(1, count):
+    for label in range(1, labelled):
         left, top, width, height, area = map(int, stats[label])
         if max(width, height) >= smallest or area >= smallest**2 / 4:
             part = labels[top : top + height, left : left + width] == label
@@ -227,13 +227,13 @@ def _connected(mask: np.ndarray) -> list[Piece]:
 def _along_edge(piece: Piece, shape: tuple[int, int]) -> bool:
     """Return whether a piece follows the edge of the picture, as a table or a shadow does."""
     height, width = shape
-    edges = {
-        "left": (piece.left == 0, piece.mask[:, 0]),
-        "top": (piece.top == 0, piece.mask[0]),
-        "right": (piece.right == width, piece.mask[:, -1]),
-        "bottom": (piece.bottom == height, piece.mask[-1]),
-    }
-    return sum(ink.sum() for touches, ink in edges.values() if touches) >= 0.5 * piece.size
+    edges = (
+        (piece.left == 0, piece.mask[:, 0]),
+        (piece.top == 0, piece.mask[0]),
+        (piece.right == width, piece.mask[:, -1]),
+        (piece.bottom == height, piece.mask[-1]),
+    )
+    return sum(along.sum() for touches, along in edges if touches) >= 0.5 * piece.size
 
 
 def _typical_height(pieces: list[Piece]) -> float:
@@ -248,25 +248,25 @@ def _joined(pieces: list[Piece], typical: float) -> list[Piece]:
     """Join what belongs together, the nearest first."""
     full = sum(each.height >= FRAGMENT * typical for each in pieces)
     tallest = TALLEST * typical if full >= 3 else np.inf
-    left = dict(enumerate(pieces))
+    numbers = count()
+    alive: dict[int, Piece] = {}
     near: list[tuple[float, int, int]] = []
 
-    def compare(number: int) -> None:
-        for other in left:
-            if other != number:
-                gap = _gap_within_digit(left[number], left[other], typical, tallest)
-                if gap is not None:
-                    heapq.heappush(near, (gap, number, other))
+    def add(piece: Piece) -> None:
+        number = next(numbers)
+        for other, earlier in alive.items():
+            gap = _gap_within_digit(piece, earlier, typical, tallest)
+            if gap is not None:
+                heapq.heappush(near, (gap, other, number))
+        alive[number] = piece
 
-    for number in list(left):
-        compare(number)
+    for piece in pieces:
+        add(piece)
     while near:
         _, one, two = heapq.heappop(near)
-        if one in left and two in left:
-            number = max(left) + len(pieces) + 1
-            left[number] = left.pop(one).joined(left.pop(two))
-            compare(number)
-    return list(left.values())
+        if one in alive and two in alive:
+            add(alive.pop(one).joined(alive.pop(two)))
+    return list(alive.values())
 
 
 def _gap_within_digit(one: Piece, two: Piece, typical: float, tallest: float) -> float | None:
@@ -368,11 +368,10 @@ def as_mnist(contrast: np.ndarray, piece: Piece) -> np.ndarray:
     grey = _thickened(grey, piece)
     width, height = (max(1, round(BOX * side / piece.size)) for side in (piece.width, piece.height))
     body = grey[edge : edge + piece.height, edge : edge + piece.width]
-    is_reduced = piece.size > BOX
-    how = cv2.INTER_AREA if is_reduced else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if piece.size > BOX else cv2.INTER_LINEAR
     small = cv2.resize(body, (width, height), interpolation=how)
-    small = np.clip(small / max(np.percentile(small[small > 0.1], 90), 1e-6), 0, 1)
-    return _centred(np.rint(255 * small).astype(np.uint8))
+    white = np.percentile(small[small >= small.max() / 4], 90)  # as MNIST's strokes are
+    return _centred(np.rint(255 * np.clip(small / white, 0, 1)).astype(np.uint8))
 
 
 def _thickened(grey: np.ndarray, piece: Piece) -> np.ndarray:

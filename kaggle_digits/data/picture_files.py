@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.data.ink import reduced
 from kaggle_digits.errors import UserError, explained
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def read_grey(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         grey = _grey_of_numbers(np.asarray(picture))
     else:
         grey = np.asarray(picture.convert("L"))
-    return reduced(grey), size
+    return reduced(grey, WORKING_SIDE), size
 
 
 def read_colour(path: Path) -> np.ndarray:
@@ -116,20 +117,8 @@ def read_colour(path: Path) -> np.ndarray:
     """
     picture, _ = _decoded(path, "RGB")
     if picture.mode in ("RGB", "CMYK", "YCbCr", "P") and not picture.has_transparency_data:
-        return reduced(np.asarray(picture.convert("RGB")))
+        return reduced(np.asarray(picture.convert("RGB")), WORKING_SIDE)
     return np.repeat(read_grey(path)[0][:, :, None], 3, axis=2)
-
-
-def reduced(pixels: np.ndarray) -> np.ndarray:
-    """Bring (h, w) or (h, w, 3) pixels to at most `WORKING_SIDE` in each direction."""
-    import cv2
-
-    height, width = pixels.shape[:2]
-    factor = WORKING_SIDE / max(height, width)
-    if factor >= 1:
-        return pixels
-    size = [max(1, round(side * factor)) for side in (width, height)]
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _decoded(path: Path, mode: str) -> tuple[Image.Image, tuple[int, int]]:
@@ -234,4 +223,4 @@ def grey_of_array(pixels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[int,
             f"{pixels.dtype}; convert it, or give its path"
         )
     grey = pixels if len(shape) == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return reduced(grey), (shape[1], shape[0])
+    return reduced(grey, WORKING_SIDE), (shape[1], shape[0])
