@@ -117,14 +117,15 @@ def test_progress_is_plain_lines(notebook):
 
 def test_bars_are_drawn_in_place(notebook):
     place = list(CELLS).index("run")
-    # One display for the backend's start, one for the bank and one for all fits, however many steps
-    # they took; each is emptied when its stage ends, so that a saved notebook holds no bar.
-    assert notebook.seen[place, "display_data"] == 3
-    assert notebook.displays("run") == [{"text/plain": ""}] * 3
+    # One display for the backend's start, one for the bank, one for all fits, however many steps
+    # they took, and one for the report; each is emptied when its stage ends, so that a saved
+    # notebook holds no bar.
+    assert notebook.seen[place, "display_data"] == 4
+    assert notebook.displays("run") == [{"text/plain": ""}] * 4
     assert notebook.seen[place, "update_display_data"] > 2
     drawn = [data for cell, data in notebook.drawn if cell == place]
     shown = [data["text/html"] for data in drawn if "text/html" in data]
-    assert len(shown) == len(drawn) - 3
+    assert len(shown) == len(drawn) - 4
     assert all(html.startswith('<progress max="') for html in shown)
     assert any("cnn fold 1, epoch " in html for html in shown)
     assert {cell for cell, _ in notebook.drawn} == {place}

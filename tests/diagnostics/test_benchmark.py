@@ -216,7 +216,7 @@ def test_csv_is_parsed_when_cold_and_not_from_the_cache(tmp_path, monkeypatch):
 
 def test_run_on_the_demo_data(tmp_path, monkeypatch):
     shipped, temporary = tmp_path / "configs", tmp_path / "temporary"
-    shipped.mkdir()
+    (shipped / "peers").mkdir(parents=True)
     temporary.mkdir()
     one = TINY_NET | {"members": {"a": {}, "b": {"train": {"epochs": 8}}}}
     (shipped / "one.yaml").write_text(yaml.safe_dump(one))
