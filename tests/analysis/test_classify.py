@@ -61,7 +61,7 @@ def neighbours():
 
 
 def right_in(text, expected):
-    """Count the digits of a picture that were read right and in their order, less those too many."""
+    """Count the digits that were read right and in their order, less those too many."""
     blocks = SequenceMatcher(None, text, expected, autojunk=False).get_matching_blocks()
     return max(0, sum(block.size for block in blocks) - max(0, len(text) - len(expected)))
 
