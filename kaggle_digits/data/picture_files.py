@@ -135,7 +135,7 @@ def _decoded(path: Path, mode: str) -> tuple[Image.Image, tuple[int, int]]:
                 raise Image.DecompressionBombError
             factor = WORKING_SIDE / max(size)
             # Of JPEG, an eighth, a quarter or half of the pixels can be decoded alone.
-            picture.draft(mode, tuple(int(side * factor) for side in size))
+            picture.draft(mode, tuple(max(1, int(side * factor)) for side in size))
             picture.load()
             if picture.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS:
                 size = size[::-1]

@@ -33,9 +33,9 @@ ROWS = {
     "competition": (competition.TRAIN_ROWS, competition.TEST_ROWS),
 }
 PIXELS = 28 * 28
-# Copies of a net's weights on disk while it is trained: a checkpoint has four (weights, two moments
-# and an average), and the next one is written before the old one is deleted.
-TRAINING_COPIES = 8
+# Copies of a net's weights on disk while it is trained: a checkpoint has up to five (weights, two
+# moments, an average, the best epoch's), and the next is written before the old one is deleted.
+TRAINING_COPIES = 10
 GIB, MIB = 2**30, 2**20
 
 

@@ -87,6 +87,11 @@ def _contents(run: Run, folder: RunFolder, name: str) -> dict[str, bytes]:
             f"{run.folder}: process {owner} is at work in this folder; wait for it, then export"
         )
     metrics = run.metrics
+    if metrics.not_for_upload and not metrics.demo_data:
+        raise UserError(
+            f"{run.folder}: expected a run on the competition's files, which an archive trains on, "
+            f"found one that was {metrics.not_for_upload}"
+        )
     if not metrics.complete:
         raise UserError(
             f"{run.folder}: expected a complete run, found {metrics.fits_finished} of "

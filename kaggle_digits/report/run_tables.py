@@ -68,6 +68,10 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
         text = f"from {metrics.provisional_fit}, which is not finished; {yet}"
         facts.append(Fact("PROVISIONAL", text, "warning"))
     facts += optimism(metrics)
+    if metrics.test and metrics.test_rows_also_in_train:
+        rows = count_of(metrics.test_rows_also_in_train, "test row")
+        text = f"the test accuracy counts {rows} that were also trained on"
+        facts.append(Fact("NOT HONEST", text, "warning"))
     for name, reason in metrics.skipped.items():
         facts.append(Fact("SKIPPED", f"{name} diverged: {reason}", "warning"))
     if metrics.oof and metrics.oof.accuracy < DOUBTFUL_ACCURACY:

@@ -130,7 +130,7 @@ def write_split(
 
 
 def _made_from(settings: Folds, labels: np.ndarray, seed: int) -> files.Arrays:
-    """Return what is stored beside a split; the number of its sets is no part of it."""
+    """Return what is stored beside a split: what it was made from."""
     made_from = {"seed": np.int64(seed), "labels": np.array(files.digest(labels))}
     if settings.is_usual:
         return made_from  # as before there were others

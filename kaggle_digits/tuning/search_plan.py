@@ -140,6 +140,14 @@ def check_searchable(options: TuneOptions) -> None:
                     f"{name}: training of member {member} looks at the rows that it holds out, so "
                     "that no figure of a search would be honest; train for a fixed number of epochs"
                 )
+    for key, parameter in options.config.tune.space.items():
+        if "train.early_stopping" in key or (
+            key.endswith("train.schedule") and "plateau" in (parameter.choices or ())
+        ):
+            raise UserError(
+                f"tune.space.{key}: training would look at the rows that trials are compared on; "
+                "leave early stopping and the schedule plateau out of a search"
+            )
 
 
 def check_save(path: Path | None) -> None:

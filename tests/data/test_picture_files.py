@@ -28,6 +28,12 @@ def with_orientation(content, orientation):
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
 
 
+def test_a_long_strip_is_reduced_to_one_that_still_has_a_width(tmp_path):
+    grey, size = read_grey(written(tmp_path / "receipt.jpg", np.full((30_000, 12), 200, np.uint8)))
+    assert size == (12, 30_000)
+    assert min(grey.shape) >= 1
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
 def test_formats_in_grey_and_colour(tmp_path, ending):
     path = written(tmp_path / f"a{ending}")

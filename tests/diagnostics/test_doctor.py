@@ -191,14 +191,14 @@ def test_disk_needed_by_hand():
     # Parsed images, a copy of those of train while the bank is drawn, and eight variants.
     assert in_cache == 784 * (100 + 50) + 784 * 100 + 784 * 100 * (3 + 5)
     weights = 4 * 3956
-    assert in_run == 3 * 2 * (weights + 4 * 10 * (50 + 50)) + 8 * weights
+    assert in_run == 3 * 2 * (weights + 4 * 10 * (50 + 50)) + 10 * weights
     # Ten nets that hold out 20 rows each, or one that holds none out.
     folds = Folds(kind="holdout", count=10, holdout=0.2)
     _, in_run = doctor.disk_needed(config.model_copy(update={"folds": folds}), 100, 50)
-    assert in_run == 3 * 10 * (weights + 4 * 10 * (20 + 50)) + 8 * weights
+    assert in_run == 3 * 10 * (weights + 4 * 10 * (20 + 50)) + 10 * weights
     folds = Folds(kind="none")
     _, in_run = doctor.disk_needed(config.model_copy(update={"folds": folds}), 100, 50)
-    assert in_run == 3 * (weights + 4 * 10 * 50) + 8 * weights
+    assert in_run == 3 * (weights + 4 * 10 * 50) + 10 * weights
 
 
 def test_full_disk_and_missing_data_are_problems(tmp_path, monkeypatch):

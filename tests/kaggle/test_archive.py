@@ -387,6 +387,14 @@ def test_unfinished_run_is_refused(copied):
         export(copied)
 
 
+def test_run_on_other_data_is_refused(copied):
+    values = json.loads((copied / "metrics.json").read_text())
+    changes = {"demo_data": False, "not_for_upload": "trained on MNIST"}
+    (copied / "metrics.json").write_text(json.dumps(values | changes))
+    with pytest.raises(UserError, match=r"found one that was trained on MNIST"):
+        export(copied)
+
+
 def test_run_at_work_is_refused(copied):
     (copied / ".owner").write_text("4711")
     with (

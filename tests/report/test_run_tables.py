@@ -59,6 +59,15 @@ DETAILS = [
 ]
 
 
+def test_a_test_accuracy_with_rows_that_were_trained_on_is_not_honest():
+    test = Score(1, 1000, 0.999, (0.99, 1.0))
+    labels = [fact.label for fact in run_tables.warnings(replace(OF_RUN, test=test))]
+    assert "NOT HONEST" not in labels
+    found = run_tables.warnings(replace(OF_RUN, test=test, test_rows_also_in_train=7))
+    [fact] = (fact for fact in found if fact.label == "NOT HONEST")
+    assert fact.value == "the test accuracy counts 7 test rows that were also trained on"
+
+
 def facts_of(metrics):
     """(label, value) by heading."""
     sections = run_tables.run_result(metrics, RUN, SUBMISSION).sections

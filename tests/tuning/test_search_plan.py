@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,6 +72,20 @@ def test_a_search_needs_rows_that_training_did_not_look_at(monkeypatch):
     monkeypatch.setattr(Train, "picks_on_heldout", True)
     with pytest.raises(UserError, match=r"^mine: training of member cnn looks at the rows that"):
         search_plan.check_searchable(options())
+
+
+@pytest.mark.parametrize(
+    ("key", "searched"),
+    [
+        ("train.early_stopping.patience", {"low": 1, "high": 3}),
+        ("train.schedule", {"choices": ["cosine", "plateau"]}),
+        ("members.cnn.train.schedule", {"choices": ["plateau"]}),
+    ],
+)
+def test_no_trial_looks_at_the_rows_that_trials_are_compared_on(key, searched):
+    given = options(tune={"space": {key: searched}})
+    with pytest.raises(UserError, match=rf"^tune\.space\.{re.escape(key)}: training would look"):
+        search_plan.check_searchable(given)
 
 
 # What a search depends on
