@@ -36,12 +36,19 @@ def compare(folders: Sequence[Path]) -> Comparison:
         most differently.
 
     Raises:
-        UserError: a folder is none of a run, no fit of it is finished, or the data differ.
+        UserError: a folder is none of a run, no fit of it is finished, it holds no rows out, or
+            the data differ.
     """
     if len(folders) < 2:
         raise UserError("compare: expected at least two runs, found one; name another one too")
     runs = [Run(folder) for folder in folders]
     check_same_data([RunFolder(folder) for folder in folders], TRAINING)
+    for run in runs:
+        if run.config.folds.times_held_out == 0:
+            raise UserError(
+                f"{run.folder}: expected a run that predicts rows out of fold, found "
+                f"{run.config.folds.description}; train one with another folds.kind"
+            )
     tables = [run.oof for run in runs]
     labels = tables[0]["label"].to_numpy()
     for run, table in zip(runs, tables, strict=True):
@@ -51,12 +58,11 @@ def compare(folders: Sequence[Path]) -> Comparison:
                 "other labels in predictions.npz; repeat the command that made it"
             )
     probabilities = [table[CLASSES].to_numpy() for table in tables]
-    folds = [table["fold"].to_numpy() for table in tables]
     names = names_of(folders)
     tests = [
         _test((names[a], names[b]), (probabilities[a], probabilities[b]), labels, same_folds)
         for a, b in combinations(range(len(runs)), 2)
-        for same_folds in [np.array_equal(folds[a], folds[b])]
+        for same_folds in [runs[a].held_out.equals(runs[b].held_out)]
     ]
     corrected = significance.holm([test.p_value for test in tests])
     rows, disputed = _disputed(probabilities)

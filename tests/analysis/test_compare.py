@@ -93,6 +93,28 @@ def test_only_rows_that_both_predict_count(home, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [(["folds.repeats=2"], {ROWS}), (["folds.kind=holdout", "folds.holdout=0.5"], range(1, ROWS))],
+)
+def test_runs_that_hold_rows_out_otherwise(home, tmp_path, settings, rows):
+    one, same = (
+        write_run(tmp_path / name, home / "data", {"cnn": wrong_at(row)}, settings=settings)
+        for name, row in (("one", 1), ("same", 2))
+    )
+    tests = compare([one, same, home / "a"]).tests
+    assert [each.same_folds for each in tests] == [True, False, False]
+    assert {each.rows for each in tests} <= set(rows)
+
+
+def test_run_that_holds_no_rows_out(home, tmp_path):
+    settings = ["folds.kind=none"]
+    whole = write_run(tmp_path / "whole", home / "data", {"cnn": wrong_at()}, settings=settings)
+    line = refusal(home / "a", whole)
+    assert line.startswith(f"{whole}: expected a run that predicts rows out of fold, found no rows")
+    assert "continue" not in line
+
+
 def test_comparison_is_json(home):
     values = json.loads(json.dumps(asdict(compare([home / "a", home / "b"]))))
     assert values["tests"][0]["only_other_wrong"] == 8
