@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.analysis.run_list import entry_of
-from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
+from kaggle_digits.analysis.same_data import (
+    TRAINING,
+    another_part,
+    check_same_data,
+    hashes_of,
+    names_of,
+)
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
@@ -18,7 +24,6 @@ from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.run import CLASSES, Run
 from kaggle_digits.scoring import significance
-from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 
@@ -98,11 +103,10 @@ def images_of(
     run = RunFolder(folder)
     source = find_source(data or data_of(run))
     digits = read_digits(source, cache.arrays)
-    noted = files.read_json(run.manifest).get("data") or {}
-    if any(digits.hashes.get(name) != noted.get(name) for name in TRAINING):
+    if name := another_part(hashes_of(run), digits.hashes, TRAINING):
         raise UserError(
             f"{digits.source}: expected the data that {folder} was trained on, found another "
-            f"{TRAINING[0]}; give its place with --data"
+            f"{name}; give its place with --data"
         )
     return {each.row: digits.train_images[each.row] for each in differences}
 

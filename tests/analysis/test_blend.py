@@ -287,7 +287,7 @@ def test_other_data(home, join, tmp_path):
     other = write_data(tmp_path / "other", ink=254)
     write_run(tmp_path / "run", other, {"cnn": wrong_at()}, settings=DROPOUT)
     line = refusal(join, home / "quick-1", tmp_path / "run")
-    assert "expected runs on the same data, found another test.csv" in line
+    assert "expected runs on the same data, found another train.csv" in line
     line = refusal(join, data=other)
     assert f"expected the data that {home / 'quick-1'} was trained on, found other files" in line
 

@@ -13,6 +13,7 @@ from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +162,22 @@ def test_images_of_other_data_are_not_shown(home, tmp_path):
     other = write_data(tmp_path / "other", ink=9)
     with pytest.raises(UserError, match=r"found another train\.csv; give its place with --data"):
         images_of(differences, home / "a", other, Cache(tmp_path / "cache"))
+
+
+def test_images_of_data_that_is_not_csv(home, tmp_path):
+    differences = compare([home / "a", home / "b"]).differences
+    for name, ink in (("own", 255), ("other", 9)):
+        (tmp_path / name).mkdir()
+        digits = read_digits(find_source(write_data(tmp_path / "csv" / name, ink=ink)))
+        np.savez(
+            tmp_path / name / "mnist.npz",
+            x_train=digits.train_images,
+            y_train=digits.train_labels,
+            x_test=digits.test_images,
+        )
+    own, other = (find_source(tmp_path / name / "mnist.npz") for name in ("own", "other"))
+    folder, cache = tmp_path / "run", Cache(tmp_path / "cache")
+    files.write_json(RunFolder(folder).manifest, {"data": read_digits(own).hashes})
+    assert list(images_of(differences, folder, own.train, cache)) == [e.row for e in differences]
+    with pytest.raises(UserError, match="found another train; give its place with --data"):
+        images_of(differences, folder, other.train, cache)
