@@ -24,7 +24,7 @@ class RunEntry:
         high: its upper end.
         expected_low: lower end of the band expected on the leaderboard.
         expected_high: its upper end.
-        kaggle: the newest score at Kaggle.
+        kaggle: the newest score at Kaggle of the submission as it is now.
         image_passes: images that its fits were trained on, each time counted.
         seconds: wall time of all invocations; of a search the time of its trials.
         parameters: of one net of each member together.

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -48,13 +49,19 @@ def test_run_by_hand(finished):
 
 
 def test_newest_score_at_kaggle(copied):
+    run = RunFolder(copied)
+    own = hashlib.sha256(run.submission.read_bytes()).hexdigest()
     submitted = [
-        {"time": "2026-01-02T00:00:00Z", "public_score": "0.99500"},
-        {"time": "2026-01-03T00:00:00Z", "public_score": ""},
-        {"time": "2026-01-01T00:00:00Z", "public_score": "0.99700"},
+        {"time": "2026-01-02T00:00:00Z", "sha256": own, "public_score": "0.99500"},
+        {"time": "2026-01-03T00:00:00Z", "sha256": own, "public_score": ""},
+        {"time": "2026-01-01T00:00:00Z", "sha256": own, "public_score": "0.99700"},
+        # Of an earlier submission of the run, with fewer nets.
+        {"time": "2026-01-04T00:00:00Z", "sha256": "another", "public_score": "0.99100"},
     ]
-    RunFolder(copied).write_submitted(submitted)
+    run.write_submitted(submitted)
     assert run_list.entry_of(copied).kaggle == 0.995
+    run.write_submitted(submitted[-1:])
+    assert run_list.entry_of(copied).kaggle is None
 
 
 def test_parameters_are_of_one_net_of_each_member(copied, monkeypatch):
