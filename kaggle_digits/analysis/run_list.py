@@ -19,7 +19,7 @@ from kaggle_digits.runs import summary
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import KERNELS, RunFolder
-from kaggle_digits.storage.submission_files import scores_at_kaggle
+from kaggle_digits.storage.submission_files import scores_at_kaggle, why_not_for_upload
 from kaggle_digits.training.saved_net import count_parameters
 from kaggle_digits.tuning.search_folder import SearchFolder
 
@@ -113,6 +113,7 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
         kaggle=next(iter(scores_at_kaggle(folder.submission)[-1:]), None),
         date=_date(folder.manifest),
         demo=manifest.get("demo_data") is True,
+        not_for_upload=why_not_for_upload(folder.submission),
         problem="" if manifest else f"{folder.manifest.name} is missing or damaged",
     )
     yield entry
@@ -130,7 +131,9 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
 
 def _figures(metrics: RunMetrics) -> dict[str, Any]:
     low, high = metrics.oof_interval or (None, None)
-    expected_low, expected_high = metrics.expected_leaderboard or (None, None)
+    # Of other data there is no leaderboard.
+    is_for_upload = not (metrics.demo_data or metrics.not_for_upload)
+    expected_low, expected_high = (is_for_upload and metrics.expected_leaderboard) or (None, None)
     return {
         "complete": metrics.complete,
         "fits_planned": metrics.fits_planned,

@@ -30,10 +30,7 @@ CELLS: dict[str, Callable[[RunEntry], Cell]] = {
     "accuracy": lambda run: cell_of(run.accuracy, ".5f"),
     "wrong rows": lambda run: cell_of(run.wrong, ",d"),
     "95 % interval": lambda run: _band(run.low, run.high),
-    # Of the demo data there is no leaderboard.
-    "expected leaderboard": lambda run: (
-        _band() if run.demo else _band(run.expected_low, run.expected_high)
-    ),
+    "expected leaderboard": lambda run: _band(run.expected_low, run.expected_high),
     "Kaggle": lambda run: cell_of(run.kaggle, ".5f"),
     "image passes": lambda run: cell_of(run.image_passes, ",d"),
     "wall time": lambda run: _wall_time(run.seconds),
@@ -101,7 +98,7 @@ def _cards(comparison: Comparison) -> Iterator[Card]:
         yield Card(run.name, f"{run.accuracy:.5f}", (wrong, interval))
 
 
-def _band(low: float | None = None, high: float | None = None) -> Cell:
+def _band(low: float | None, high: float | None) -> Cell:
     if low is None or high is None:
         return cell_of(None, "")
     return Cell(f"{low:.5f} to {high:.5f}", low)

@@ -46,6 +46,7 @@ def test_run_by_hand(finished):
     assert entry.seconds == 20.0
     assert entry.date == "2023-11-14T22:13:20Z"
     assert (entry.kaggle, entry.demo, entry.optimistic, entry.problem) == (None, False, False, "")
+    assert entry.not_for_upload is None
 
 
 def test_newest_score_at_kaggle(copied):
@@ -62,6 +63,18 @@ def test_newest_score_at_kaggle(copied):
     assert run_list.entry_of(copied).kaggle == 0.995
     run.write_submitted(submitted[-1:])
     assert run_list.entry_of(copied).kaggle is None
+
+
+@pytest.mark.parametrize(
+    "noted", [{"not_for_upload": "trained on MNIST"}, {"demo_data": True}], ids=["mnist", "demo"]
+)
+def test_other_data_has_no_leaderboard(copied, noted):
+    for path in (copied / "manifest.json", copied / "metrics.json"):
+        files.write_json(path, json.loads(path.read_text()) | noted)
+    entry = run_list.entry_of(copied)
+    assert (entry.expected_low, entry.expected_high, entry.accuracy) == (None, None, 0.95)
+    assert entry.demo == ("demo_data" in noted)
+    assert entry.not_for_upload == noted.get("not_for_upload", "it is of DEMO DATA")
 
 
 def test_parameters_are_of_one_net_of_each_member(copied, monkeypatch):
