@@ -215,7 +215,7 @@ def _check_same_folds(source: _Source, first: _Source) -> None:
     """Refuse a run that holds rows out in another way than the first one."""
     if source.manifest["folds"] != first.manifest["folds"]:
         configs = (each.run.config for each in (source, first))
-        one, another = (f"folds.count {c.folds.count}, seed {c.seed}" for c in configs)
+        one, another = (f"{each.folds.description}, seed {each.seed}" for each in configs)
         raise UserError(
             f"{source.run.folder} and {first.run.folder}: expected runs over the same folds, found "
             f"{one} and {another}; train one again with the other's"

@@ -292,12 +292,19 @@ def test_other_data(home, join, tmp_path):
     assert f"expected the data that {home / 'quick-1'} was trained on, found other files" in line
 
 
-@pytest.mark.parametrize("setting", ["seed=7", "folds.count=4"])
-def test_other_folds(home, join, tmp_path, setting):
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("seed=7", "2 stratified folds, seed 7"),
+        ("folds.count=4", "4 stratified folds, seed 2026"),
+        ("folds.kind=kfold", "2 plain shuffled folds, seed 2026"),
+    ],
+)
+def test_other_folds(home, join, tmp_path, setting, found):
     write_run(tmp_path / "run", home / "data", {"cnn": wrong_at()}, settings=[setting])
     line = refusal(join, home / "quick-1", tmp_path / "run")
-    assert "expected runs over the same folds, found folds.count " in line
-    assert "seed 2026" in line
+    expected = f"expected runs over the same folds, found {found} and 2 stratified folds, seed 2026"
+    assert expected in line
 
 
 def test_unfinished_run(home, join, tmp_path):
