@@ -64,7 +64,7 @@ def page(comparison: Comparison, images: Mapping[int, np.ndarray]) -> str:
         numeric=[not any(isinstance(c.key, str) for c in cells) for cells in columns.values()],
         rows=list(zip(names, zip(*columns.values(), strict=True), strict=True)),
         tests=[
-            (test, compare_tables.tone(test), compare_tables.verdict(test))
+            (test, compare_tables.tone(test), compare_tables.verdict(test, comparison.runs))
             for test in comparison.tests
         ],
         is_corrected=len(comparison.tests) > 1,
@@ -95,7 +95,7 @@ def _cards(comparison: Comparison) -> Iterator[Card]:
             continue
         wrong = f"{run.wrong:,} of {run.rows:,} rows wrong"
         interval = f"95 % interval {run.low:.5f} to {run.high:.5f}"
-        yield Card(run.name, f"{run.accuracy:.5f}", (wrong, interval))
+        yield Card(compare_tables.marked(run), f"{run.accuracy:.5f}", (wrong, interval))
 
 
 def _band(low: float | None, high: float | None) -> Cell:

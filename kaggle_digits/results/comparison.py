@@ -32,7 +32,7 @@ class RunEntry:
         date: when its figures were written, UTC, ISO 8601.
         demo: made from the demo data.
         not_for_upload: why its submission must not be uploaded; None: it may.
-        optimistic: settings were chosen by rows that the accuracy counts.
+        optimistic: choices were made by rows that the accuracy counts, by a search or in training.
         problem: what is amiss, "" if nothing.
     """
 
