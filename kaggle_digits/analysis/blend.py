@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from kaggle_digits.analysis.blend_methods import GREEDY, METHODS, Blend
 from kaggle_digits.analysis.same_data import check_same_data, names_of
 from kaggle_digits.config import extension, loading
+from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
@@ -27,7 +28,7 @@ from kaggle_digits.runs.costs import CostsOfSources
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.runs.run import Run
-from kaggle_digits.scoring.ensemble import FitPredictions
+from kaggle_digits.scoring.ensemble import FitPredictions, Method
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.locked_folder import next_folder
@@ -135,7 +136,10 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         labels=inputs.train_labels,
         fold_of_row=first.run.oof["fold"].to_numpy(),
         source_of={member.name: member.source.name for member in members},
+        averaging_of={each.name: _averaging(each, members) for each in sources},
     )
+    if left := list(_not_taken_over(sources, METHODS[options.method])):
+        say(f"not taken over: {'; '.join(left)}; all members are joined by {options.method}")
     record = blend.record(options.method)
     weights = blend.greedy_weights if options.method == GREEDY else {}
     members = [member for member in members if not weights or member.name in weights]
@@ -215,7 +219,7 @@ def _check_same_folds(source: _Source, first: _Source) -> None:
     """Refuse a run that holds rows out in another way than the first one."""
     if source.manifest["folds"] != first.manifest["folds"]:
         configs = (each.run.config for each in (source, first))
-        one, another = (f"folds.count {c.folds.count}, seed {c.seed}" for c in configs)
+        one, another = (f"{each.folds.description}, seed {each.seed}" for each in configs)
         raise UserError(
             f"{source.run.folder} and {first.run.folder}: expected runs over the same folds, found "
             f"{one} and {another}; train one again with the other's"
@@ -257,6 +261,24 @@ def _renamed_members(sources: Iterable[_Source]) -> list[_Member]:
     names = _unique_names([text for text, _ in texts])
     members = (_Member(name, found[text], text[1]) for name, text in zip(names, texts, strict=True))
     return sorted(members, key=lambda member: member.name)
+
+
+def _averaging(source: _Source, members: Iterable[_Member]) -> Ensemble:
+    """Return how a source averages its members, by their new names."""
+    own = source.run.config.ensemble
+    new = {member.old_name: member.name for member in members if member.source is source}
+    weights = {new[name]: weight for name, weight in own.weights.items()}
+    return own.model_copy(update={"weights": weights})
+
+
+def _not_taken_over(sources: Iterable[_Source], method: Method) -> Iterator[str]:
+    """Yield how sources average their members otherwise than the joined run."""
+    for source in sources:
+        own = source.run.config.ensemble
+        if own.method != method:
+            yield f"ensemble.method {own.method} of {source.name}"
+        if len({own.weights.get(name, 1) for name in source.run.config.members}) > 1:
+            yield f"ensemble.weights of {source.name}"
 
 
 def _provenance(source: _Source, members: Iterable[_Member]) -> Source:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.joined import BlendRecord, MemberWeight, MethodScore
 from kaggle_digits.runs.figures import Predictions
@@ -38,12 +39,14 @@ class Blend:
         labels: (n,) integers 0..9.
         fold_of_row: (n,) integers.
         source_of: member -> name of the run that trained it, sorted by member.
+        averaging_of: that run -> how it averages its members itself, by their names here.
     """
 
     fits: Sequence[FitPredictions]
     labels: np.ndarray
     fold_of_row: np.ndarray
     source_of: Mapping[str, str]
+    averaging_of: Mapping[str, Ensemble]
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -89,6 +92,8 @@ class Blend:
     def record(self, method: str) -> BlendRecord:
         """Return what each method, and each source alone, gives out of fold.
 
+        A source alone averages its members by its own method and weights, as it reports them.
+
         Args:
             method: that was chosen.
         """
@@ -97,12 +102,7 @@ class Blend:
         }
         if self._nested:
             methods[GREEDY] = self._nested.probabilities
-        alone = {
-            source: self._combined(
-                [fit for fit in self.fits if self.source_of[fit.member] == source], METHODS[MEAN]
-            )
-            for source in dict.fromkeys(self.source_of.values())
-        }
+        alone = {source: self._alone(source) for source in dict.fromkeys(self.source_of.values())}
         methods, alone = (
             tuple(self._score(name, each, methods[MEAN]) for name, each in found.items())
             for found in (methods, alone)
@@ -134,6 +134,11 @@ class Blend:
 
     def _combined(self, fits: Sequence[FitPredictions], method: ensemble.Method) -> np.ndarray:
         return ensemble.out_of_fold(fits, len(self.labels), method)[0][self.rows]
+
+    def _alone(self, source: str) -> np.ndarray:
+        own = [fit for fit in self.fits if self.source_of[fit.member] == source]
+        averaging = self.averaging_of[source]
+        return self._combined(ensemble.weighted(own, averaging.weights), averaging.method)
 
     def _score(self, name: str, found: np.ndarray, mean: np.ndarray) -> MethodScore:
         labels = self.labels[self.rows]

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.analysis.run_list import entry_of
-from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
+from kaggle_digits.analysis.same_data import (
+    TRAINING,
+    another_part,
+    check_same_data,
+    hashes_of,
+    names_of,
+)
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
@@ -18,7 +24,6 @@ from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.run import CLASSES, Run
 from kaggle_digits.scoring import significance
-from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 
@@ -36,12 +41,19 @@ def compare(folders: Sequence[Path]) -> Comparison:
         most differently.
 
     Raises:
-        UserError: a folder is none of a run, no fit of it is finished, or the data differ.
+        UserError: a folder is none of a run, no fit of it is finished, it holds no rows out, or
+            the data differ.
     """
     if len(folders) < 2:
         raise UserError("compare: expected at least two runs, found one; name another one too")
     runs = [Run(folder) for folder in folders]
     check_same_data([RunFolder(folder) for folder in folders], TRAINING)
+    for run in runs:
+        if run.config.folds.times_held_out == 0:
+            raise UserError(
+                f"{run.folder}: expected a run that predicts rows out of fold, found "
+                f"{run.config.folds.description}; train one with another folds.kind"
+            )
     tables = [run.oof for run in runs]
     labels = tables[0]["label"].to_numpy()
     for run, table in zip(runs, tables, strict=True):
@@ -51,12 +63,11 @@ def compare(folders: Sequence[Path]) -> Comparison:
                 "other labels in predictions.npz; repeat the command that made it"
             )
     probabilities = [table[CLASSES].to_numpy() for table in tables]
-    folds = [table["fold"].to_numpy() for table in tables]
     names = names_of(folders)
     tests = [
         _test((names[a], names[b]), (probabilities[a], probabilities[b]), labels, same_folds)
         for a, b in combinations(range(len(runs)), 2)
-        for same_folds in [np.array_equal(folds[a], folds[b])]
+        for same_folds in [runs[a].held_out.equals(runs[b].held_out)]
     ]
     corrected = significance.holm([test.p_value for test in tests])
     rows, disputed = _disputed(probabilities)
@@ -92,11 +103,10 @@ def images_of(
     run = RunFolder(folder)
     source = find_source(data or data_of(run))
     digits = read_digits(source, cache.arrays)
-    noted = files.read_json(run.manifest).get("data") or {}
-    if any(digits.hashes.get(name) != noted.get(name) for name in TRAINING):
+    if name := another_part(hashes_of(run), digits.hashes, TRAINING):
         raise UserError(
             f"{digits.source}: expected the data that {folder} was trained on, found another "
-            f"{TRAINING[0]}; give its place with --data"
+            f"{name}; give its place with --data"
         )
     return {each.row: digits.train_images[each.row] for each in differences}
 

@@ -19,6 +19,7 @@ from kaggle_digits.runs import summary
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import KERNELS, RunFolder
+from kaggle_digits.storage.submission_files import scores_at_kaggle, why_not_for_upload
 from kaggle_digits.training.saved_net import count_parameters
 from kaggle_digits.tuning.search_folder import SearchFolder
 
@@ -109,9 +110,10 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
         running=folder.owner() is not None,
         fits=len(folder.finished_fits()),
         fits_planned=len(planned) if isinstance(planned, dict) else None,
-        kaggle=_kaggle_score(folder),
+        kaggle=next(iter(scores_at_kaggle(folder.submission)[-1:]), None),
         date=_date(folder.manifest),
         demo=manifest.get("demo_data") is True,
+        not_for_upload=why_not_for_upload(folder.submission),
         problem="" if manifest else f"{folder.manifest.name} is missing or damaged",
     )
     yield entry
@@ -129,7 +131,9 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
 
 def _figures(metrics: RunMetrics) -> dict[str, Any]:
     low, high = metrics.oof_interval or (None, None)
-    expected_low, expected_high = metrics.expected_leaderboard or (None, None)
+    # Of other data there is no leaderboard.
+    is_for_upload = not (metrics.demo_data or metrics.not_for_upload)
+    expected_low, expected_high = (is_for_upload and metrics.expected_leaderboard) or (None, None)
     return {
         "complete": metrics.complete,
         "fits_planned": metrics.fits_planned,
@@ -155,16 +159,6 @@ def _cost_of_fits(folder: RunFolder) -> dict[str, int | None]:
             of_member[member] = count_parameters(folder.model_path(member, fold))
     known = of_member and None not in of_member.values()
     return {"image_passes": passes, "parameters": sum(of_member.values()) if known else None}
-
-
-def _kaggle_score(folder: RunFolder) -> float | None:
-    """Return the score of the newest submission that has one."""
-    scores = [
-        (str(each.get("time")), each["public_score"])
-        for each in folder.read_submitted()
-        if each.get("public_score")
-    ]
-    return float(max(scores)[1]) if scores else None
 
 
 def _of_search(folder: SearchFolder, entry: RunEntry) -> Iterator[RunEntry]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kaggle_digits.config.loading import from_values, with_threads
+from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.schema import Config, Member, MemberSettings
 from kaggle_digits.errors import UserError
 
@@ -19,24 +20,27 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
         where: what to call `other` in an error.
 
     Returns:
-        The config with all members, and with every search that chose settings of any.
+        The config with all members, the new ones with the weights that they have in `other`, and
+        with every search that chose settings of any.
 
     Raises:
         UserError: a member differs from the run's of the same name.
     """
-    members = dict(config.members)
+    members, weights = dict(config.members), dict(config.ensemble.weights)
     other = with_threads(other, config.train.threads)
     for name in other.members:
         wanted = other.member(name)
         if name not in members:
             members[name] = written_out(wanted)
+            if name in other.ensemble.weights:
+                weights[name] = other.ensemble.weights[name]
         elif config.member(name) != wanted:
             raise UserError(
                 f"{where}: member {name} is not the one of the run; give the new member another "
                 "name"
             )
     tuned = dict.fromkeys((*config.tuned, *other.tuned))
-    return from_values(config.model_dump() | {"members": members, "tuned": tuple(tuned)})
+    return _with_members(config, members, weights, tuple(tuned))
 
 
 def written_out(settings: MemberSettings) -> Member:
@@ -54,12 +58,13 @@ def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:
         only: the members; if none is named, all that are not copies.
 
     Returns:
-        The config with the copies; a fit's seed follows from its member's name.
+        The config with the copies, which count as much as the members that they are of; a fit's
+        seed follows from its member's name.
 
     Raises:
         UserError: there is no such member, or a copy's name is taken.
     """
-    members = dict(config.members)
+    members, weights = dict(config.members), dict(config.ensemble.weights)
     for name in only:
         if name not in members:
             raise UserError(f"--member {name}: expected one of {', '.join(members)}")
@@ -71,8 +76,11 @@ def with_seeds(config: Config, count: int, only: Iterable[str] = ()) -> Config:
                     f"--seeds {count}: member {copy} exists and is not a copy of {name}; "
                     "name other members with --member"
                 )
-            members.setdefault(copy, members[name])
-    return from_values(config.model_dump() | {"members": members})
+            if copy not in members:
+                members[copy] = members[name]
+                if name in weights:
+                    weights[copy] = weights[name]
+    return _with_members(config, members, weights, config.tuned)
 
 
 def check_extends(config: Config, old: Config, where: str) -> None:
@@ -101,6 +109,18 @@ def check_extends(config: Config, old: Config, where: str) -> None:
                 f"members.{name}: its settings are not those in {where}; extending changes none, "
                 "add a member of another name"
             )
+
+
+def _with_members(
+    config: Config,
+    members: Mapping[str, Member],
+    weights: Mapping[str, float],
+    tuned: tuple[TuningProvenance, ...],
+) -> Config:
+    ensemble = config.ensemble.model_dump() | {"weights": weights}
+    return from_values(
+        config.model_dump() | {"members": members, "ensemble": ensemble, "tuned": tuned}
+    )
 
 
 def _is_copy(config: Config, name: str) -> bool:

@@ -30,10 +30,7 @@ CELLS: dict[str, Callable[[RunEntry], Cell]] = {
     "accuracy": lambda run: cell_of(run.accuracy, ".5f"),
     "wrong rows": lambda run: cell_of(run.wrong, ",d"),
     "95 % interval": lambda run: _band(run.low, run.high),
-    # Of the demo data there is no leaderboard.
-    "expected leaderboard": lambda run: (
-        _band() if run.demo else _band(run.expected_low, run.expected_high)
-    ),
+    "expected leaderboard": lambda run: _band(run.expected_low, run.expected_high),
     "Kaggle": lambda run: cell_of(run.kaggle, ".5f"),
     "image passes": lambda run: cell_of(run.image_passes, ",d"),
     "wall time": lambda run: _wall_time(run.seconds),
@@ -67,7 +64,7 @@ def page(comparison: Comparison, images: Mapping[int, np.ndarray]) -> str:
         numeric=[not any(isinstance(c.key, str) for c in cells) for cells in columns.values()],
         rows=list(zip(names, zip(*columns.values(), strict=True), strict=True)),
         tests=[
-            (test, compare_tables.tone(test), compare_tables.verdict(test))
+            (test, compare_tables.tone(test), compare_tables.verdict(test, comparison.runs))
             for test in comparison.tests
         ],
         is_corrected=len(comparison.tests) > 1,
@@ -98,10 +95,10 @@ def _cards(comparison: Comparison) -> Iterator[Card]:
             continue
         wrong = f"{run.wrong:,} of {run.rows:,} rows wrong"
         interval = f"95 % interval {run.low:.5f} to {run.high:.5f}"
-        yield Card(run.name, f"{run.accuracy:.5f}", (wrong, interval))
+        yield Card(compare_tables.marked(run), f"{run.accuracy:.5f}", (wrong, interval))
 
 
-def _band(low: float | None = None, high: float | None = None) -> Cell:
+def _band(low: float | None, high: float | None) -> Cell:
     if low is None or high is None:
         return cell_of(None, "")
     return Cell(f"{low:.5f} to {high:.5f}", low)

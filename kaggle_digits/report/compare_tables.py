@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from rich.console import Group
@@ -37,7 +37,10 @@ OTHER_FOLDS = (
     "difference too."
 )
 HOLM = "With several tests one looks significant by luck alone; p is corrected by Holm's method."
-OPTIMISTIC = "Where settings were chosen by the same rows, a run looks better than it is."
+OPTIMISTIC = (
+    "looks better than it is: a search chose its settings by these rows, or its training looked at "
+    "them, to stop early or to lower its learning rate."
+)
 Tone = Literal["even", "different"]
 
 
@@ -46,12 +49,25 @@ def tone(test: PairTest) -> Tone:
     return "different" if test.corrected < LEVEL else "even"
 
 
-def verdict(test: PairTest) -> str:
-    """Write what a test finds."""
+def marked(run: RunEntry) -> str:
+    """Return the name of a run, with a mark where its figures are optimistic."""
+    return f"{run.name} (optimistic)" if run.optimistic else run.name
+
+
+def verdict(test: PairTest, runs: Iterable[RunEntry]) -> str:
+    """Write what a test finds.
+
+    Args:
+        test: of two runs.
+        runs: all that are compared; where one of the two is optimistic, the verdict names both.
+    """
+    names = {run.name: marked(run) for run in runs}
+    one, other = names[test.one], names[test.other]
+    is_marked = (one, other) != (test.one, test.other)
     if tone(test) == "even":
-        return "no significant difference"
-    better = test.one if test.only_one_wrong < test.only_other_wrong else test.other
-    return f"{better} is significantly better"
+        return "no significant difference" + (f" between {one} and {other}" if is_marked else "")
+    better, worse = (one, other) if test.only_one_wrong < test.only_other_wrong else (other, one)
+    return f"{better} is significantly better" + (f" than {worse}" if is_marked else "")
 
 
 def evidence(test: PairTest) -> str:
@@ -73,8 +89,8 @@ def scope(comparison: Comparison) -> Iterator[str]:
         yield HOLM
     if not all(test.same_folds for test in comparison.tests):
         yield OTHER_FOLDS
-    if any(run.optimistic for run in comparison.runs):
-        yield OPTIMISTIC
+    for name in dict.fromkeys(marked(run) for run in comparison.runs if run.optimistic):
+        yield f"{name} {OPTIMISTIC}"
 
 
 def compare_tables(comparison: Comparison) -> Group:
@@ -104,7 +120,7 @@ def _runs(runs: tuple[RunEntry, ...]) -> FittedTable:
 
 def _tests(comparison: Comparison) -> Iterator[Fact]:
     for test in comparison.tests:
-        yield Fact(f"{test.one}, {test.other}", verdict(test), KINDS[tone(test)])
+        yield Fact(f"{test.one}, {test.other}", verdict(test, comparison.runs), KINDS[tone(test)])
         yield Fact("", evidence(test))
 
 

@@ -63,6 +63,7 @@ def notes(entry: RunEntry) -> str:
     said = {
         "joined": entry.kind == "joined",
         "demo": entry.demo,
+        "not for upload": entry.not_for_upload and not entry.demo,
         "optimistic": entry.optimistic,
         "running": entry.running,
         # Of a run the number of its fits says so.
@@ -79,8 +80,7 @@ COLUMNS: dict[str, Callable[[RunEntry], str]] = {
     "accuracy": lambda run: figure(run.accuracy, ".5f"),
     "wrong": lambda run: figure(run.wrong, ",d"),
     "95 % interval": lambda run: band(run.low, run.high),
-    # Of the demo data there is no leaderboard.
-    "expected": lambda run: NONE if run.demo else band(run.expected_low, run.expected_high),
+    "expected": lambda run: band(run.expected_low, run.expected_high),
     "Kaggle": lambda run: figure(run.kaggle, ".5f"),
     "image passes": lambda run: in_short(run.image_passes),
     "wall time": lambda run: NONE if run.seconds is None else duration(run.seconds),

@@ -22,15 +22,17 @@ class RunEntry:
         rows: rows predicted out of fold.
         low: lower end of the accuracy's 95 % interval.
         high: its upper end.
-        expected_low: lower end of the band expected on the leaderboard.
+        expected_low: lower end of the band expected on the leaderboard; None where the data is not
+            the competition's.
         expected_high: its upper end.
-        kaggle: the newest score at Kaggle.
+        kaggle: the newest score at Kaggle of the submission as it is now.
         image_passes: images that its fits were trained on, each time counted.
         seconds: wall time of all invocations; of a search the time of its trials.
         parameters: of one net of each member together.
         date: when its figures were written, UTC, ISO 8601.
         demo: made from the demo data.
-        optimistic: settings were chosen by rows that the accuracy counts.
+        not_for_upload: why its submission must not be uploaded; None: it may.
+        optimistic: choices were made by rows that the accuracy counts, by a search or in training.
         problem: what is amiss, "" if nothing.
     """
 
@@ -54,6 +56,7 @@ class RunEntry:
     parameters: int | None = None
     date: str | None = None
     demo: bool = False
+    not_for_upload: str | None = None
     optimistic: bool = False
     problem: str = ""
 

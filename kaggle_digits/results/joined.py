@@ -97,7 +97,7 @@ class BlendRecord:
     Attributes:
         method: that was chosen.
         methods: the score of each.
-        sources: the score of each source alone.
+        sources: the score of each source alone, by its own method and weights.
         weights: of each member.
     """
 

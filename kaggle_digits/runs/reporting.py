@@ -5,10 +5,8 @@ The report has nothing that is not in the folder or in the data, so it can be ma
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from zipfile import BadZipFile
@@ -30,6 +28,7 @@ from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.storage.submission_files import scores_at_kaggle
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, count_of
 from kaggle_digits.system.time_budget import REPORT_SECONDS, TimeBudget
@@ -79,7 +78,7 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
     finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
     arrays = _arrays(folder) if finished else _nothing_predicted(data)
     predictions = tuple(_predictions(folder, finished))  # compares all checksums of the fits
-    scores = tuple(_kaggle_scores(folder))
+    scores = scores_at_kaggle(folder.submission)
     return RunReport(
         name=folder.folder.resolve().name,
         metrics=metrics,
@@ -208,16 +207,6 @@ def _changes(config: Config) -> dict[str, tuple[str, str]]:
         key: tuple("" if each is None else loading.in_line(each) for each in (value, usual))
         for key, (value, usual) in loading.differences(config, quick).items()
     }
-
-
-def _kaggle_scores(folder: RunFolder) -> Iterator[float]:
-    """Yield the scores of the submission as it is now; an earlier one may have had others."""
-    content = _bytes_of(folder.submission)
-    own = content and hashlib.sha256(content).hexdigest()
-    for noted in folder.read_submitted():
-        if noted.get("sha256") == own:
-            with suppress(TypeError, ValueError):  # not scored yet
-                yield float(noted.get("public_score"))
 
 
 def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from kaggle_digits.errors import UserError
@@ -40,3 +42,22 @@ def why_not_for_upload(submission: Path) -> str | None:
     # Earlier versions knew of the demo data only.
     of_demo = "it is of DEMO DATA" if manifest.get("demo_data") is True else None
     return manifest.get("not_for_upload") or of_demo
+
+
+def scores_at_kaggle(submission: Path) -> tuple[float, ...]:
+    """Return Kaggle's scores of a run's submission as it is now, the newest last.
+
+    Uploads of other bytes do not count: a run that goes on makes another submission.
+
+    Args:
+        submission: in the folder of a run, which has noted the uploads.
+    """
+    if not submission.is_file():
+        return ()
+    own, scores = hashlib.sha256(submission.read_bytes()).hexdigest(), []
+    noted = RunFolder(submission.parent).read_submitted()
+    for upload in sorted(noted, key=lambda each: str(each.get("time", ""))):
+        if upload.get("sha256") == own:
+            with suppress(TypeError, ValueError):  # not scored yet
+                scores.append(float(upload.get("public_score")))
+    return tuple(scores)

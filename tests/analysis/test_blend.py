@@ -208,6 +208,35 @@ def test_table_of_methods_does_not_depend_on_the_method_chosen(join, tmp_path):
     assert [each.score.errors for each in one.sources] == [2, 2]
 
 
+def test_a_source_alone_is_as_it_reports_itself(home, join, tmp_path):
+    pair = {"cnn": wrong_at(1, 2, top=0.8), "big": wrong_at(1, 3, 4, top=0.7)}
+    weights = "ensemble.weights={big: 3}"
+    own = write_run(tmp_path / "own", home / "data", pair, settings=[*DROPOUT, weights])
+    said = []
+    record = join(home / "quick-1", own, say=said.append).record
+    (alone,) = (each.score for each in record.sources if each.name == "own")
+    # Its surer member is right at rows 3 and 4, but the other one counts three times.
+    assert alone == Run(own).metrics.oof
+    assert alone.errors == 3
+    assert said[-1] == "not taken over: ensemble.weights of own; all members are joined by mean"
+
+
+def test_methods_that_are_not_taken_over_are_said(home, join, tmp_path):
+    vote = ["ensemble.method=vote", "model.dropout=0.1"]
+    other = write_run(tmp_path / "other", home / "data", {"cnn": wrong_at(5)}, settings=vote)
+    for method, expected in (
+        ("mean", ["ensemble.method vote of other"]),
+        ("vote", ["ensemble.method arithmetic of quick-1"]),
+    ):
+        said = []
+        join(home / "quick-1", other, out=tmp_path / method, method=method, say=said.append)
+        lines = [f"not taken over: {each}; all members are joined by {method}" for each in expected]
+        assert [line for line in said if "taken over" in line] == lines
+    said = []
+    join(out=tmp_path / "usual", say=said.append)
+    assert not any("taken over" in line for line in said)
+
+
 # Runs that are not whole
 
 
@@ -287,17 +316,24 @@ def test_other_data(home, join, tmp_path):
     other = write_data(tmp_path / "other", ink=254)
     write_run(tmp_path / "run", other, {"cnn": wrong_at()}, settings=DROPOUT)
     line = refusal(join, home / "quick-1", tmp_path / "run")
-    assert "expected runs on the same data, found another test.csv" in line
+    assert "expected runs on the same data, found another train.csv" in line
     line = refusal(join, data=other)
     assert f"expected the data that {home / 'quick-1'} was trained on, found other files" in line
 
 
-@pytest.mark.parametrize("setting", ["seed=7", "folds.count=4"])
-def test_other_folds(home, join, tmp_path, setting):
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("seed=7", "2 stratified folds, seed 7"),
+        ("folds.count=4", "4 stratified folds, seed 2026"),
+        ("folds.kind=kfold", "2 plain shuffled folds, seed 2026"),
+    ],
+)
+def test_other_folds(home, join, tmp_path, setting, found):
     write_run(tmp_path / "run", home / "data", {"cnn": wrong_at()}, settings=[setting])
     line = refusal(join, home / "quick-1", tmp_path / "run")
-    assert "expected runs over the same folds, found folds.count " in line
-    assert "seed 2026" in line
+    expected = f"expected runs over the same folds, found {found} and 2 stratified folds, seed 2026"
+    assert expected in line
 
 
 def test_unfinished_run(home, join, tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from finished_runs import wrong_at
 
 from kaggle_digits.analysis.blend_methods import Blend
+from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.errors import UserError
 from kaggle_digits.runs.figures import Predictions
 from kaggle_digits.scoring import weights
@@ -13,7 +14,7 @@ FOLDS = np.arange(60) % 3
 NO_TEST = np.zeros((0, 10), np.float32)
 
 
-def blend_of(members, labels=LABELS, folds=FOLDS, without=()):
+def blend_of(members, labels=LABELS, folds=FOLDS, without=(), averaging=None):
     """Combine members: name -> (60, 10) out-of-fold probabilities."""
     fits = [
         FitPredictions(name, fold, rows, probabilities[rows], NO_TEST)
@@ -23,7 +24,8 @@ def blend_of(members, labels=LABELS, folds=FOLDS, without=()):
         if (name, fold) not in without
     ]
     sources = {name: name.partition("_")[0] for name in sorted(members)}
-    return Blend(fits, labels, folds, sources)
+    averaging_of = dict.fromkeys(sources.values(), Ensemble()) | (averaging or {})
+    return Blend(fits, labels, folds, sources, averaging_of)
 
 
 def wrong(*rows, top=0.91):
@@ -49,6 +51,24 @@ def test_scores_by_hand():
     assert (scores["a"].only_mean_wrong, scores["a"].only_this_wrong) == (0, 2)
     assert scores["a"].p_value == pytest.approx(0.5)
     assert {each.score.rows for each in scores.values()} == {60}
+
+
+@pytest.mark.parametrize(
+    ("averaging", "errors"),
+    [
+        # By the mean the surer member decides: of rows 2 to 6 it is wrong at 2 and 3.
+        ({}, 2),
+        # The other one decides: it is wrong at 2, 4, 5, 6.
+        ({"weights": {"b_big": 9.0}}, 4),
+        # Of two votes against each other the surer one leads.
+        ({"method": "vote"}, 2),
+    ],
+)
+def test_a_source_alone_is_averaged_as_it_averages_itself(averaging, errors):
+    record = blend_of(MEMBERS, averaging={"b": Ensemble(**averaging)}).record("mean")
+    (alone,) = (each.score for each in record.sources if each.name == "b")
+    assert alone.errors == errors
+    assert record.methods == blend_of(MEMBERS).record("mean").methods
 
 
 def test_weights_add_up():

@@ -13,6 +13,7 @@ from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
+from kaggle_digits.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,28 @@ def test_only_rows_that_both_predict_count(home, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [(["folds.repeats=2"], {ROWS}), (["folds.kind=holdout", "folds.holdout=0.5"], range(1, ROWS))],
+)
+def test_runs_that_hold_rows_out_otherwise(home, tmp_path, settings, rows):
+    one, same = (
+        write_run(tmp_path / name, home / "data", {"cnn": wrong_at(row)}, settings=settings)
+        for name, row in (("one", 1), ("same", 2))
+    )
+    tests = compare([one, same, home / "a"]).tests
+    assert [each.same_folds for each in tests] == [True, False, False]
+    assert {each.rows for each in tests} <= set(rows)
+
+
+def test_run_that_holds_no_rows_out(home, tmp_path):
+    settings = ["folds.kind=none"]
+    whole = write_run(tmp_path / "whole", home / "data", {"cnn": wrong_at()}, settings=settings)
+    line = refusal(home / "a", whole)
+    assert line.startswith(f"{whole}: expected a run that predicts rows out of fold, found no rows")
+    assert "continue" not in line
+
+
 def test_comparison_is_json(home):
     values = json.loads(json.dumps(asdict(compare([home / "a", home / "b"]))))
     assert values["tests"][0]["only_other_wrong"] == 8
@@ -139,3 +162,22 @@ def test_images_of_other_data_are_not_shown(home, tmp_path):
     other = write_data(tmp_path / "other", ink=9)
     with pytest.raises(UserError, match=r"found another train\.csv; give its place with --data"):
         images_of(differences, home / "a", other, Cache(tmp_path / "cache"))
+
+
+def test_images_of_data_that_is_not_csv(home, tmp_path):
+    differences = compare([home / "a", home / "b"]).differences
+    for name, ink in (("own", 255), ("other", 9)):
+        (tmp_path / name).mkdir()
+        digits = read_digits(find_source(write_data(tmp_path / "csv" / name, ink=ink)))
+        np.savez(
+            tmp_path / name / "mnist.npz",
+            x_train=digits.train_images,
+            y_train=digits.train_labels,
+            x_test=digits.test_images,
+        )
+    own, other = (find_source(tmp_path / name / "mnist.npz") for name in ("own", "other"))
+    folder, cache = tmp_path / "run", Cache(tmp_path / "cache")
+    files.write_json(RunFolder(folder).manifest, {"data": read_digits(own).hashes})
+    assert list(images_of(differences, folder, own.train, cache)) == [e.row for e in differences]
+    with pytest.raises(UserError, match="found another train; give its place with --data"):
+        images_of(differences, folder, other.train, cache)

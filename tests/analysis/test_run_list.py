@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -45,16 +46,35 @@ def test_run_by_hand(finished):
     assert entry.seconds == 20.0
     assert entry.date == "2023-11-14T22:13:20Z"
     assert (entry.kaggle, entry.demo, entry.optimistic, entry.problem) == (None, False, False, "")
+    assert entry.not_for_upload is None
 
 
 def test_newest_score_at_kaggle(copied):
+    run = RunFolder(copied)
+    own = hashlib.sha256(run.submission.read_bytes()).hexdigest()
     submitted = [
-        {"time": "2026-01-02T00:00:00Z", "public_score": "0.99500"},
-        {"time": "2026-01-03T00:00:00Z", "public_score": ""},
-        {"time": "2026-01-01T00:00:00Z", "public_score": "0.99700"},
+        {"time": "2026-01-02T00:00:00Z", "sha256": own, "public_score": "0.99500"},
+        {"time": "2026-01-03T00:00:00Z", "sha256": own, "public_score": ""},
+        {"time": "2026-01-01T00:00:00Z", "sha256": own, "public_score": "0.99700"},
+        # Of an earlier submission of the run, with fewer nets.
+        {"time": "2026-01-04T00:00:00Z", "sha256": "another", "public_score": "0.99100"},
     ]
-    RunFolder(copied).write_submitted(submitted)
+    run.write_submitted(submitted)
     assert run_list.entry_of(copied).kaggle == 0.995
+    run.write_submitted(submitted[-1:])
+    assert run_list.entry_of(copied).kaggle is None
+
+
+@pytest.mark.parametrize(
+    "noted", [{"not_for_upload": "trained on MNIST"}, {"demo_data": True}], ids=["mnist", "demo"]
+)
+def test_other_data_has_no_leaderboard(copied, noted):
+    for path in (copied / "manifest.json", copied / "metrics.json"):
+        files.write_json(path, json.loads(path.read_text()) | noted)
+    entry = run_list.entry_of(copied)
+    assert (entry.expected_low, entry.expected_high, entry.accuracy) == (None, None, 0.95)
+    assert entry.demo == ("demo_data" in noted)
+    assert entry.not_for_upload == noted.get("not_for_upload", "it is of DEMO DATA")
 
 
 def test_parameters_are_of_one_net_of_each_member(copied, monkeypatch):

@@ -34,6 +34,39 @@ def test_a_run_without_a_manifest_is_of_other_data(runs):
         check_same_data(runs[:2], TRAINING)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"train": "1", "test": "2"}, None),
+        ({"train": "9", "test": "2"}, "train"),
+        ({"train": "1", "test": "9"}, "test"),
+        ({"train.csv": "1", "test.csv": "2"}, "train"),
+        ({}, "train"),
+    ],
+)
+def test_data_that_is_not_csv(tmp_path, data, name):
+    one, other = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other")
+    files.write_json(one.manifest, {"data": {"train": "1", "test": "2"}})
+    files.write_json(other.manifest, {"data": data})
+    if name is None:
+        check_same_data([one, other])
+        check_same_data([one, other], TRAINING)
+        return
+    with pytest.raises(UserError, match=f"found another {name};"):
+        check_same_data([one, other])
+    if name == "train":
+        with pytest.raises(UserError, match="found another train;"):
+            check_same_data([one, other], TRAINING)
+
+
+def test_unknown_data_is_not_the_same(tmp_path):
+    folders = [RunFolder(tmp_path / name) for name in "ab"]
+    for folder in folders:
+        files.write_json(folder.manifest, {"data": {}})
+    with pytest.raises(UserError, match=r"another train\.csv"):
+        check_same_data(folders)
+
+
 def test_names():
     assert names_of([Path("runs/a"), Path("runs/../runs/b")]) == ["a", "b"]
     assert names_of([Path("one/a"), Path("other/a")]) == ["one/a", "other/a"]

@@ -103,6 +103,35 @@ def test_seed_whose_name_is_taken_by_another_member():
     assert "cnn_2_2" in extension.with_seeds(config, 2, ["cnn_2"]).members
 
 
+def weights_of(config):
+    return config.ensemble.weights
+
+
+def test_copies_have_the_weight_of_their_original():
+    config = loading.from_values(OF_RUN.model_dump() | {"ensemble": {"weights": {"wide": 3}}})
+    extended = extension.with_seeds(config, 3)
+    assert weights_of(extended) == {"wide": 3, "wide_2": 3, "wide_3": 3}
+    # A copy that is there already keeps what it has.
+    weights = {"wide": 3, "wide_2": 5}
+    config = loading.from_values(extended.model_dump() | {"ensemble": {"weights": weights}})
+    assert weights_of(extension.with_seeds(config, 4)) == {**weights, "wide_4": 3}
+    assert weights_of(extension.with_seeds(OF_RUN, 3)) == {}
+
+
+def test_members_of_another_config_bring_their_weights():
+    both = {"cnn": {}, **OTHER.members}
+    other = loading.from_values(
+        OF_RUN.model_dump()
+        | {"members": both, "ensemble": {"method": "vote", "weights": {"deep": 2, "cnn": 7}}}
+    )
+    config = loading.from_values(OF_RUN.model_dump() | {"ensemble": {"weights": {"wide": 3}}})
+    extended = extension.with_members_of(config, other, "other.yaml")
+    assert weights_of(extended) == {"wide": 3, "deep": 2}
+    # The run's own members count as before, and its method stays.
+    assert extended.ensemble.method == "arithmetic"
+    assert extension.with_members_of(extended, other, "other.yaml") == extended
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -29,8 +29,10 @@ def test_page_has_all_pieces():
     text = text_of(page)
     for expected in (
         "0.99440 235 of 42,000 rows wrong",
+        "standard-1 (optimistic) 0.99605 166 of 42,000 rows wrong",
         "586,000 4 min 17 s 165,634",
-        "standard-1 is significantly better 120 51 42,000 1.5e-07 the same",
+        "standard-1 (optimistic) is significantly better than quick-1",
+        "than quick-1 120 51 42,000 1.5e-07 the same",
         "not about the configs",
         "row 77, labelled 4 quick-1 4 0.90 standard-1 9 0.25",
     ):
@@ -87,7 +89,8 @@ def test_demo_data_and_runs_that_are_equal():
 
 @pytest.mark.parametrize("name", ["<b>bold</b>", 'a"b'])
 def test_names_are_escaped(name):
-    renamed = replace(PAIR, runs=(replace(PAIR.runs[0], name=name), PAIR.runs[1]))
+    runs = replace(PAIR.runs[0], name=name), PAIR.runs[1]
+    renamed = replace(PAIR, runs=runs, tests=(replace(TEST, one=name),))
     page = compare_page.page(renamed, {})
     assert "<b>bold" not in page
     assert 'data-key="a"b' not in page

@@ -46,7 +46,7 @@ def test_nothing_is_wider_than_the_terminal(width):
 )
 def test_verdict_rests_on_the_corrected_p_value(one, other, p, verdict, tone):
     test = replace(TEST, only_one_wrong=one, only_other_wrong=other, p_value=p / 3, corrected=p)
-    assert compare_tables.verdict(test) == verdict
+    assert compare_tables.verdict(test, (A, replace(B, optimistic=False))) == verdict
     assert compare_tables.tone(test) == tone
 
 
@@ -73,7 +73,32 @@ def test_scope_of_a_pair():
         compare_tables.INTERVALS,
         compare_tables.THESE_NETS,
     ]
-    assert compare_tables.OPTIMISTIC in compare_tables.scope(PAIR)
+
+
+def test_optimistic_runs_are_named_with_all_reasons():
+    *_, said = compare_tables.scope(PAIR)
+    assert said.split()[:5] == ["standard-1", "(optimistic)", "looks", "better", "than"]
+    assert "a search chose its settings" in said
+    assert "to stop early" in said
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "p", "verdict"),
+    [
+        (120, 51, 0.049, "standard-1 (optimistic) is significantly better than quick-1"),
+        (51, 120, 0.049, "quick-1 is significantly better than standard-1 (optimistic)"),
+        (120, 51, 0.05, "no significant difference between quick-1 and standard-1 (optimistic)"),
+    ],
+)
+def test_verdict_marks_optimistic_runs(one, other, p, verdict):
+    test = replace(TEST, only_one_wrong=one, only_other_wrong=other, corrected=p)
+    assert compare_tables.verdict(test, (A, B)) == verdict
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_mark_stays_on_a_narrow_terminal(width):
+    words = " ".join(shown(PAIR, width).partition("Paired tests")[2].split())
+    assert words.startswith("quick-1, standard-1 standard-1 (optimistic) is")
 
 
 def test_scope_of_several_runs_over_other_folds():

@@ -74,10 +74,12 @@ def test_problems_are_below():
     assert "Problems" not in shown(RUN)
 
 
-def test_demo_data_has_no_leaderboard():
-    demo = RunEntry("a", "run", accuracy=0.9, expected_low=0.8, expected_high=0.95, demo=True)
-    assert "expected" not in shown(demo)
-    assert notes(demo) == "demo"
+def test_runs_that_are_not_for_upload_are_marked():
+    other = RunEntry("a", "run", accuracy=0.9, not_for_upload="trained on MNIST")
+    assert notes(other) == "not for upload"
+    assert "not for upload" in shown(other)
+    # Of the demo data that is known.
+    assert notes(replace(other, demo=True)) == "demo"
 
 
 @pytest.mark.parametrize(
