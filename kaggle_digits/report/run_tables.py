@@ -95,12 +95,10 @@ def scores(metrics: RunMetrics) -> list[Fact]:
             facts.append(Fact("out of fold", metrics.rows_covered))
         if metrics.holdout:
             facts += _with_interval("on unseen rows", metrics.holdout)
-        # Of other data there is no leaderboard.
-        if not (metrics.demo_data or metrics.not_for_upload):
+        if metrics.has_leaderboard:
             low, high = metrics.expected_leaderboard
-            facts.append(
-                Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
-            )
+            band = "95 % band, optimistic" if metrics.is_forecast_optimistic else "95 % band"
+            facts.append(Fact("expected leaderboard", f"{low:.5f} to {high:.5f} ({band})", "good"))
     elif not metrics.holds_rows_out:
         facts.append(Fact("out of fold", NO_FIGURE))
     if metrics.test:
