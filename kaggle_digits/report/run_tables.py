@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from kaggle_digits.data.competition import DATA_PAGE, SUBMIT_PAGE, TEST_ROWS
+from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
 from kaggle_digits.scoring.ensemble import Score
 from kaggle_digits.system import environment
@@ -79,10 +80,10 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
     return facts
 
 
-def optimism(metrics: RunMetrics) -> list[Fact]:
+def optimism(found: RunMetrics | Evaluation) -> list[Fact]:
     """List why the out-of-fold figures are better than on rows that nothing was chosen by."""
     # Earlier versions knew of searches alone, and gave no reason.
-    reasons = metrics.optimistic_because or ("search",) * metrics.optimistic
+    reasons = found.optimistic_because or ("search",) * found.optimistic
     return [Fact("OPTIMISTIC", WHY_OPTIMISTIC[reason], "warning") for reason in reasons]
 
 
