@@ -13,13 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.joined import BlendRecord, MemberWeight, MethodScore
+from kaggle_digits.results.joined import GREEDY, BlendRecord, MemberWeight, MethodScore
 from kaggle_digits.runs.figures import Predictions
 from kaggle_digits.scoring import ensemble, significance, weights
 from kaggle_digits.scoring.ensemble import FitPredictions
 from kaggle_digits.scoring.weights import Nested
 
-MEAN, GREEDY = "mean", "greedy"
+MEAN = "mean"
 # What a person types -> the ensemble.method of the config.
 METHODS: dict[str, ensemble.Method] = {
     MEAN: "arithmetic",

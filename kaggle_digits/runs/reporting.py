@@ -21,6 +21,7 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page, run_tables
 from kaggle_digits.results import record
+from kaggle_digits.results.joined import GREEDY
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
 from kaggle_digits.runs import summary
@@ -85,6 +86,7 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         fits=tuple(_fit(folder, *fit) for fit in finished),
         predictions=tuple(predictions),
         **arrays,
+        is_selected=_is_selected(folder),
         submitted=_submitted(folder),
         train_images=data and data.train_images,
         test_images=data and data.test_images,
@@ -197,6 +199,11 @@ def _all_there(path: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError) as error:
         raise files.DamagedError(path, f"something is missing in it ({error})") from error
+
+
+def _is_selected(folder: RunFolder) -> bool:
+    joined = files.read_json(folder.manifest).get("joined")
+    return isinstance(joined, dict) and joined.get("method") == GREEDY
 
 
 def _submitted(folder: RunFolder) -> np.ndarray | None:

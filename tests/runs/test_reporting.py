@@ -159,11 +159,13 @@ def test_members_count_by_their_weights(tmp_path):
 def test_a_joined_run_is_not_extended(run, monkeypatch):
     monkeypatch.setattr(environment, "has_command", lambda: True)
     finish_all(run)
-    joined = {"method": "mean", "sources": [{"name": "one"}, {"name": "two"}]}
+    joined = {"method": "greedy", "sources": [{"name": "one"}, {"name": "two"}]}
     files.write_json(run.folder.manifest, run.manifest() | {"joined": joined})
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
     run.folder.write_submitted([{"sha256": own, "public_score": "0.5"}])
-    assert "extend" not in reporting.read(run.folder, None).next_step.value
+    report = reporting.read(run.folder, None)
+    assert "extend" not in report.next_step.value
+    assert report.is_selected
 
 
 def test_a_provisional_submission(run, data):
