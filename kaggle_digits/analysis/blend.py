@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kaggle_digits.analysis.blend_methods import GREEDY, METHODS, Blend
+from kaggle_digits.analysis.blend_methods import METHODS, Blend
 from kaggle_digits.analysis.same_data import check_same_data, names_of
 from kaggle_digits.config import extension, loading
 from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.joined import BlendRecord, Joined, Source
+from kaggle_digits.results.joined import GREEDY, BlendRecord, Joined, Source
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs import figures, summary
 from kaggle_digits.runs.costs import CostsOfSources

@@ -14,13 +14,13 @@ import numpy as np
 
 from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.joined import BlendRecord, MemberWeight, MethodScore
+from kaggle_digits.results.joined import GREEDY, BlendRecord, MemberWeight, MethodScore
 from kaggle_digits.runs.figures import Predictions
 from kaggle_digits.scoring import ensemble, significance, weights
 from kaggle_digits.scoring.ensemble import FitPredictions
 from kaggle_digits.scoring.weights import Nested
 
-MEAN, GREEDY = "mean", "greedy"
+MEAN = "mean"
 # What a person types -> the ensemble.method of the config.
 METHODS: dict[str, ensemble.Method] = {
     MEAN: "arithmetic",

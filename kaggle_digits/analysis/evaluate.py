@@ -162,6 +162,7 @@ def _out_of_fold(run: Run, known: pd.DataFrame, cache: Cache) -> Evaluated:
         out_of_fold=True,
         nets=_nets(run),
         optimistic=run.metrics.optimistic,
+        optimistic_because=run.metrics.optimistic_because,
         demo_data=run.metrics.demo_data,
     )
     return Evaluated(found, None if trained_on is None else trained_on.train_images)

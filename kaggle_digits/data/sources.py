@@ -160,6 +160,13 @@ def is_name(path: str | Path) -> bool:
     return is_demo(path) or (str(path) == keras_mnist.NAME and not Path(path).exists())
 
 
+def is_here(path: str | Path) -> bool:
+    """Return whether there is something at a place, or by a name, without any download."""
+    if is_name(path):
+        return is_demo(path) or keras_mnist.cached_file().is_file()
+    return Path(path).exists()
+
+
 def fingerprint(source: Source, part: str) -> str:
     """Name the content of one file without unpacking it.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from kaggle_digits.report import run_tables
 from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.scoring.ensemble import CLASSES, Score
 from kaggle_digits.system.console import Fact, Facts, count_of
@@ -56,8 +57,7 @@ def warnings(found: Evaluation) -> Iterator[tuple[str, str]]:
     """Yield what people have to know before they trust the figures: (label, text)."""
     if found.demo_data:
         yield "DEMO DATA", DEMO
-    if found.optimistic:
-        yield "OPTIMISTIC", "a search chose the settings, perhaps by some of the same rows"
+    yield from ((fact.label, fact.value) for fact in run_tables.optimism(found))
     if found.rows_in_training is None:
         text = "the run's training data was not found, so some of these rows may be in it"
         yield "NOT CHECKED", text

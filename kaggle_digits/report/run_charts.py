@@ -40,7 +40,7 @@ def leaderboard_chart(metrics: RunMetrics, kaggle_score: float | None = None) ->
         metrics: the run's figures.
         kaggle_score: what Kaggle gave the submission; None: it is not known.
     """
-    if metrics.expected_leaderboard is None or metrics.demo_data:
+    if metrics.expected_leaderboard is None or not metrics.has_leaderboard:
         return None
     low, high = metrics.expected_leaderboard
     own = [

@@ -51,6 +51,7 @@ def page(report: RunReport) -> str:
         cards=list(_cards(report)),
         next_step=report.next_step,
         leaderboard_chart=run_charts.leaderboard_chart(metrics, score),
+        nothing_expected=_nothing_expected(metrics),
         nets_chart=run_charts.nets_chart(metrics),
         confusion_chart=digit_charts.confusion_chart(found.confusion) if has_oof else None,
         mistakes_chart=digit_charts.mistakes_chart(found.confusion) if has_oof else None,
@@ -124,10 +125,11 @@ def _cards(report: RunReport) -> Iterator[Card]:
         yield _score_card("out-of-fold accuracy", metrics.oof, (*covered, *optimistic))
         if metrics.holdout:
             yield _score_card("accuracy on rows that no search saw", metrics.holdout)
-        if not metrics.demo_data and metrics.expected_leaderboard:
+        if metrics.has_leaderboard and metrics.expected_leaderboard:
             low, high = metrics.expected_leaderboard
             notes = (f"95 % band, {low:.5f} to {high:.5f}", "of the score that Kaggle will give")
-            yield Card("expected leaderboard", f"{low:.4f}{DASH}{high:.4f}", notes)
+            seen = ["optimistic: see above"] if metrics.is_forecast_optimistic else []
+            yield Card("expected leaderboard", f"{low:.4f}{DASH}{high:.4f}", (*notes, *seen))
     elif metrics.provisional:
         epochs = f"{metrics.provisional_epochs:.1f} epochs"
         yield Card("submission", "provisional", (f"{metrics.provisional_fit}, {epochs} so far",))
@@ -153,10 +155,17 @@ def _score_card(title: str, score: Score, notes: tuple[str, ...] = ()) -> Card:
 
 
 def _beside_band(metrics: RunMetrics, score: float) -> Iterator[tuple[str, str]]:
-    if metrics.expected_leaderboard:
+    if metrics.has_leaderboard and metrics.expected_leaderboard:
         low, high = metrics.expected_leaderboard
         side = "below" if score < low else "above" if score > high else "within"
         yield "bad" if side == "below" else "good", f"{side} the expected band"
+
+
+def _nothing_expected(metrics: RunMetrics) -> str:
+    """Say why there is no chart of the leaderboard, where there is none."""
+    if metrics.not_for_upload and not metrics.demo_data:
+        return f"Nothing is expected: the submission is not for upload, {metrics.not_for_upload}."
+    return "Nothing is expected of the demo data, nor before a row is predicted out of fold."
 
 
 # Costs, nets

@@ -21,6 +21,10 @@ from kaggle_digits.system.console import count_of
 # Digits in a gallery, rows in a table.
 MISTAKES, UNCERTAIN, LISTED = 60, 24, 100
 PARTS = 5
+SELECTED = (
+    "What each member adds is not shown: the members' weights were selected by the labels of these "
+    "very rows, which would make it look better than it is."
+)
 NOTHING_HELD_OUT = "Not known: no row is predicted by a net that never saw it."
 
 
@@ -76,9 +80,12 @@ class Found:
 
     @cached_property
     def ensembling(self) -> Ensembling | None:
-        """What averaging has gained; None where nothing is predicted out of fold."""
+        """What averaging has gained; None where no row shows it.
+
+        That is where nothing is predicted out of fold, or members were selected by these rows.
+        """
         report = self.report
-        if not len(self.rows):
+        if not len(self.rows) or report.is_selected:
             return None
         return contributions.ensembling(report.predictions, report.labels, report.method)
 
@@ -224,11 +231,18 @@ def _thumbnails(images: np.ndarray | None, rows: np.ndarray) -> list[str]:
 def ensembling_sentences(found: Found) -> Iterator[str]:
     """Yield what averaging has gained, a sentence each."""
     report, gained = found.report, found.ensembling
-    if gained is None:
+    if report.is_selected and (score := report.metrics.oof):
+        yield (
+            f"Out of fold the ensemble is right on {score.accuracy:.5f} of the rows "
+            f"({score.errors:,} wrong of {score.rows:,}), each judged by weights that were "
+            "selected without its fold."
+        )
+        yield SELECTED
+    elif gained is None:
         yield NOTHING_HELD_OUT
         return
-    whole = gained.ensemble
-    if len(gained.members) > 1:
+    elif len(gained.members) > 1:
+        whole = gained.ensemble
         of_single = (1 - gained.single) * whole.rows
         yield (
             f"Out of fold a single net is right on {gained.single:.5f} of the rows, on average "
@@ -250,7 +264,7 @@ def ensembling_sentences(found: Found) -> Iterator[str]:
 
 
 def members_table(found: Found) -> Table | None:
-    """List what each member adds; None where there is only one."""
+    """List what each member adds; None where there is only one, or where no row shows it."""
     gained = found.ensembling
     if gained is None or not gained.members:
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from kaggle_digits.data.competition import DATA_PAGE, SUBMIT_PAGE, TEST_ROWS
+from kaggle_digits.results.evaluation import Evaluation
 from kaggle_digits.results.run_metrics import MemberScore, RunMetrics
 from kaggle_digits.scoring.ensemble import Score
 from kaggle_digits.system import environment
@@ -83,10 +84,10 @@ def warnings(metrics: RunMetrics) -> list[Fact]:
     return facts
 
 
-def optimism(metrics: RunMetrics) -> list[Fact]:
+def optimism(found: RunMetrics | Evaluation) -> list[Fact]:
     """List why the out-of-fold figures are better than on rows that nothing was chosen by."""
     # Earlier versions knew of searches alone, and gave no reason.
-    reasons = metrics.optimistic_because or ("search",) * metrics.optimistic
+    reasons = found.optimistic_because or ("search",) * found.optimistic
     return [Fact("OPTIMISTIC", WHY_OPTIMISTIC[reason], "warning") for reason in reasons]
 
 
@@ -99,12 +100,10 @@ def scores(metrics: RunMetrics) -> list[Fact]:
             facts.append(Fact("out of fold", metrics.rows_covered))
         if metrics.holdout:
             facts += _with_interval("on unseen rows", metrics.holdout)
-        # Of other data there is no leaderboard.
-        if not (metrics.demo_data or metrics.not_for_upload):
+        if metrics.has_leaderboard:
             low, high = metrics.expected_leaderboard
-            facts.append(
-                Fact("expected leaderboard", f"{low:.5f} to {high:.5f} (95 % band)", "good")
-            )
+            band = "95 % band, optimistic" if metrics.is_forecast_optimistic else "95 % band"
+            facts.append(Fact("expected leaderboard", f"{low:.5f} to {high:.5f} ({band})", "good"))
     elif not metrics.holds_rows_out:
         facts.append(Fact("out of fold", NO_FIGURE))
     if metrics.test:

@@ -6,7 +6,7 @@ Every key, its unit and its meaning: README.md in this folder.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -105,7 +105,8 @@ class Evaluation:
         rows_in_training: rows whose pixels are also in the run's training data, which are left out;
             None: that data was not found, so nobody knows.
         with_training_rows: the score with these rows, which is not honest; None: there are none.
-        optimistic: out of fold, a search chose the settings, perhaps by some of these rows.
+        optimistic: out of fold, choices were made by these rows, or perhaps by some of them.
+        optimistic_because: who made them, see `RunMetrics`; () in records of earlier versions.
         demo_data: the run was trained on the demo data.
     """
 
@@ -126,6 +127,7 @@ class Evaluation:
     rows_in_training: int | None = 0
     with_training_rows: Score | None = None
     optimistic: bool = False
+    optimistic_because: tuple[Literal["search", "training"], ...] = ()
     demo_data: bool = False
 
     @property

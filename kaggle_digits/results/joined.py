@@ -8,6 +8,8 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.scoring.ensemble import Score
 from kaggle_digits.storage.run_folder import RunFolder
 
+GREEDY = "greedy"  # the method that selects members by the labels of the training rows
+
 
 @dataclass(frozen=True)
 class Source:

@@ -59,7 +59,8 @@ class RunMetrics:
         optimistic_because: who made them: a search the settings, perhaps by some of the rows; the
             training of each fit, which looked at the rows that it holds out.
         holdout: the score on rows that neither saw, if there are such.
-        expected_leaderboard: 95 % band of the score on the test rows.
+        expected_leaderboard: 95 % band of the score on the test rows; None also of data that
+            is neither the competition's nor the demo data.
         members: score by member.
         test: the score on test.csv, where it has labels.
         provisional_fit: name of the unfinished fit that made the submission.
@@ -118,6 +119,16 @@ class RunMetrics:
         if self.oof_accuracy is None:
             return None
         return Score(self.oof_errors, self.oof_rows, self.oof_accuracy, self.oof_interval)
+
+    @property
+    def has_leaderboard(self) -> bool:
+        """Whether Kaggle scores its submission; of other data there is no leaderboard."""
+        return not (self.demo_data or self.not_for_upload)
+
+    @property
+    def is_forecast_optimistic(self) -> bool:
+        """Whether the band begins at a score on rows that choices were made by."""
+        return self.optimistic and self.holdout is None
 
     @property
     def rows_covered(self) -> str | None:

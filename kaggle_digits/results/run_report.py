@@ -92,6 +92,8 @@ class RunReport:
         folds: (n,) integers, the fold that holds each row out; None: not each row has one.
         oof: (n, 10) out-of-fold probabilities, NaN where there are none.
         test: (m, 10) probabilities of the test rows.
+        is_selected: members were selected by the labels of the training rows, so that figures of
+            them on these rows are optimistic, but for `metrics`.
         submitted: (m,) integers 0..9, the labels of the submission; None: there is none.
         train_images: (n, 28, 28) uint8; None: the data is not there any more.
         test_images: (m, 28, 28) uint8; None: the data is not there any more.
@@ -112,6 +114,7 @@ class RunReport:
     folds: np.ndarray | None
     oof: np.ndarray
     test: np.ndarray
+    is_selected: bool = False
     submitted: np.ndarray | None = None
     train_images: np.ndarray | None = None
     test_images: np.ndarray | None = None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from kaggle_digits.data.digits import Digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page, run_tables
 from kaggle_digits.results import record
+from kaggle_digits.results.joined import GREEDY
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
 from kaggle_digits.runs import summary
 from kaggle_digits.runs.costs import Clock
+from kaggle_digits.scoring import ensemble
 from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
@@ -35,9 +37,6 @@ from kaggle_digits.system.time_budget import REPORT_SECONDS, TimeBudget
 
 # Of the time between two fits, the most that a report while the run goes on may take.
 MOST_OF_TIME = 0.05
-# What can go wrong where a report is drawn or written: no space, a broken or missing library, no
-# font, too little memory. A run goes on without it.
-FAILURES = (UserError, OSError, ImportError, MemoryError, RuntimeError, ValueError)
 CONTINUE = "repeat the command that began it"
 
 
@@ -77,15 +76,17 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
     finished = [fit for fit in folder.finished_fits() if fit[0] in order]
     finished.sort(key=lambda fit: (order[fit[0]], fit[1]))
     arrays = _arrays(folder) if finished else _nothing_predicted(data)
-    predictions = tuple(_predictions(folder, finished))  # compares all checksums of the fits
+    # Reading them compares all checksums of the fits.
+    predictions = ensemble.weighted(_predictions(folder, finished), config.ensemble.weights)
     scores = scores_at_kaggle(folder.submission)
     return RunReport(
         name=folder.folder.resolve().name,
         metrics=metrics,
         method=config.ensemble.method,
         fits=tuple(_fit(folder, *fit) for fit in finished),
-        predictions=predictions,
+        predictions=tuple(predictions),
         **arrays,
+        is_selected=_is_selected(folder),
         submitted=_submitted(folder),
         train_images=data and data.train_images,
         test_images=data and data.test_images,
@@ -128,7 +129,7 @@ def find_data(
     """
     place = given or folder.data_source()
     without = "the report shows no digits; --data gives the place of the data"
-    if place is None or not (place.exists() or sources.is_name(place) or given):
+    if place is None or not (given or sources.is_here(place)):
         say(f"{place or 'data'}: not found; {without}")
         return None
     data = digits.read_digits(sources.find_source(place), cache.arrays)
@@ -141,10 +142,7 @@ def find_data(
 
 
 def _arrays(folder: RunFolder) -> dict[str, np.ndarray | None]:
-    try:
-        arrays = files.read_arrays(folder.predictions)
-    except (OSError, ValueError, BadZipFile) as error:
-        raise files.DamagedError(folder.predictions, f"it cannot be read ({error})") from error
+    arrays = folder.read_predictions()
     found = {name: arrays[name] for name in ("labels", "oof", "test")}
     return found | {"folds": arrays.get("folds")}
 
@@ -166,15 +164,16 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
     history = pd.read_csv(folder.history_path(member, fold))
     net = facts.get("net")
     where = folder.fit_folder(member, fold)
-    return FitReport(
-        member=member,
-        fold=fold,
-        history={str(name): tuple(column.tolist()) for name, column in history.items()},
-        train_seconds=facts["seconds"]["train"],
-        predict_seconds=facts["seconds"]["predict"],
-        train_images=facts["train_images"],
-        net=net and record.from_json(NetSummary, net, NET_FORMAT, where),
-    )
+    with _all_there(where / "fit.json"):
+        return FitReport(
+            member=member,
+            fold=fold,
+            history={str(name): tuple(column.tolist()) for name, column in history.items()},
+            train_seconds=facts["seconds"]["train"],
+            predict_seconds=facts["seconds"]["predict"],
+            train_images=facts["train_images"],
+            net=net and record.from_json(NetSummary, net, NET_FORMAT, where),
+        )
 
 
 def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[FitPredictions]:
@@ -183,10 +182,28 @@ def _predictions(folder: RunFolder, fits: list[tuple[str, int]]) -> Iterator[Fit
     arrays = folder.read_folds()
     if arrays is None:
         raise files.DamagedError(folder.folds, "it is missing")
-    split = folds.from_arrays(arrays)
-    for member, fold in fits:
-        arrays = folder.read_fit_arrays(member, fold)
-        yield FitPredictions(member, fold, split[fold], arrays["heldout"], arrays["test"])
+    with _all_there(folder.folds):
+        split = folds.from_arrays(arrays)
+        rows = [split[fold] for _, fold in fits]
+    for (member, fold), heldout_rows in zip(fits, rows, strict=True):
+        with _all_there(folder.fit_folder(member, fold)):
+            arrays = folder.read_fit_arrays(member, fold)
+            found = FitPredictions(member, fold, heldout_rows, arrays["heldout"], arrays["test"])
+        yield found
+
+
+@contextmanager
+def _all_there(path: Path) -> Iterator[None]:
+    """Turn a key or an array that a file does not have into one line."""
+    try:
+        yield
+    except (LookupError, TypeError) as error:
+        raise files.DamagedError(path, f"something is missing in it ({error})") from error
+
+
+def _is_selected(folder: RunFolder) -> bool:
+    joined = files.read_json(folder.manifest).get("joined")
+    return isinstance(joined, dict) and joined.get("method") == GREEDY
 
 
 def _submitted(folder: RunFolder) -> np.ndarray | None:
@@ -230,7 +247,8 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
 
 
 def _next_step(folder: RunFolder, metrics: RunMetrics, is_scored: bool) -> Fact | None:
-    steps = run_tables.next_steps(metrics, folder.folder, folder.submission, CONTINUE)
+    is_joined = bool(folder.joined_from())
+    steps = run_tables.next_steps(metrics, folder.folder, folder.submission, CONTINUE, is_joined)
     if not metrics.complete:
         return steps[0]
     commands = [step for step in steps if step.kind == "command"]
@@ -294,7 +312,10 @@ class Reports:
             with self._clock.timed("reporting"):
                 write(self._folder, self._data)
             self._is_current = True
-        except FAILURES as error:
-            self._say(f"WARNING: no report: {str(error) or type(error).__name__}")
+        except Exception as error:  # a run never ends for its page; `Stopped` is no Exception
+            why = str(error)
+            if not isinstance(error, UserError | OSError):
+                why = f"{type(error).__name__}: {error}" if why else type(error).__name__
+            self._say(f"WARNING: no report: {' '.join(why.split())}")
         self._last = time.monotonic()
         self._seconds = self._last - start

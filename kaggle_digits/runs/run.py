@@ -259,7 +259,7 @@ class Run:
     def _arrays(self) -> files.Arrays:
         if not self._folder.predictions.is_file():
             raise self._nothing_finished()
-        return files.read_arrays(self._folder.predictions)
+        return self._folder.read_predictions()
 
     def _nothing_finished(self) -> UserError:
         return UserError(f"{self.folder}: no fit is finished yet; continue the run first")

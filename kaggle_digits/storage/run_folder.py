@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import evaluation_folder, files
@@ -216,6 +217,19 @@ class RunFolder(LockedFolder):
             if files.checksum(folder / name) != expected:
                 raise files.DamagedError(folder / name, "its checksum in fit.json differs")
         return files.read_arrays(folder / PREDICTIONS)
+
+    def read_predictions(self) -> files.Arrays:
+        """Read what the run's ensemble predicts.
+
+        Raises:
+            UserError: the file is missing or not as it was written.
+        """
+        try:
+            arrays = files.read_arrays(self.predictions)
+            return arrays | {name: arrays[name] for name in ("labels", "oof", "test")}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            text = f"{self.predictions}: it cannot be read ({error}); repeat the command that made"
+            raise UserError(f"{text} the run") from error
 
     def write_fit(
         self, member: str, fold: int, writers: Mapping[str, Callable[[Path], None]], facts: dict

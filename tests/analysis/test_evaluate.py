@@ -336,6 +336,8 @@ def test_rows_without_labels_are_refused_before_a_backend_starts(home, process_e
 
 
 def test_optimistic_figures_are_called_so(on, home, monkeypatch):
-    metrics = replace(Run(home / "run").metrics, optimistic=True)
+    because = {"optimistic": True, "optimistic_because": ("training",)}
+    metrics = replace(Run(home / "run").metrics, **because)
     monkeypatch.setattr(Run, "metrics", metrics)
-    assert on().record.optimistic
+    found = on().record
+    assert (found.optimistic, found.optimistic_because) == (True, ("training",))

@@ -59,6 +59,21 @@ def test_result_out_of_fold():
 
 
 @pytest.mark.parametrize(
+    ("because", "reasons"),
+    [
+        ((), ["a search"]),
+        (("search",), ["a search"]),
+        (("training",), ["each fit"]),
+        (("search", "training"), ["a search", "each fit"]),
+    ],
+)
+def test_why_figures_are_optimistic(because, reasons):
+    found = replace(FOUND, rows_in_training=0, optimistic=True, optimistic_because=because)
+    said = list(evaluation_tables.warnings(found))
+    assert [(label, text[:8]) for label, text in said] == [("OPTIMISTIC", why) for why in reasons]
+
+
+@pytest.mark.parametrize(
     ("rows", "label", "text"),
     [
         (None, "NOT CHECKED", "the run's training data was not found"),

@@ -59,7 +59,14 @@ def test_kaggles_score_comes_first(drawn):
     assert description.startswith("Kaggle's score 0.97000, expected leaderboard")
 
 
-@pytest.mark.parametrize("metrics", [PROVISIONAL.metrics, replace(METRICS, demo_data=True)])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        PROVISIONAL.metrics,
+        replace(METRICS, demo_data=True),
+        replace(METRICS, not_for_upload="trained on MNIST"),
+    ],
+)
 def test_nothing_is_expected_without_out_of_fold_figures_or_of_demo_data(metrics):
     assert run_charts.leaderboard_chart(metrics) is None
 

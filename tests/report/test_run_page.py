@@ -136,6 +136,25 @@ def test_demo_data_is_said_and_nothing_is_expected():
     assert "leaderboard 0.9" not in text
 
 
+def test_a_run_that_is_not_for_upload_is_not_shown_beside_known_scores():
+    reason = "trained on MNIST"
+    metrics = replace(METRICS, not_for_upload=reason)
+    text = text_of(run_page.page(replace(REPORT, metrics=metrics, kaggle_scores=(0.9,))))
+    assert f"Nothing is expected: the submission is not for upload, {reason}." in text
+    for words in ("never does", "expected band", "0.9000\N{EN DASH}", "of the demo data"):
+        assert words not in text
+
+
+@pytest.mark.parametrize(
+    ("holdout", "is_optimistic"), [(None, True), (Score(0, 10, 1.0, (0.7, 1.0)), False)]
+)
+def test_a_forecast_of_rows_that_choices_were_made_by_is_optimistic(holdout, is_optimistic):
+    metrics = replace(METRICS, optimistic=True, holdout=holdout)
+    cards = {card.title: card for card in run_page._cards(replace(REPORT, metrics=metrics))}
+    notes = cards["expected leaderboard"].notes
+    assert ("optimistic: see above" in notes) is is_optimistic
+
+
 def test_next_step(whole):
     assert "Next, upload it: kaggle-digits submit submissions/quick-1" in text_of(whole)
 

@@ -86,6 +86,18 @@ def test_one_member_gains_nothing_out_of_fold():
     assert run_predictions.members_table(one) is None
 
 
+def test_selected_members_are_not_judged_by_the_rows_that_selected_them():
+    selected = found(is_selected=True)
+    assert run_predictions.members_table(selected) is None
+    first, second, third = run_predictions.ensembling_sentences(selected)
+    assert first == (
+        "Out of fold the ensemble is right on 0.95000 of the rows (1 wrong of 20), each judged by "
+        "weights that were selected without its fold."
+    )
+    assert second == run_predictions.SELECTED
+    assert third.startswith("On the test rows all 4 nets are averaged")
+
+
 def test_calibration_sentence():
     fitted = re.compile(
         r"Expected calibration error 0\.\d{4} as predicted, 0\.\d{4} after a temperature that was "

@@ -202,7 +202,10 @@ def test_result_of_settings_that_a_search_chose():
         "rate",
     )
     assert result_of(**because)[:3] == [optimistic, training, ("out-of-fold accuracy", OOF)]
-    assert result_of(**because | {"optimistic_because": ("training",)})[0] == training
+    because["optimistic_because"] = ("training",)
+    assert result_of(**because)[0] == training
+    forecast = "0.99612 to 0.99788 (95 % band, optimistic)"
+    assert dict(result_of(**because))["expected leaderboard"] == forecast
 
 
 def test_result_of_a_run_that_is_not_complete():

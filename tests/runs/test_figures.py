@@ -145,6 +145,26 @@ def test_what_people_read_of_an_unusual_split(tmp_path, values, split, expected)
     assert found == expected or found.startswith(expected)
 
 
+# What is expected of the leaderboard
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_expected"),
+    [
+        ({}, True),
+        ({"not_for_upload": "trained on MNIST"}, False),
+        ({"demo": True, "not_for_upload": "it is of DEMO DATA"}, True),
+    ],
+    ids=["competition", "other data", "demo data"],
+)
+def test_nothing_is_expected_of_what_is_not_for_upload(tmp_path, facts, is_expected):
+    run = Run(tmp_path / "run", **facts)
+    run.finish_all()
+    metrics = run.update()
+    assert metrics.oof
+    assert (metrics.expected_leaderboard is not None) is is_expected
+
+
 # How honest figures are
 
 

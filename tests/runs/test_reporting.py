@@ -1,6 +1,8 @@
 """Reports of runs whose fits are written by hand; no net is trained."""
 
 import hashlib
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from folders import flip_last_byte, names
 from run_by_hand import CONFIG, LABELS, SPLIT, TEST_LABELS, Run, sure
 
+from kaggle_digits.data import keras_mnist
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page
 from kaggle_digits.results import record
@@ -19,7 +22,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.time_budget import REPORT_SECONDS, Signals, TimeBudget
+from kaggle_digits.system.time_budget import REPORT_SECONDS, Signals, Stopped, TimeBudget
 
 # In another order than that of the alphabet.
 MEMBERS = CONFIG.model_copy(update={"members": {name: CONFIG.members[name] for name in "ba"}})
@@ -127,6 +130,44 @@ def test_other_files_that_are_damaged_or_missing_are_refused_in_one_line(run):
         reporting.read(folder, None)
 
 
+def test_what_a_fit_does_not_have_is_refused_in_one_line(run):
+    folder = finish_all(run)
+    facts = folder.read_fit("a", 0)
+    writers = {
+        name: partial(Path.write_bytes, data=(folder.fit_folder("a", 0) / name).read_bytes())
+        for name in ("predictions.npz", "history.csv")
+    }
+    own = {name: facts[name] for name in ("train_images", "seconds")}
+    folder.write_fit("a", 0, writers, {"train_images": 300})
+    with pytest.raises(UserError, match=r"fit\.json: something is missing in it \('seconds'\)"):
+        reporting.read(folder, None)
+    writers["predictions.npz"] = partial(files.write_arrays, arrays={"test": np.zeros((5, 10))})
+    folder.write_fit("a", 0, writers, own)
+    with pytest.raises(UserError, match=r"a-fold1: something is missing in it \('heldout"):
+        reporting.read(folder, None)
+
+
+def test_members_count_by_their_weights(tmp_path):
+    weights = CONFIG.ensemble.model_copy(update={"weights": {"a": 3.0}})
+    run = Run(tmp_path / "run", CONFIG.model_copy(update={"ensemble": weights}))
+    files.write_json(run.folder.folder / ".kaggle-digits", run.folder.stamp)
+    run.begin()
+    report = reporting.read(finish_all(run), None)
+    assert [(fit.member, fit.weight) for fit in report.predictions[::2]] == [("a", 3.0), ("b", 1.0)]
+
+
+def test_a_joined_run_is_not_extended(run, monkeypatch):
+    monkeypatch.setattr(environment, "has_command", lambda: True)
+    finish_all(run)
+    joined = {"method": "greedy", "sources": [{"name": "one"}, {"name": "two"}]}
+    files.write_json(run.folder.manifest, run.manifest() | {"joined": joined})
+    own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
+    run.folder.write_submitted([{"sha256": own, "public_score": "0.5"}])
+    report = reporting.read(run.folder, None)
+    assert "extend" not in report.next_step.value
+    assert report.is_selected
+
+
 def test_a_provisional_submission(run, data):
     run.update_provisionally(run.specs[0], sure(TEST_LABELS), 1.5)
     report = reporting.read(run.folder, data)
@@ -203,6 +244,17 @@ def test_data_of_the_run_is_found_again(tmp_path, run, monkeypatch, data):
     assert said[1:] == [f"{place}: has changed since the run; {without}"]
     with pytest.raises(UserError, match=r"--data .*: expected the data of .*, found other data"):
         reporting.find_data(run.folder, place, cache, said.append)
+
+
+def test_mnist_is_not_downloaded_for_a_report(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(keras_mnist, "find", lambda: pytest.fail("a download"))
+    files.write_json(run.folder.manifest, run.manifest() | {"data_source": "mnist"})
+    said = []
+    cache = Cache(tmp_path / "cache")
+    assert reporting.find_data(run.folder, None, cache, said.append) is None
+    assert said[0].startswith("mnist: not found; the report shows no digits")
 
 
 # What is written
@@ -318,6 +370,8 @@ def test_nobody_wants_a_report(making):
         (ImportError("No module named matplotlib"), "No module named matplotlib"),
         (ValueError("Failed to find font"), "Failed to find font"),
         (MemoryError(), "MemoryError"),
+        (KeyError("labels"), "KeyError: 'labels'"),
+        (IndexError("out of\nbounds"), "IndexError: out of bounds"),
     ],
 )
 def test_a_report_that_fails_is_a_line_and_no_more(making, error, words):
@@ -329,11 +383,13 @@ def test_a_report_that_fails_is_a_line_and_no_more(making, error, words):
     assert words in line
 
 
-def test_a_defect_is_not_hidden(making):
+@pytest.mark.parametrize("stop", [Stopped(2), KeyboardInterrupt(), SystemExit(2)])
+def test_what_stops_a_run_is_no_failure_of_its_report(making, stop):
     run = making()
-    run.fails = KeyError("labels")
-    with pytest.raises(KeyError):
+    run.fails = stop
+    with pytest.raises(type(stop)):
         run.reports.at_end()
+    assert run.said == []
 
 
 def test_page_comes_last(run, monkeypatch, data):

@@ -165,6 +165,13 @@ def test_test_predictions(folder, run):
     np.testing.assert_allclose(run.test[CLASSES], np.mean(own, axis=0, dtype=np.float64), rtol=1e-5)
 
 
+def test_damaged_predictions_are_refused_in_one_line(copied):
+    path = copied / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+        _ = Run(copied).oof
+
+
 def test_members(run):
     found = run.members
     assert found.columns.tolist() == ["member", "fold", "errors", "rows", "accuracy", "interval"]

@@ -36,6 +36,20 @@ def test_fit_is_written_with_checksums_and_read_back(run):
     assert run.read_fit("cnn", 1) is None
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"no archive", files.npz({"labels": np.arange(3)})],
+    ids=["empty", "cut off", "something else", "without oof"],
+)
+def test_damaged_predictions_are_refused_in_one_line(run, content):
+    run.folder.mkdir()
+    run.predictions.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        run.read_predictions()
+    assert str(caught.value).startswith(f"{run.predictions}: it cannot be read (")
+    assert str(caught.value).endswith("; repeat the command that made the run")
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no net"), KeyboardInterrupt()])
 def test_nothing_is_left_of_a_fit_that_cannot_be_written(run, error):
     def fail(path):
