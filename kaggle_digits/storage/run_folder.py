@@ -226,7 +226,8 @@ class RunFolder(LockedFolder):
         """
         try:
             arrays = files.read_arrays(self.predictions)
-            return arrays | {name: arrays[name] for name in ("labels", "oof", "test")}
+            split = "folds" if "folds" in arrays else "held_out"
+            return arrays | {name: arrays[name] for name in ("labels", "oof", "test", split)}
         except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             text = f"{self.predictions}: it cannot be read ({error}); repeat the command that made"
             raise UserError(f"{text} the run") from error

@@ -38,8 +38,14 @@ def test_fit_is_written_with_checksums_and_read_back(run):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PK\x03\x04", b"no archive", files.npz({"labels": np.arange(3)})],
-    ids=["empty", "cut off", "something else", "without oof"],
+    [
+        b"",
+        b"PK\x03\x04",
+        b"no archive",
+        files.npz({"labels": np.arange(3)}),
+        files.npz(dict.fromkeys(("labels", "oof", "test"), np.arange(3))),
+    ],
+    ids=["empty", "cut off", "something else", "without oof", "without a split"],
 )
 def test_damaged_predictions_are_refused_in_one_line(run, content):
     run.folder.mkdir()
