@@ -22,7 +22,7 @@ from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report.rendering import templates
 from kaggle_digits.system.environment import package_versions
 
-LINE = 100  # characters of a line of base64
+LINE = 100  # characters of a line of base 85
 CELL = re.compile(r"^# %%(?: \[(markdown|hidden)\])?\n", re.MULTILINE)
 HIDDEN = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # Jupyter's word and Kaggle's
 
@@ -81,7 +81,7 @@ class KernelCode:
         found = templates("kaggle_digits.kaggle")
         found.filters["in_quotes"] = _in_quotes
         words = [f"--{flag.replace('_', '-')}" for flag in self.flags]
-        package = base64.b64encode(packed()).decode("ascii")
+        package = base64.b85encode(packed()).decode("ascii")
         return found.get_template(template).render(
             vars(self)
             | {

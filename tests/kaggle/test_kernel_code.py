@@ -62,7 +62,7 @@ def test_a_script_says_how_it_was_made_and_has_its_config_as_text():
     found = constants(script)
     assert found["CONFIG"] == loading.dump(CONFIG, compact=True)
     assert found["OPTIONS"] == ["--time-limit", "90m", "--allow-leak"]
-    assert base64.b64decode(found["PACKAGE"]) == kernel_code.packed()
+    assert base64.b85decode(found["PACKAGE"].replace("\n", "")) == kernel_code.packed()
     assert max(map(len, script.splitlines())) <= 100
 
 
@@ -72,7 +72,10 @@ def test_a_notebook_is_valid_and_hides_the_package():
     assert COMMAND in notebook.cells[0].source
     assert notebook.cells[0].cell_type == "markdown"
     [hidden] = [cell for cell in notebook.cells if cell.metadata]
-    assert base64.b64decode(constants(hidden.source)["PACKAGE"]) == kernel_code.packed()
+    assert (
+        base64.b85decode(constants(hidden.source)["PACKAGE"].replace("\n", ""))
+        == kernel_code.packed()
+    )
     found = constants(notebook.cells[1].source)
     assert found == {"TIME_LIMIT": "90m", "CONFIG": loading.dump(CONFIG, compact=True)}
     [training] = [cell for cell in notebook.cells if "kd.run(" in cell.source]
