@@ -16,7 +16,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results import record
 from kaggle_digits.results.run_report import NET_FORMAT, NetSummary
 from kaggle_digits.scoring.ensemble import FitPredictions
-from kaggle_digits.storage import files, run_folder
+from kaggle_digits.storage import files, fit_files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
@@ -190,11 +190,11 @@ def save_fit(
 
     history = pd.DataFrame(result.training.history)
     writers = {
-        run_folder.MODEL: result.model.save,
-        run_folder.PREDICTIONS: lambda path: files.write_arrays(
+        fit_files.MODEL: result.model.save,
+        fit_files.PREDICTIONS: lambda path: files.write_arrays(
             path, {"heldout": result.heldout, "test": result.test}
         ),
-        run_folder.HISTORY: lambda path: history.to_csv(path, index=False, lineterminator="\n"),
+        fit_files.HISTORY: lambda path: history.to_csv(path, index=False, lineterminator="\n"),
     }
     facts = {
         "identity": spec.identity,
