@@ -30,6 +30,7 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.storage.submission_files import scores_at_kaggle
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, count_of
+from kaggle_digits.training import monitoring
 
 CONTINUE = "repeat the command that began it"
 
@@ -77,7 +78,7 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         name=folder.folder.resolve().name,
         metrics=metrics,
         method=config.ensemble.method,
-        fits=tuple(_fit(folder, *fit) for fit in finished),
+        fits=tuple(_fit(folder, config, *fit) for fit in finished),
         predictions=tuple(predictions),
         **arrays,
         is_selected=_is_selected(folder),
@@ -151,7 +152,7 @@ def _nothing_predicted(data: Digits | None) -> dict[str, np.ndarray | None]:
     }
 
 
-def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
+def _fit(folder: RunFolder, config: Config, member: str, fold: int) -> FitReport:
     import pandas as pd
 
     facts = folder.read_fit(member, fold)
@@ -167,6 +168,9 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
             predict_seconds=facts["seconds"]["predict"],
             train_images=facts["train_images"],
             net=net and record.from_json(NetSummary, net, NET_FORMAT, where),
+            kept_epoch=monitoring.kept_epoch(
+                config.member(member).train, history.to_dict("records")
+            ),
         )
 
 
@@ -233,6 +237,11 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
     leaked = count_of(metrics.test_rows_also_in_train, "test row")
     yield "duplicates", f"{across} as in another fold, {leaked} also in train.csv"
     yield from ((key, str(manifest[key])) for key in ("seed", "backend") if key in manifest)
+    if names := folder.joined_from():
+        joined = manifest["joined"]
+        yield "joined from", f"{', '.join(names)}; by {joined.get('method')}"
+        if left := joined.get("not_taken_over"):
+            yield "not taken over", "; ".join(map(str, left))
     hardware = manifest.get("hardware")
     if isinstance(hardware, dict) and {"processor", "cores", "memory_bytes", "system"} <= set(
         hardware

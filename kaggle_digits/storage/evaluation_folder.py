@@ -26,7 +26,7 @@ class EvaluationFolder:
         self.page = folder / "evaluation.html"
 
     @classmethod
-    def of_run(cls, run: Path, source: str | None, data: str) -> EvaluationFolder:
+    def of_run(cls, run: Path, source: str | Path | None, data: str) -> EvaluationFolder:
         """Return where an evaluation of a run goes by default.
 
         An evaluation of the same data is replaced, nothing else: other data of the same name gets

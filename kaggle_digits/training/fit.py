@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from kaggle_digits.training.callbacks import Checkpoint, Hooks
     from kaggle_digits.training.train import TrainingResult
 
-# A fit has diverged if it trained this many steps and still gets fewer than this fraction of its
-# own training images right: chance is 0.1, and any net that learns at all is far above.
+# A fit has diverged if it trained this many steps and, in the epoch whose weights it keeps, still
+# gets fewer than this fraction of its own training images right: chance is 0.1, and any net that
+# learns at all is far above.
 DIVERGED_STEPS = 1000
 DIVERGED_ACCURACY = 0.2
 ATTEMPTS = 2
@@ -162,15 +163,18 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
 
 def divergence_reason(trained: TrainingResult) -> str | None:
     """Return why a training has diverged, by itself alone; None if it has not."""
-    last = trained.history[-1] if trained.history else None
+    last, kept = trained.history[-1] if trained.history else None, trained.kept
     if last and not math.isfinite(last["loss"]):
         return f"loss is {last['loss']} in epoch {last['epoch']}"
     if (
         trained.complete
         and trained.steps >= DIVERGED_STEPS
-        and last["accuracy"] < DIVERGED_ACCURACY
+        and kept["accuracy"] < DIVERGED_ACCURACY
     ):
-        return f"training accuracy is {last['accuracy']:.3f} after {trained.steps} steps"
+        accuracy = f"training accuracy is {kept['accuracy']:.3f}"
+        if trained.kept_epoch:
+            accuracy += f" in epoch {kept['epoch']}, the best,"
+        return f"{accuracy} after {trained.steps} steps"
     return None
 
 

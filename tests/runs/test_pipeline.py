@@ -869,7 +869,7 @@ def test_test_rows_that_are_in_train_are_refused_or_allowed(tmp_path):
     arguments = ("--data", "mine", "--out", "run", "--cache", "cache")
     done = run(tmp_path, *arguments, settings=(*TINY, "train.epochs=1", "train.warmup_epochs=0"))
     assert done.returncode == 2
-    assert done.stderr.startswith("kaggle-digits: mine: expected at most 10 rows of test.csv whose")
+    assert done.stderr.startswith("kaggle-digits: mine: expected at most 10 test rows whose")
     assert "found 11" in done.stderr
     assert "--allow-leak" in done.stderr
     assert done.stderr.count("\n") == 1

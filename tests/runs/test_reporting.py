@@ -9,6 +9,7 @@ import pytest
 from folders import flip_last_byte, names
 from run_by_hand import CONFIG, LABELS, SPLIT, TEST_LABELS, Run, sure
 
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import keras_mnist
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page
@@ -81,6 +82,19 @@ def test_a_whole_run_is_read(run, data):
 
 def test_a_fit_of_an_earlier_version_has_no_layers(run, data):
     assert reporting.read(finish_all(run, net=None), data).fits[0].net is None
+
+
+def test_the_epoch_that_early_stopping_has_kept_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("run_by_hand.HISTORY", "epoch,loss,val_loss\n1,0.5,0.3\n2,0.25,0.6\n")
+    stopping = {"train": {"early_stopping": {"patience": 1}, "threads": 2}}
+    config = Config(**CONFIG.model_dump() | stopping)
+    run = Run(tmp_path / "run", config)
+    run.begin()
+    run.finish_all()
+    run.update()
+    report = reporting.read(run.folder, None)
+    assert [fit.kept_epoch for fit in report.fits] == [1, 1, 1, 1]
+    assert report.fits[0].kept("loss") == 0.5
 
 
 def test_fits_of_a_member_that_is_no_more_do_not_count(run):
@@ -156,12 +170,15 @@ def test_a_joined_run_is_not_extended(run, monkeypatch):
     monkeypatch.setattr(environment, "has_command", lambda: True)
     finish_all(run)
     joined = {"method": "greedy", "sources": [{"name": "one"}, {"name": "two"}]}
+    joined["not_taken_over"] = ["ensemble.weights of one"]
     files.write_json(run.folder.manifest, run.manifest() | {"joined": joined})
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
     run.folder.write_submitted([{"sha256": own, "public_score": "0.5"}])
     report = reporting.read(run.folder, None)
     assert "extend" not in report.next_step.value
     assert report.is_selected
+    assert report.facts["joined from"] == "one, two; by greedy"
+    assert report.facts["not taken over"] == "ensemble.weights of one"
 
 
 def test_a_provisional_submission(run, data):
