@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_digits.analysis.same_data import check_same_data, names_of
+from kaggle_digits.analysis.same_data import check_different, check_same_data, names_of
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.joined import GREEDY
 from kaggle_digits.runs.run import Run
@@ -38,7 +38,7 @@ def read_sources(folders: Sequence[Path]) -> list[SourceRun]:
     Raises:
         UserError: there are fewer than two, or one is not as it must be; names it.
     """
-    _check_different(folders)
+    check_different("ensemble", folders)
     names = names_of(folders)
     sources = []
     for folder, name in zip(folders, names, strict=True):
@@ -52,15 +52,6 @@ def read_sources(folders: Sequence[Path]) -> list[SourceRun]:
         _check_same_folds(source, sources[0])
     _check_no_fit_twice(sources)
     return sources
-
-
-def _check_different(folders: Sequence[Path]) -> None:
-    if len(folders) < 2:
-        raise UserError("ensemble: expected at least two runs, found one; name the others too")
-    places = [folder.resolve() for folder in folders]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise UserError(f"{folders[number]}: named twice; name each run once")
 
 
 def _check_finished(run: Run, folder: RunFolder) -> None:
