@@ -23,7 +23,7 @@ from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.joined import GREEDY, BlendRecord, Joined, Source
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import figures, summary
+from kaggle_digits.runs import figures, reporting, summary
 from kaggle_digits.runs.costs import CostsOfSources
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.figures import RunPlan
@@ -79,11 +79,13 @@ class JoinedRun:
         folder: the new run's.
         metrics: its figures.
         record: what each method would have given.
+        report: its page; None: there is none, the reason was said.
     """
 
     folder: RunFolder
     metrics: RunMetrics
     record: BlendRecord
+    report: Path | None
 
 
 def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
@@ -137,8 +139,19 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         config_name=NAME,
         joined=Joined(options.method, tuple(_provenance(each, members) for each in sources), left),
     )
-    metrics = _write(RunFolder(out), plan, sources, members, blend)
-    return JoinedRun(RunFolder(out), metrics, record)
+    folder = RunFolder(out)
+    metrics = _write(folder, plan, sources, members, blend)
+    return JoinedRun(folder, metrics, record, _report(folder, digits, say))
+
+
+def _report(folder: RunFolder, digits: Digits, say: Callable[[str], None]) -> Path | None:
+    """Make the page of a joined run, which is whole without it."""
+    try:
+        reporting.write(folder, digits)
+    except (UserError, OSError) as error:
+        say(f"WARNING: no report: {error}")
+        return None
+    return folder.report
 
 
 def _check_out(out: Path, folders: Iterable[Path]) -> None:

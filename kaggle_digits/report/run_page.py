@@ -165,7 +165,10 @@ def _nothing_expected(metrics: RunMetrics) -> str:
     """Say why there is no chart of the leaderboard, where there is none."""
     if metrics.not_for_upload and not metrics.demo_data:
         return f"Nothing is expected: the submission is not for upload, {metrics.not_for_upload}."
-    return "Nothing is expected of the demo data, nor before a row is predicted out of fold."
+    return (
+        "No score at Kaggle is expected: that needs the competition's data, and rows predicted out "
+        "of fold."
+    )
 
 
 # Costs, nets

@@ -77,6 +77,14 @@ def test_a_joined_run_is_a_run_like_any_other(home, join):
     assert problems == []
 
 
+def test_a_joined_run_is_whole_without_its_report(home, join):
+    said = []
+    joined = join(say=said.append)  # the histories that a report shows are missing here
+    assert joined.report is None
+    assert said[-1].startswith("WARNING: no report: ")
+    assert joined.folder.submission.is_file()
+
+
 def test_figures_are_those_of_the_mean_of_all_members(join):
     joined = join()
     # Row 1 is wrong with all three; rows 0, 2, 3 with one of them, which the others outvote.
@@ -219,9 +227,8 @@ def test_a_source_alone_is_as_it_reports_itself(home, join, tmp_path):
     # Its surer member is right at rows 3 and 4, but the other one counts three times.
     assert alone == Run(own).metrics.oof
     assert alone.errors == 3
-    assert said[-1] == (
-        "WARNING: not taken over: ensemble.weights of own; all members are joined by mean"
-    )
+    warning = "WARNING: not taken over: ensemble.weights of own; all members are joined by mean"
+    assert warning in said
 
 
 def test_methods_that_are_not_taken_over_are_said(home, join, tmp_path):

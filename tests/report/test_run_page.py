@@ -132,7 +132,7 @@ def test_demo_data_is_said_and_nothing_is_expected():
     text = text_of(page)
     assert "the submission is NOT for upload" in text
     assert text.count("DEMO DATA") == 1
-    assert "Nothing is expected of the demo data" in text
+    assert "No score at Kaggle is expected: that needs the competition" in text
     assert "leaderboard 0.9" not in text
 
 
