@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -49,7 +50,8 @@ class Reports:
 
     def discard(self) -> None:
         """Delete the report: it shows figures that are not the run's any more."""
-        self._folder.remove_report()
+        with suppress(OSError):  # the run goes on
+            self._folder.remove_report()
         self._is_current = False
 
     def after_fit(self, *, is_last: bool = False) -> None:

@@ -81,8 +81,8 @@ class FitFiles(LockedFolder):
             raise files.DamagedError(path, "its checksum differs")
         return facts
 
-    def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
-        """Read a finished fit's predictions after comparing all its files' checksums.
+    def check_fit(self, member: str, fold: int) -> None:
+        """Compare the checksums of all files of a finished fit.
 
         Raises:
             files.DamagedError: a file is not as it was written, or missing.
@@ -93,7 +93,15 @@ class FitFiles(LockedFolder):
                 raise files.DamagedError(folder / name, "it is missing")
             if files.checksum(folder / name) != expected:
                 raise files.DamagedError(folder / name, "its checksum in fit.json differs")
-        return files.read_arrays(folder / PREDICTIONS)
+
+    def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
+        """Read a finished fit's predictions, once `check_fit` has found nothing.
+
+        Raises:
+            files.DamagedError: see `check_fit`.
+        """
+        self.check_fit(member, fold)
+        return files.read_arrays(self.fit_folder(member, fold) / PREDICTIONS)
 
     def write_fit(
         self, member: str, fold: int, writers: Mapping[str, Callable[[Path], None]], facts: dict

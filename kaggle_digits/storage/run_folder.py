@@ -90,7 +90,12 @@ class RunFolder(FitFiles):
         """
         if not self.has_config():
             found = "no config.yaml in it" if self.folder.is_dir() else "no such folder"
-            raise UserError(f"{self.folder}: expected the folder of a run, found {found}")
+            if self.folder.is_file():
+                found = "a file"
+            raise UserError(
+                f"{self.folder}: expected the folder of a run, found {found}; give the folder that "
+                "kaggle-digits run names at its end"
+            )
         self.check_usable()
 
     def was_reported(self) -> bool:

@@ -152,6 +152,12 @@ def test_after_the_last_fit_only_the_end_makes_a_report(making, run, old_report)
     assert len(ended.made) == 2
 
 
+def test_a_report_that_cannot_be_deleted_ends_no_run(making, old_report):
+    old_report.unlink()
+    old_report.mkdir()
+    making().reports.discard()
+
+
 def test_no_report_of_earlier_figures_is_left(making, old_report):
     unwanted = making(wanted=False)
     assert unwanted.reports.at_end() is None

@@ -154,7 +154,12 @@ def test_the_result_is_known_by_the_config_and_the_predictions(run):
 
 def test_a_folder_without_a_run_is_refused(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    for name, found in (("empty", "no config.yaml in it"), ("absent", "no such folder")):
+    (tmp_path / "file").touch()
+    for name, found in (
+        ("empty", "no config.yaml in it"),
+        ("absent", "no such folder"),
+        ("file", "a file"),
+    ):
         with pytest.raises(UserError, match=f"expected the folder of a run, found {found}"):
             RunFolder(tmp_path / name).check_begun()
     files.write_json(run.folder / ".kaggle-digits", run.stamp)
