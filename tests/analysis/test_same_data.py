@@ -28,9 +28,7 @@ def test_a_run_is_named_once(tmp_path, monkeypatch):
     check_different("compare", [Path("a"), Path("b")])
     with pytest.raises(UserError, match=r"^a/\.\./a: named twice; name each run once"):
         check_different("compare", [Path("a"), Path("b"), Path("a/../a")])
-    with pytest.raises(
-        UserError, match=r"^ensemble: expected at least two runs, found one;"
-    ):
+    with pytest.raises(UserError, match=r"^ensemble: expected at least two runs, found one;"):
         check_different("ensemble", [Path("a")])
 
 
