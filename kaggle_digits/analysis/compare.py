@@ -13,6 +13,7 @@ from kaggle_digits.analysis.run_list import entry_of
 from kaggle_digits.analysis.same_data import (
     TRAINING,
     another_part,
+    check_different,
     check_same_data,
     hashes_of,
     names_of,
@@ -34,18 +35,17 @@ def compare(folders: Sequence[Path]) -> Comparison:
     """Hold runs against each other, on the training rows that they predict out of fold.
 
     Args:
-        folders: of at least two runs, finished or not.
+        folders: of at least two different runs, finished or not.
 
     Returns:
         The runs side by side, a paired test for each two of them, and the rows that they predict
         most differently.
 
     Raises:
-        UserError: a folder is none of a run, no fit of it is finished, it holds no rows out, or
-            the data differ.
+        UserError: a run is named twice, a folder is none of a run, no fit of it is finished, it
+            holds no rows out, or the data differ.
     """
-    if len(folders) < 2:
-        raise UserError("compare: expected at least two runs, found one; name another one too")
+    check_different("compare", folders)
     runs = [Run(folder) for folder in folders]
     check_same_data([RunFolder(folder) for folder in folders], TRAINING)
     for run in runs:

@@ -52,6 +52,14 @@ class Source:
         return f"{part}.csv" if self.format is None else part
 
     @property
+    def labels_place(self) -> str:
+        """Where the labels of "train" are, for error messages."""
+        if self.format is not None:
+            return f"{self.description}: labels of train"
+        is_csv = self.train is not None and ".csv" in self.train.name  # not a zip that has one
+        return f"{self.description}: {self.train.name if is_csv else 'train.csv'}, column label"
+
+    @property
     def not_for_upload(self) -> str | None:
         """Why a submission of it must not be uploaded, as far as that is known unread."""
         if self.demo:

@@ -137,4 +137,4 @@ def _rows(comparison: Comparison) -> Iterator[Fact]:
                 comparison.runs, each.predicted, each.probabilities, strict=True
             )
         )
-        yield Fact(f"row {each.row}", f"a {each.label}: {said}")
+        yield Fact(f"row {each.row + 1}", f"labelled {each.label}: {said}")

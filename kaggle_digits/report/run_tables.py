@@ -141,13 +141,13 @@ def next_steps(
         steps.append(Fact("continue", how_to_continue))
     if metrics.demo_data:
         steps.append(Fact("the real files", "kaggle-digits data fetch", "command"))
-        steps.append(Fact("or by hand", f"put the zip from {DATA_PAGE} into data/"))
+        steps.append(Fact("by hand", f"put the zip from {DATA_PAGE} into data/"))
     elif metrics.not_for_upload:
         evaluate = f"kaggle-digits evaluate {quote(str(folder))}"
         steps.append(Fact("where it errs", evaluate, "command"))
     elif metrics.test_rows == TEST_ROWS:
         steps.append(Fact("upload it", f"kaggle-digits submit {quote(str(folder))}", "command"))
-        steps.append(Fact("or by hand", SUBMIT_PAGE))
+        steps.append(Fact("by hand", SUBMIT_PAGE))
     else:
         steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
     if metrics.complete and not is_joined:

@@ -74,8 +74,10 @@ def test_rows_on_which_they_differ_most(home):
     assert first.probabilities == pytest.approx((0.91, 0.3 / 9))
 
 
-def test_a_run_compared_with_itself(home):
-    found = compare([home / "a", home / "a"])
+def test_a_run_compared_with_itself(home, tmp_path):
+    assert refusal(home / "a", home / "a").endswith("a: named twice; name each run once")
+    shutil.copytree(home / "a", tmp_path / "copy")
+    found = compare([home / "a", tmp_path / "copy"])
     assert [each.p_value for each in found.tests] == [1.0]
     assert (found.disputed, found.differences) == (0, ())
 

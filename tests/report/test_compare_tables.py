@@ -64,8 +64,8 @@ def test_evidence():
 def test_rows_on_which_they_differ():
     text = shown(PAIR, 120)
     assert "171 of 42,000 rows get different classes; they differ most on" in text
-    assert "row 77" in text
-    assert "a 4: quick-1 4 (0.90), standard-1 9 (0.25)" in text
+    assert "row 78" in text
+    assert "labelled 4: quick-1 4 (0.90), standard-1 9 (0.25)" in text
 
 
 def test_scope_of_a_pair():

@@ -222,6 +222,9 @@ def test_table_of_all_fits():
     assert first[:4] == ["a fold 1", "1", "10", "0.90000"]
     assert first[6:] == ["2", "0.2500", "2.0", "150"]
     assert last[:2] == ["b fold 2", "1"]
+    fits = tuple(replace(each, kept_epoch=1) for each in REPORT.fits)
+    first, *_ = rows_of(run_page._fits(replace(REPORT, fits=fits)))
+    assert first[6:8] == ["2, kept 1", "0.5000"]  # the loss of the weights that are kept
 
 
 def test_settings_and_facts(whole):
