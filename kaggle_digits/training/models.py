@@ -16,6 +16,8 @@ from kaggle_digits.config.schema import Model
 from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
 
+LAST_LAYER = "logits"
+
 
 class FusedBatchNormalization(layers.BatchNormalization):
     """`keras.layers.BatchNormalization` on the backend's fused kernel, where it has one.
@@ -175,7 +177,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         use_bias=not config.logits_norm,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
         dtype="float32",
-        name="logits",
+        name=LAST_LAYER,
     )(x)
     if config.logits_norm:
         outputs = norm("logits")(outputs)

@@ -19,9 +19,10 @@ def test_warmup_is_a_fifth_where_it_would_fill_all_epochs(epochs, given, warmup)
     assert train.canonical().canonical() == train.canonical()
 
 
-def test_momentum_is_sgds_alone():
-    sgd = Train(optimizer="sgd", momentum=0.5)
-    assert sgd.canonical() == sgd
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_momentum_is_of_sgd_and_muon_alone(optimizer):
+    with_momentum = Train(optimizer=optimizer, momentum=0.5)
+    assert with_momentum.canonical() == with_momentum
     assert Train(momentum=0.5, epochs=9).canonical() == Train(epochs=9)
 
 

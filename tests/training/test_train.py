@@ -193,6 +193,16 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.images == usual.images
 
 
+def test_muon_goes_on_from_a_kept_state():
+    states, config = [], settings(optimizer="muon", ema_epochs=0.5)
+    whole = fit(config, on_checkpoint=states.append)
+    assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)
+    # Of a kernel it keeps no second moment.
+    adamw = []
+    fit(settings(ema_epochs=0.5, epochs=1), on_checkpoint=adamw.append)
+    assert len(states[0].arrays) == len(adamw[0].arrays) - 1
+
+
 # Stopping
 
 
