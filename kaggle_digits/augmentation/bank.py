@@ -40,7 +40,7 @@ class Bank:
 
     Attributes:
         images_key: digest of the images, see `files.digest`.
-        augment: the `augment` section; `variants` is no part of the key.
+        augment: the `augment` section; what fits do with variants is no part of the key.
         seed: the run's seed.
     """
 

@@ -57,6 +57,10 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
+    later: ClassVar[frozenset[str]] = frozenset(("shift",))
+    # What a fit does with the bank's variants; the bank itself does not depend on it.
+    of_fits: ClassVar[frozenset[str]] = frozenset(("variants", "shift"))
+
     variants: int | None = Field(
         None, ge=1, description="augmented copies of all rows in the bank; null: one per epoch"
     )
@@ -69,6 +73,18 @@ class Augment(Section):
     )
     elastic: Elastic = Elastic()
     grid: Grid = Grid()
+    shift: int = Field(
+        0,
+        ge=0,
+        le=14,
+        description="largest move of an image up, down or sideways, pixels; drawn by each fit for "
+        "each epoch, after all of the above",
+    )
+
+    def of_bank(self) -> Augment:
+        """Return what a bank's variants depend on: a fit's own settings are at their defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in self.of_fits})
 
     def canonical(self) -> Augment:
         """Return settings that give the same images: a change that never happens is at defaults."""

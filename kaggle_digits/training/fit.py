@@ -87,7 +87,8 @@ def train_fit(
         OutOfMemory: the memory is too small.
     """
     backend.configure(spec.settings.train.threads)
-    from kaggle_digits.training.train import TrainingData, train
+    from kaggle_digits.training.batches import TrainingData
+    from kaggle_digits.training.train import train
 
     if backend.name() != spec.backend:
         raise ValueError(f"{spec.name}: expected backend {spec.backend}, found {backend.name()}")

@@ -146,8 +146,8 @@ def bank_variants(config: Config) -> int:
     variants: dict[Augment, int] = {}
     for member in config.members:
         augment = canonical(config.member(member)).augment
-        transform = _of_any_number(augment)
-        variants[transform] = max(augment.variants, variants.get(transform, 0))
+        of_bank = augment.of_bank()
+        variants[of_bank] = max(augment.variants, variants.get(of_bank, 0))
     return sum(variants.values())
 
 
@@ -182,14 +182,9 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
         )
         for member in config.members
         for settings in [canonical(config.member(member))]
-        for bank in [Bank(inputs.images_key, _of_any_number(settings.augment), config.seed)]
+        for bank in [Bank(inputs.images_key, settings.augment.of_bank(), config.seed)]
         for fold, heldout in enumerate(split)
     ]
-
-
-def _of_any_number(augment: Augment) -> Augment:
-    """Return settings of the same bank, however many variants of it a member reads."""
-    return augment.model_copy(update={"variants": None})
 
 
 def canonical(settings: MemberSettings) -> MemberSettings:

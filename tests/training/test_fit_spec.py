@@ -125,8 +125,8 @@ def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
     members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
     assert len({spec.bank for spec in plan(members=members)}) == 2
     assert len({spec.bank.key for spec in plan(members=members)}) == 2
-    # How many variants a member reads is no part of a bank.
-    members = {"a": {"augment": {"variants": 2}}, "b": {}}
+    # What a member does with variants is no part of a bank.
+    members = {"a": {"augment": {"variants": 2}}, "b": {"augment": {"shift": 1}}}
     assert {spec.bank for spec in plan(members=members)} == {shared}
 
 
