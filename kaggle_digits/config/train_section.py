@@ -48,6 +48,7 @@ class Train(Section):
             "ema_momentum",
             "ema_warmup",
             "norm_statistics",
+            "mixup",
         )
     )
 
@@ -78,6 +79,12 @@ class Train(Section):
     plateau: Plateau = Plateau()
     early_stopping: EarlyStopping = EarlyStopping()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction given to all classes")
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="images and labels are mixed by two, with weights from Beta(mixup, mixup); "
+        "0: none",
+    )
     ema_epochs: float = Field(
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
     )

@@ -1,4 +1,4 @@
-"""What a net is trained on: the batches of each epoch, shuffled and moved by whole pixels.
+"""What a net is trained on: the batches of each epoch, shuffled, moved by whole pixels and mixed.
 
 Everything random follows from a fit's seed and the epoch alone, so that a training that resumes
 sees the same batches.
@@ -15,7 +15,7 @@ import numpy as np
 from kaggle_digits.config.schema import MemberSettings
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
-MOVES = 1
+MOVES, MIXES = 1, 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=0)
         self._data, self._seed = data, seed
         self._size = min(settings.train.batch_size, len(data.rows))
-        self._shift = settings.augment.shift
+        self._shift, self._mixup = settings.augment.shift, settings.train.mixup
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
@@ -63,6 +63,9 @@ class Batches(keras.utils.PyDataset):
             generator = np.random.default_rng([self._seed, epoch, MOVES])
             size = (len(self._order), 2)
             self._moves = generator.integers(-self._shift, self._shift, size, endpoint=True)
+        if self._mixup:
+            generator = np.random.default_rng([self._seed, epoch, MIXES])
+            self._shares = generator.beta(self._mixup, self._mixup, len(self))
 
     @property
     def images(self) -> int:
@@ -77,10 +80,14 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         places = slice(step * self._size, (step + 1) * self._size)
         rows = self._order[places]
-        images = self._variant[rows]
+        images, targets = self._variant[rows], self._targets[rows]
         if self._shift:
             images = moved(images, self._moves[places], self._shift)
-        return images, self._targets[rows]
+        if self._mixup:
+            # The net takes bytes, as everywhere: a rounding of less than half a gray level.
+            images = np.rint(mixed(images, self._shares[step])).astype(np.uint8)
+            targets = mixed(targets, self._shares[step])
+        return images, targets
 
 
 def moved(images: np.ndarray, moves: np.ndarray, largest: int) -> np.ndarray:
@@ -99,3 +106,20 @@ def moved(images: np.ndarray, moves: np.ndarray, largest: int) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:], axis=(1, 2))
     tops, lefts = largest - moves.T
     return windows[np.arange(len(images)), tops, lefts]
+
+
+def mixed(values: np.ndarray, share: float) -> np.ndarray:
+    """Mix each row of a shuffled batch with the row before it, the first one with the last.
+
+    Source: H. Zhang et al. (2018), mixup: beyond empirical risk minimization; as in their program,
+    one share for a batch.
+
+    Args:
+        values: (n, ...) images or labels.
+        share: of a row itself, 0..1.
+
+    Returns:
+        The mixed rows, float32, of the same shape.
+    """
+    share = np.float32(share)
+    return share * values + (1 - share) * np.roll(values, 1, axis=0)

@@ -51,6 +51,7 @@ def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
         {"early_stopping": {"monitor": "val_accuracy", "patience": 1}},
         {"ema_epochs": 0, "ema_momentum": 0.5, "ema_warmup": True},
         {"norm_statistics": "moving"},
+        {"optimizer": "muon", "momentum": 0.95, "mixup": 0.2},
     ],
 )
 def test_what_has_an_effect_is(settings):

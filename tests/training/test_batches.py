@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Train
-from kaggle_digits.training.batches import Batches, TrainingData, moved
+from kaggle_digits.training.batches import Batches, TrainingData, mixed, moved
 
 ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
@@ -13,8 +13,10 @@ def make_pixels(seed=1):
     return np.random.default_rng(seed).integers(0, 256, (ROWS, 28, 28), np.uint8)
 
 
-def make_batches(images=make_pixels, seed=5, **augment):
-    settings = MemberSettings(model=Model(), train=Train(batch_size=10), augment=Augment(**augment))
+def make_batches(images=make_pixels, seed=5, mixup=0.0, **augment):
+    settings = MemberSettings(
+        model=Model(), train=Train(batch_size=10, mixup=mixup), augment=Augment(**augment)
+    )
     return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(9)), settings, seed)
 
 
@@ -88,3 +90,38 @@ def test_moves_leave_the_order_as_it_is():
     assert (plain[1] == shifted[1]).all()
     stay = [(a == b).all() for a, b in zip(plain[0], shifted[0], strict=True)]
     assert 0 < np.sum(stay) < 15  # a ninth of 40 is not moved
+
+
+# Mixing
+
+
+def test_mixed_by_hand():
+    values = np.array([[0, 100], [200, 10], [40, 255]], np.uint8)
+    found = mixed(values, 0.75)
+    assert found.dtype == np.float32
+    # The first with the last, the others with the one before.
+    assert found.tolist() == [[10.0, 138.75], [150.0, 32.5], [80.0, 193.75]]
+    assert mixed(values, 1.0).tolist() == values.tolist()
+
+
+def test_images_and_labels_of_a_batch_are_mixed_alike():
+    plain, batches = epoch_of(make_batches(shift=1), 1), make_batches(mixup=0.5, shift=1)
+    found, repeated = epoch_of(batches, 1), epoch_of(make_batches(mixup=0.5, shift=1), 1)
+    shares = []
+    for batch in range(4):
+        pixels, targets, mixed_pixels, mixed_targets = (
+            values[10 * batch : 10 * batch + 10] for values in (*plain, *found)
+        )
+        before = np.arange(-1, 9)
+        own = targets.argmax(axis=1)
+        row = int(np.flatnonzero(own != own[before])[0])
+        share = mixed_targets[row, own[row]]
+        expected = share * targets + (1 - share) * targets[before]
+        np.testing.assert_allclose(mixed_targets, expected, atol=1e-6)
+        np.testing.assert_allclose(mixed_targets.sum(axis=1), 1, rtol=1e-6)
+        between = share * pixels + (1 - share) * pixels[before]
+        assert np.abs(mixed_pixels - between).max() < 0.5001
+        shares.append(share)
+    assert len(set(shares)) == 4
+    assert found[0].dtype == np.uint8
+    assert all((one == other).all() for one, other in zip(found, repeated, strict=True))

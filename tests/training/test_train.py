@@ -175,9 +175,9 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.images == usual.images
 
 
-def test_muon_and_moved_images_go_on_from_a_kept_state(usual):
+def test_muon_and_moved_and_mixed_images_go_on_from_a_kept_state(usual):
     states = []
-    config = settings(optimizer="muon", ema_epochs=0.5, shift=2)
+    config = settings(optimizer="muon", ema_epochs=0.5, shift=2, mixup=0.4)
     whole = fit(config, on_checkpoint=states.append)
     assert weight_bytes(whole) != weight_bytes(usual)
     assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)
