@@ -23,6 +23,7 @@ def test_page_has_all_pieces():
         ("2", "Scores and costs"),
         ("2", "Accuracies with their 95&nbsp;% intervals"),
         ("2", "What this can and cannot say"),
+        ("2", "Settings that differ"),
         ("2", "Paired tests"),
         ("2", "Where they differ most"),
     ]
@@ -30,6 +31,7 @@ def test_page_has_all_pieces():
     for expected in (
         "0.99440 235 of 42,000 rows wrong",
         "standard-1 (optimistic) 0.99605 166 of 42,000 rows wrong",
+        "setting quick-1 standard-1 train.epochs 7 12 members.x has none {}",
         "586,000 4 min 17 s 165,634",
         "standard-1 (optimistic) is significantly better than quick-1",
         "than quick-1 120 51 42,000 1.5e-07 the same",
