@@ -12,8 +12,12 @@ import numpy as np
 from keras import layers
 
 from kaggle_digits.config.schema import Model
+from kaggle_digits.config.train_section import FLOAT32, Precision
 from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
+
+# Keras's policies: weights are float32, inputs and outputs of a layer are what they are named for.
+POLICIES = {FLOAT32: FLOAT32, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -42,7 +46,9 @@ def _seeds(seed: int) -> Iterator[int]:
         yield int(generator.integers(2**31))
 
 
-def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
+def build(
+    config: Model, seed: int, fused: bool = False, precision: Precision = FLOAT32
+) -> keras.Model:
     """Build a net with fresh weights.
 
     Args:
@@ -50,11 +56,14 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         seed: start of the weights' and Dropout's random numbers.
         fused: use the faster batch norm; its weights fit the stock one in the same order, so that a
             saved model needs nothing but Keras to be loaded.
+        precision: what the large maps are computed in. All weights are float32, and so is what is
+            small and loses by rounding: statistics, means over a map, Dropout's rates, logits.
 
     Returns:
         A model from (n, 28, 28) uint8 pixels to (n, 10) float32 logits.
     """
     batch_norm = FusedBatchNormalization if fused else layers.BatchNormalization
+    low = POLICIES[precision]
     initializer = {
         "he_normal": keras.initializers.HeNormal,
         "he_uniform": keras.initializers.HeUniform,
@@ -62,19 +71,22 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
     }[config.initializer]
     seeds = _seeds(seed)
 
-    def norm(name: str) -> layers.Layer:
+    def norm(name: str, dtype: str = low) -> layers.Layer:
         return batch_norm(
-            momentum=config.norm_momentum, epsilon=config.norm_epsilon, name=f"{name}_norm"
+            momentum=config.norm_momentum,
+            epsilon=config.norm_epsilon,
+            dtype=dtype,
+            name=f"{name}_norm",
         )
 
     def activated(x: keras.KerasTensor, name: str, pool: bool = False) -> keras.KerasTensor:
         """Add what follows a convolution or a hidden layer, in the config's order."""
-        follow = [layers.ReLU(name=f"{name}_relu")]
+        follow = [layers.ReLU(dtype=low, name=f"{name}_relu")]
         if config.norm != "none":
             follow.insert(0 if config.norm == "before" else 1, norm(name))
         if pool:
             place = 0 if config.pool_place == "early" else len(follow)
-            follow.insert(place, layers.MaxPooling2D(2, name=f"{name}_pool"))
+            follow.insert(place, layers.MaxPooling2D(2, dtype=low, name=f"{name}_pool"))
         for layer in follow:
             x = layer(x)
         return x
@@ -97,17 +109,18 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
                 use_bias=config.bias,
                 kernel_initializer=initializer(seed=next(seeds)),
                 kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
+                dtype=low,
                 name=f"{name}_conv",
             )(x)
             x = activated(x, name, (stage.pool, position) in (("first", 1), ("last", stage.depth)))
         if stage.dropout:
             x = dropout(x, stage.dropout, f"stage{number}")
-    head = {
-        "flatten": layers.Flatten,
-        "average": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
+    head, dtype = {
+        "flatten": (layers.Flatten, low),
+        "average": (layers.GlobalAveragePooling2D, FLOAT32),
+        "max": (layers.GlobalMaxPooling2D, low),
     }[config.pooling]
-    x = head(name="head")(x)
+    x = head(dtype=dtype, name="head")(x)
     drops_before = config.dropout_place == "before"
     for number, width in enumerate(config.dense, 1):
         name = f"dense{number}"
@@ -117,6 +130,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
             width,
             use_bias=config.bias,
             kernel_initializer=initializer(seed=next(seeds)),
+            dtype=low,
             name=name,
         )(x)
         x = activated(x, name)
@@ -128,11 +142,11 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         10,
         use_bias=not config.logits_norm,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-        dtype="float32",
+        dtype=FLOAT32,
         name="logits",
     )(x)
     if config.logits_norm:
-        outputs = norm("logits")(outputs)
+        outputs = norm("logits", FLOAT32)(outputs)
     return keras.Model(inputs, outputs, name="digits_cnn")
 
 
