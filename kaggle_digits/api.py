@@ -206,7 +206,8 @@ def evaluate(
         run: a run or its folder.
         data: a CSV with labels, or what `run` takes, of which test is taken where it has labels;
             None: the run's own training rows, out of fold.
-        out: a folder for `evaluation.json` and the page `evaluation.html`; None: none is written.
+        out: a folder for `evaluation.json` and the page `evaluation.html`: new, empty, or that of
+            an evaluation, which is replaced; None: none is written.
         cache: see `run`.
         progress: see `run`.
 
@@ -217,11 +218,14 @@ def evaluate(
         UserError: anything that the caller can fix, in one line.
     """
     folder = run.folder if isinstance(run, Run) else run
+    place = None if out is None else EvaluationFolder(Path(out).expanduser())
+    if place:
+        place.check_usable()
     reporter = Reporter(progress=progress)
     stored = Cache(cache_folder(cache), reporter.say)
     found = evaluating.evaluate(folder, data, stored, reporter)
-    if out is not None:
-        found.write(EvaluationFolder(Path(out)))
+    if place:
+        found.write(place)
     return found.record
 
 

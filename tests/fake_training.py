@@ -129,6 +129,8 @@ class FakeTraining:
             history=history,
             steps=STEPS * len(history),
             complete=len(history) == last and math.isfinite(history[-1]["loss"]),
+            kept=history[-1],
+            kept_epoch=None,
             seconds=20.0,
             images=200,
         )

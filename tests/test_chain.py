@@ -66,6 +66,8 @@ def test_from_a_run_to_a_checked_ensemble(kd, tmp_path):
 
     kd("ensemble", "one", "two", "--out", "both", "--cache", "cache")
     joined = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    page = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
+    assert f"{joined['oof_accuracy']:.5f}" in page
     assert joined["fits_finished"] == one["fits_finished"] + two["fits_finished"]
     assert np.load(tmp_path / "both" / "predictions.npz")["oof_count"].min() == 2
 

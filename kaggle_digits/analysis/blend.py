@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.analysis.blend_methods import METHODS, Blend
-from kaggle_digits.analysis.same_data import check_same_data, names_of
+from kaggle_digits.analysis.blend_sources import SourceRun, read_sources
 from kaggle_digits.config import extension, loading
 from kaggle_digits.config.averaging import Ensemble
 from kaggle_digits.config.schema import Config
@@ -23,16 +23,15 @@ from kaggle_digits.data.digits import Digits, load_digits
 from kaggle_digits.errors import UserError
 from kaggle_digits.results.joined import GREEDY, BlendRecord, Joined, Source
 from kaggle_digits.results.run_metrics import RunMetrics
-from kaggle_digits.runs import figures, summary
+from kaggle_digits.runs import figures, reporting, summary
 from kaggle_digits.runs.costs import CostsOfSources
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.figures import RunPlan
-from kaggle_digits.runs.run import Run
 from kaggle_digits.scoring.ensemble import FitPredictions, Method
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.locked_folder import next_folder
-from kaggle_digits.storage.run_copies import copy_fit, damaged_files
+from kaggle_digits.storage.run_copies import copy_fit
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 from kaggle_digits.training import fit_spec, resume
 from kaggle_digits.training.fit_spec import Inputs
@@ -64,28 +63,11 @@ class EnsembleOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Source:
-    """A run to join.
-
-    Attributes:
-        name: what it is called.
-        folder: its folder.
-        run: what it has left there.
-        manifest: its manifest.
-    """
-
-    name: str
-    folder: RunFolder
-    run: Run
-    manifest: dict
-
-
-@dataclass(frozen=True, eq=False)
 class _Member:
     """A member of a source: its name in the joined run, and the one that it had."""
 
     name: str
-    source: _Source
+    source: SourceRun
     old_name: str
 
 
@@ -97,11 +79,13 @@ class JoinedRun:
         folder: the new run's.
         metrics: its figures.
         record: what each method would have given.
+        report: its page; None: there is none, the reason was said.
     """
 
     folder: RunFolder
     metrics: RunMetrics
     record: BlendRecord
+    report: Path | None
 
 
 def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
@@ -121,7 +105,7 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         raise UserError(
             f"--method {options.method}: expected one of {', '.join(METHODS)}; choose one of them"
         )
-    sources = _read_sources(options.folders)
+    sources = read_sources(options.folders)
     first, members = sources[0], _renamed_members(sources)
     out = options.out or next_folder(options.root, NAME, lambda path: False)
     _check_out(out, options.folders)
@@ -138,8 +122,9 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         source_of={member.name: member.source.name for member in members},
         averaging_of={each.name: _averaging(each, members) for each in sources},
     )
-    if left := list(_not_taken_over(sources, METHODS[options.method])):
-        say(f"not taken over: {'; '.join(left)}; all members are joined by {options.method}")
+    if left := tuple(_not_taken_over(sources, METHODS[options.method])):
+        how = f"all members are joined by {options.method}"
+        say(f"WARNING: not taken over: {'; '.join(left)}; {how}")
     record = blend.record(options.method)
     weights = blend.greedy_weights if options.method == GREEDY else {}
     members = [member for member in members if not weights or member.name in weights]
@@ -152,90 +137,21 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
         fit_spec.plan(config, inputs, split, first.manifest["backend"]),
         callbacks=tuple(dict.fromkeys(n for each in sources for n in each.run.metrics.callbacks)),
         config_name=NAME,
-        joined=Joined(options.method, tuple(_provenance(each, members) for each in sources)),
+        joined=Joined(options.method, tuple(_provenance(each, members) for each in sources), left),
     )
-    metrics = _write(RunFolder(out), plan, sources, members, blend)
-    return JoinedRun(RunFolder(out), metrics, record)
+    folder = RunFolder(out)
+    metrics = _write(folder, plan, sources, members, blend)
+    return JoinedRun(folder, metrics, record, _report(folder, digits, say))
 
 
-def _read_sources(folders: Sequence[Path]) -> list[_Source]:
-    """Read the runs: different ones, finished and undamaged, on the same data and folds."""
-    _check_different(folders)
-    names = names_of(folders)
-    sources = []
-    for folder, name in zip(folders, names, strict=True):
-        run = Run(folder)
-        _check_finished(run, RunFolder(folder))
-        manifest = files.read_json(RunFolder(folder).manifest)
-        _check_unselected(manifest, RunFolder(folder))
-        sources.append(_Source(name, RunFolder(folder), run, manifest))
-    check_same_data([source.folder for source in sources])
-    for source in sources[1:]:
-        _check_same_folds(source, sources[0])
-    _check_no_fit_twice(sources)
-    return sources
-
-
-def _check_different(folders: Sequence[Path]) -> None:
-    if len(folders) < 2:
-        raise UserError("ensemble: expected at least two runs, found one; name the others too")
-    places = [folder.resolve() for folder in folders]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise UserError(f"{folders[number]}: named twice; name each run once")
-
-
-def _check_finished(run: Run, folder: RunFolder) -> None:
-    if process := folder.owner():
-        raise UserError(f"{folder.folder}: process {process} is at work in it; wait for it")
-    metrics = run.metrics
-    if run.config.folds.times_held_out != 1:
-        raise UserError(
-            f"{folder.folder}: expected a run that holds each row out once, found "
-            f"{run.config.folds.description}; train one with folds.kind stratified or kfold"
-        )
-    if not metrics.complete or metrics.oof is None:
-        raise UserError(
-            f"{folder.folder}: expected a finished run, found {metrics.fits_finished} of "
-            f"{metrics.fits_planned} fits finished; continue it first"
-        )
-    if damaged := damaged_files(folder):
-        raise UserError(
-            f"{folder.folder}: {damaged[0]} is missing or not as it was written; repeat the "
-            "command that made the run"
-        )
-
-
-def _check_unselected(manifest: Mapping, folder: RunFolder) -> None:
-    """Refuse a run whose members were selected by the labels that the new figures count."""
-    if manifest.get("joined", {}).get("method") == GREEDY:
-        raise UserError(
-            f"{folder.folder}: expected a run whose members were not selected, found one that was "
-            f"joined by greedy; join its sources ({', '.join(folder.joined_from())}) instead"
-        )
-
-
-def _check_same_folds(source: _Source, first: _Source) -> None:
-    """Refuse a run that holds rows out in another way than the first one."""
-    if source.manifest["folds"] != first.manifest["folds"]:
-        configs = (each.run.config for each in (source, first))
-        one, another = (f"{each.folds.description}, seed {each.seed}" for each in configs)
-        raise UserError(
-            f"{source.run.folder} and {first.run.folder}: expected runs over the same folds, found "
-            f"{one} and {another}; train one again with the other's"
-        )
-
-
-def _check_no_fit_twice(sources: Iterable[_Source]) -> None:
-    seen: dict[str, Path] = {}
-    for folder in (source.folder for source in sources):
-        for fit in folder.finished_fits():
-            other = seen.setdefault(folder.read_fit(*fit)["digest"], folder.folder)
-            if other != folder.folder:
-                raise UserError(
-                    f"{folder.folder}: its fit {folder.fit_name(*fit)} is also in {other}; a net "
-                    "that is averaged twice adds nothing, leave one of the runs out"
-                )
+def _report(folder: RunFolder, digits: Digits, say: Callable[[str], None]) -> Path | None:
+    """Make the page of a joined run, which is whole without it."""
+    try:
+        reporting.write(folder, digits)
+    except (UserError, OSError) as error:
+        say(f"WARNING: no report: {error}")
+        return None
+    return folder.report
 
 
 def _check_out(out: Path, folders: Iterable[Path]) -> None:
@@ -250,7 +166,7 @@ def _check_out(out: Path, folders: Iterable[Path]) -> None:
         )
 
 
-def _renamed_members(sources: Iterable[_Source]) -> list[_Member]:
+def _renamed_members(sources: Iterable[SourceRun]) -> list[_Member]:
     """List all members, sorted by their new names; the order of the sources does not matter."""
     found = {
         (f"{source.name} {member}", member): source
@@ -263,7 +179,7 @@ def _renamed_members(sources: Iterable[_Source]) -> list[_Member]:
     return sorted(members, key=lambda member: member.name)
 
 
-def _averaging(source: _Source, members: Iterable[_Member]) -> Ensemble:
+def _averaging(source: SourceRun, members: Iterable[_Member]) -> Ensemble:
     """Return how a source averages its members, by their new names."""
     own = source.run.config.ensemble
     new = {member.old_name: member.name for member in members if member.source is source}
@@ -271,7 +187,7 @@ def _averaging(source: _Source, members: Iterable[_Member]) -> Ensemble:
     return own.model_copy(update={"weights": weights})
 
 
-def _not_taken_over(sources: Iterable[_Source], method: Method) -> Iterator[str]:
+def _not_taken_over(sources: Iterable[SourceRun], method: Method) -> Iterator[str]:
     """Yield how sources average their members otherwise than the joined run."""
     for source in sources:
         own = source.run.config.ensemble
@@ -281,13 +197,13 @@ def _not_taken_over(sources: Iterable[_Source], method: Method) -> Iterator[str]
             yield f"ensemble.weights of {source.name}"
 
 
-def _provenance(source: _Source, members: Iterable[_Member]) -> Source:
+def _provenance(source: SourceRun, members: Iterable[_Member]) -> Source:
     """Return what the manifest says of a source."""
     own = {member.name: member.old_name for member in members if member.source is source}
     return Source(source.name, files.checksum(source.folder.predictions), own)
 
 
-def _load(first: _Source, options: EnsembleOptions, say: Callable[[str], None]) -> Digits:
+def _load(first: SourceRun, options: EnsembleOptions, say: Callable[[str], None]) -> Digits:
     """Load the data of the runs, and make sure that it is the same."""
     data = options.data or data_of(first.folder)
     digits = load_digits(data, first.run.config.folds, Cache(options.cache, notice=say), say)
@@ -312,7 +228,7 @@ def _read_fits(members: Iterable[_Member], split: list[np.ndarray]) -> list[FitP
 
 
 def _joined_config(
-    sources: Sequence[_Source],
+    sources: Sequence[SourceRun],
     members: Iterable[_Member],
     method: str,
     weights: Mapping[str, int],
@@ -340,7 +256,7 @@ def _joined_config(
 def _write(
     out: RunFolder,
     plan: RunPlan,
-    sources: Iterable[_Source],
+    sources: Iterable[SourceRun],
     members: Iterable[_Member],
     blend: Blend,
 ) -> RunMetrics:

@@ -13,20 +13,24 @@ from kaggle_digits.analysis.run_list import entry_of
 from kaggle_digits.analysis.same_data import (
     TRAINING,
     another_part,
+    check_different,
     check_same_data,
     hashes_of,
     names_of,
 )
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
-from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference
+from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference, SettingDifference
 from kaggle_digits.runs.data_of_run import data_of
 from kaggle_digits.runs.run import CLASSES, Run
 from kaggle_digits.scoring import significance
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 
+NO_CHOICES = ("data.path", "train.threads", "tuned")  # say nothing of what the nets learn
 SHOWN_ROWS = 24  # on which the runs differ most
 
 
@@ -34,19 +38,18 @@ def compare(folders: Sequence[Path]) -> Comparison:
     """Hold runs against each other, on the training rows that they predict out of fold.
 
     Args:
-        folders: of at least two runs, finished or not.
+        folders: of at least two different runs, finished or not.
 
     Returns:
         The runs side by side, a paired test for each two of them, and the rows that they predict
         most differently.
 
     Raises:
-        UserError: a folder is none of a run, no fit of it is finished, it holds no rows out, or
-            the data differ.
+        UserError: a run is named twice, a folder is none of a run, no fit of it is finished, it
+            holds no rows out, or the data differ.
     """
-    if len(folders) < 2:
-        raise UserError("compare: expected at least two runs, found one; name another one too")
-    runs = [Run(folder) for folder in folders]
+    runs = [Run(folder) for folder in folders]  # refuses other folders
+    check_different("compare", folders)
     check_same_data([RunFolder(folder) for folder in folders], TRAINING)
     for run in runs:
         if run.config.folds.times_held_out == 0:
@@ -76,6 +79,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
             replace(entry_of(folder), name=name)
             for folder, name in zip(folders, names, strict=True)
         ),
+        settings=_settings([run.config for run in runs]),
         tests=tuple(replace(test, corrected=p) for test, p in zip(tests, corrected, strict=True)),
         rows=len(rows),
         disputed=len(disputed),
@@ -109,6 +113,23 @@ def images_of(
             f"{name}; give its place with --data"
         )
     return {each.row: digits.train_images[each.row] for each in differences}
+
+
+def _settings(configs: Sequence[Config]) -> tuple[SettingDifference, ...]:
+    first, *others = map(loading.without_tuning, configs)
+    found = [loading.differences(config, first) for config in others]
+    usual = {key: of_first for each in found for key, (_, of_first) in each.items()}
+    return tuple(
+        SettingDifference(
+            key,
+            tuple(
+                None if value is None else loading.in_line(value)
+                for value in (usual[key], *(each.get(key, [usual[key]])[0] for each in found))
+            ),
+        )
+        for key in usual
+        if key not in NO_CHOICES
+    )
 
 
 def _test(

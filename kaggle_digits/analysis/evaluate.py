@@ -65,11 +65,13 @@ class Evaluated:
     images: np.ndarray | None
 
     def write(self, folder: EvaluationFolder) -> None:
-        """Write the record and the page.
+        """Write the record and the page; a kill leaves no page of an earlier evaluation beside it.
 
         Raises:
             UserError: they cannot be written.
         """
+        with files.writing(folder.page):
+            folder.page.unlink(missing_ok=True)
         files.write_json(folder.record, record.to_json(self.record, evaluation.FORMAT))
         page = evaluation_page.page(self.record, self.images)
         files.write_bytes(folder.page, page.encode())
@@ -136,6 +138,7 @@ def evaluate(
         rows_in_training=None if trained_on is None else int(seen.sum()),
         with_training_rows=ensemble.accuracy(probabilities, rows.labels) if seen.any() else None,
         demo_data=run.metrics.demo_data,
+        data=files.digest(rows.images, rows.labels),
     )
     return Evaluated(found, rows.images)
 
@@ -164,6 +167,7 @@ def _out_of_fold(run: Run, known: pd.DataFrame, cache: Cache) -> Evaluated:
         optimistic=run.metrics.optimistic,
         optimistic_because=run.metrics.optimistic_because,
         demo_data=run.metrics.demo_data,
+        data=files.digest(run.oof["label"].to_numpy()),
     )
     return Evaluated(found, None if trained_on is None else trained_on.train_images)
 

@@ -180,6 +180,7 @@ def _of_search(folder: SearchFolder, entry: RunEntry) -> Iterator[RunEntry]:
         seconds=record.seconds(),
         date=_date(folder.found),
         demo=record.demo_data,
+        not_for_upload=record.not_for_upload,
     )
     yield entry
     best = record.best()

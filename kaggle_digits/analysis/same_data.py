@@ -13,6 +13,24 @@ from kaggle_digits.storage.run_folder import RunFolder
 TRAINING = ("train",)
 
 
+def check_different(command: str, folders: Sequence[Path]) -> None:
+    """Refuse fewer than two runs, or one that is named twice.
+
+    Args:
+        command: that is given the folders.
+        folders: of the runs.
+
+    Raises:
+        UserError: says which.
+    """
+    if len(folders) < 2:
+        raise UserError(f"{command}: expected at least two runs, found one; name another one too")
+    places = [folder.resolve() for folder in folders]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UserError(f"{folders[number]}: named twice; name each run once")
+
+
 def check_same_data(folders: Sequence[RunFolder], parts: Sequence[str] = PARTS) -> None:
     """Refuse runs of different data.
 

@@ -67,9 +67,14 @@ def classify(
     else:
         if read.pictures:
             reporter.show(classification_table(read))
-        for line in classification_text(read):
-            reporter.say(line)
-        if out is not None:
+            for line in classification_text(read):
+                reporter.say(line)
+            if run.metrics.demo_data:
+                reporter.say(
+                    "DEMO DATA: these nets have seen 8x8 digits of scikit-learn alone, and read "
+                    "others badly"
+                )
+        if out is not None and read.pictures:
             reporter.say(f"{out}: what the nets saw, {count_of(len(read.pictures), 'picture')}")
     if refused := refusal(read, len(paths)):
         raise refused

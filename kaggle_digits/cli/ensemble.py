@@ -48,4 +48,12 @@ def ensemble(
     joined = blend.join(options, reporter.say)
     reporter.show(blend_tables(joined.record))
     folder = joined.folder
-    reporter.show(run_result(joined.metrics, folder.folder, folder.submission, is_joined=True))
+    reporter.show(
+        run_result(
+            joined.metrics,
+            folder.folder,
+            folder.submission,
+            report=joined.report,
+            is_joined=True,
+        )
+    )

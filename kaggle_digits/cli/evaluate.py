@@ -26,8 +26,9 @@ def evaluate(
         typer.Option(
             callback=path_of,
             metavar="FOLDER",
-            help="Where evaluation.json and evaluation.html go. Without it: evaluation-NAME in the "
-            "run's folder.",
+            help="Where evaluation.json and evaluation.html go: a new or empty folder, or that of "
+            "an evaluation, which is replaced. Without it: evaluation-NAME in the run's folder, "
+            "NAME that of the data; other data of that name gets evaluation-NAME-2.",
         ),
     ] = None,
     cache: CacheOption = None,
@@ -47,10 +48,13 @@ def evaluate(
     from kaggle_digits.storage.evaluation_folder import EvaluationFolder
     from kaggle_digits.system.console import Reporter
 
+    given = EvaluationFolder(Path(out)) if out else None
+    if given:
+        given.check_usable()
     reporter = Reporter(progress=progress, quiet=quiet or as_json)
     notice = None if as_json else reporter.say
     found = analysis.evaluate(folder, data, Cache(cache_folder(cache), notice), reporter)
-    place = EvaluationFolder(out) if out else EvaluationFolder.of_run(folder, data)
+    place = given or EvaluationFolder.of_run(folder, data, found.record.data)
     found.write(place)
     if as_json:
         typer.echo(json.dumps(record.to_json(found.record, evaluation.FORMAT), indent=2))

@@ -20,6 +20,7 @@ from kaggle_digits.data.competition import DATA_PAGE, TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.files import Arrays
+from kaggle_digits.system.console import count_of
 
 DEMO_WARNING = (
     "DEMO DATA: the competition's files were not found, so this run uses scikit-learn's small "
@@ -124,7 +125,7 @@ def load_digits(
     cache.clear_temporary_files()
     say(f"reading {source.description}")
     digits = read_digits(source, cache.arrays)
-    check_class_counts(digits.train_labels, folds, digits.source)
+    check_enough_rows(digits.train_labels, folds, source.labels_place)
     return digits
 
 
@@ -220,26 +221,26 @@ def read_test_images(path: str | Path) -> np.ndarray:
     return _load_part(sources.find_test(path), "test", cached=None)["images"]
 
 
-def check_class_counts(labels: np.ndarray, folds: Folds, source: str) -> None:
+def check_enough_rows(labels: np.ndarray, folds: Folds, where: str) -> None:
     """Refuse data with too few rows for its split: of a class, or in all.
 
     Args:
         labels: (n,) integers 0..9.
         folds: how the rows are to be split.
-        source: where the labels come from, for the error message.
+        where: the labels are, for the error message, see `sources.Source.labels_place`.
 
     Raises:
         UserError: names the smallest class, its rows, and what to set.
     """
-    where, rows = f"{source}: train.csv, column label: expected at least", len(labels)
+    where, rows = f"{where}: expected at least", len(labels)
     counts = np.bincount(labels, minlength=CLASSES)
     smallest, needed = counts.argmin(), folds.rows_per_class
     if counts[smallest] < needed:
         is_of_folds = folds.kind == "stratified"
         each, lower = (", one for each fold", "lower folds.count or ") if is_of_folds else ("", "")
         raise UserError(
-            f"{where} {needed} rows of each class{each}, found {counts[smallest]} of class "
-            f"{smallest}; {lower}give more rows"
+            f"{where} {count_of(needed, 'row')} of each class{each}, found {counts[smallest]} of "
+            f"class {smallest}; {lower}give more rows"
         )
     if folds.kind == "kfold" and rows < folds.count:
         raise UserError(

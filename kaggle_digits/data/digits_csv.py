@@ -152,7 +152,9 @@ def _check_names(names: list[str], where: str, label_required: bool) -> None:
     unknown = [name for name in names if name not in known]
     if not names or unknown:
         found = f"unknown {_listed(unknown)}" if names else "an empty line"
-        raise UserError(f"{expected}; found {found}; correct the header")
+        is_headless = bool(names) and all(name.isdecimal() for name in names)
+        advice = "put a header above the numbers" if is_headless else "correct the header"
+        raise UserError(f"{expected}; found {found}; {advice}")
     if len(set(names)) < len(names):
         doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         raise UserError(f"{expected}; found {_listed(doubled)} more than once; correct the header")

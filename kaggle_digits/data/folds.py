@@ -17,7 +17,7 @@ def split(settings: Folds, labels: np.ndarray, seed: int) -> list[np.ndarray]:
 
     Args:
         settings: the config's section; the rows are enough for it, see
-            `digits.check_class_counts`.
+            `digits.check_enough_rows`.
         labels: (n,) integers 0..9.
         seed: the run's seed.
 

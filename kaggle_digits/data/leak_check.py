@@ -76,8 +76,8 @@ def refuse_leak(found: int, source: str, *, train_rows: int, allowed: bool) -> N
         if train_rows in MNIST_ROWS:
             reason = f"{train_rows:,} training rows are as many as MNIST's, and {reason}"
         raise UserError(
-            f"{source}: expected at most {MOST_LEAKED_ROWS} rows of test.csv whose pixels "
-            f"are also in train.csv (the competition's files have none), found {found:,}; such a "
+            f"{source}: expected at most {MOST_LEAKED_ROWS} test rows whose pixels are also in "
+            f"the training rows (the competition's files have none), found {found:,}; such a "
             f"submission measures memory, not reading: {reason}; take the competition's "
             "train.csv, or add --allow-leak if you know what you do"
         )

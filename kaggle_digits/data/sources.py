@@ -52,6 +52,14 @@ class Source:
         return f"{part}.csv" if self.format is None else part
 
     @property
+    def labels_place(self) -> str:
+        """Where the labels of "train" are, for error messages."""
+        if self.format is not None:
+            return f"{self.description}: labels of train"
+        is_csv = self.train is not None and ".csv" in self.train.name  # not a zip that has one
+        return f"{self.description}: {self.train.name if is_csv else 'train.csv'}, column label"
+
+    @property
     def not_for_upload(self) -> str | None:
         """Why a submission of it must not be uploaded, as far as that is known unread."""
         if self.demo:
@@ -143,9 +151,10 @@ def find_rows(path: str | Path) -> Source:
         if source is None and location.is_file():
             source = Source(str(path), demo=False, test=location)
     if source is None:
+        found = "nothing of the kind in it" if location.is_dir() else "no such file"
         raise UserError(
             f"{path}: expected a CSV with rows to predict, or a folder, a zip or a NumPy file with "
-            "some, found none; correct the path"
+            f"some, found {found}; correct the path"
         )
     return source
 
@@ -215,15 +224,16 @@ def _given(path: str | Path, setting: str) -> Source:
         source = _at(location, str(path))
     if source is not None:
         return _complete(source)
-    found = "no such folder"
+    found, advice = "no such folder", "correct the path"
     if location.is_dir():
-        found = "neither"
+        found, advice = "neither", "kaggle-digits data fetch downloads them"
+    elif any(part_file(location.parent, part) == location for part in PARTS):
+        found, advice = "one of the two", f"give their folder, {location.parent}"
     elif location.is_file():
         found = "another kind of file"
-    advice = "kaggle-digits data fetch downloads them" if location.is_dir() else "correct the path"
     raise UserError(
         f"{setting} {path}".lstrip() + ": expected a folder or a zip with train.csv and test.csv, "
-        f"found {found}; {advice}"
+        f"found {found}; {advice} (what else is taken: data/README.md)"
     )
 
 

@@ -63,6 +63,10 @@ def page(comparison: Comparison, images: Mapping[int, np.ndarray]) -> str:
         headings=list(columns),
         numeric=[not any(isinstance(c.key, str) for c in cells) for cells in columns.values()],
         rows=list(zip(names, zip(*columns.values(), strict=True), strict=True)),
+        settings=[
+            (each.key, [compare_tables.NOT_SET if v is None else v for v in each.values])
+            for each in comparison.settings
+        ],
         tests=[
             (test, compare_tables.tone(test), compare_tables.verdict(test, comparison.runs))
             for test in comparison.tests

@@ -28,6 +28,7 @@ SHOWN = (
 )
 DISPENSABLE = ("expected", "Kaggle", "wrong", "notes")  # on a narrow terminal, this one first
 SHOWN_ROWS = 8  # on which the runs differ most; the page shows more
+NOT_SET = "has none"  # of a setting that another run has
 KINDS = {"even": "strong", "different": "good"}  # tone -> how it looks
 INTERVALS = (
     "Each interval is of one run alone; the tests are finer, because they pair the same rows."
@@ -106,6 +107,7 @@ def compare_tables(comparison: Comparison) -> Group:
         _runs(comparison.runs),
         Facts(
             {
+                "Settings that differ": list(_settings(comparison)),
                 "Paired tests": list(_tests(comparison)),
                 _rows_heading(comparison): list(_rows(comparison)),
                 "": [Fact("note", note) for note in scope(comparison)],
@@ -118,6 +120,15 @@ def _runs(runs: tuple[RunEntry, ...]) -> FittedTable:
     return FittedTable(columns_of(runs, SHOWN), "name", LEAST_NAME, DISPENSABLE, TEXTS)
 
 
+def _settings(comparison: Comparison) -> Iterator[Fact]:
+    for setting in comparison.settings:
+        values = (
+            f"{run.name} {NOT_SET if value is None else value}"
+            for run, value in zip(comparison.runs, setting.values, strict=True)
+        )
+        yield Fact(setting.key, "; ".join(values))
+
+
 def _tests(comparison: Comparison) -> Iterator[Fact]:
     for test in comparison.tests:
         yield Fact(f"{test.one}, {test.other}", verdict(test, comparison.runs), KINDS[tone(test)])
@@ -126,7 +137,10 @@ def _tests(comparison: Comparison) -> Iterator[Fact]:
 
 def _rows_heading(comparison: Comparison) -> str:
     rows = count_of(comparison.rows, "row")
-    return f"{comparison.disputed:,} of {rows} get different classes; they differ most on"
+    return (
+        f"{comparison.disputed:,} of {rows} get different classes; they differ most on "
+        "these (class, probability of the label)"
+    )
 
 
 def _rows(comparison: Comparison) -> Iterator[Fact]:
@@ -137,4 +151,4 @@ def _rows(comparison: Comparison) -> Iterator[Fact]:
                 comparison.runs, each.predicted, each.probabilities, strict=True
             )
         )
-        yield Fact(f"row {each.row}", f"a {each.label}: {said}")
+        yield Fact(f"row {each.row + 1}", f"labelled {each.label}: {said}")

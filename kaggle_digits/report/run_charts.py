@@ -43,9 +43,12 @@ def leaderboard_chart(metrics: RunMetrics, kaggle_score: float | None = None) ->
     if metrics.expected_leaderboard is None or not metrics.has_leaderboard:
         return None
     low, high = metrics.expected_leaderboard
+    of_forecast = ", optimistic" if metrics.is_forecast_optimistic else ""
+    of_score = ", optimistic" if metrics.optimistic else ""
+    out_of_fold = metrics.oof_accuracy, metrics.oof_interval
     own = [
-        ("expected here, 95 %", None, (low, high), "best", "s"),
-        ("out of fold, 95 %", metrics.oof_accuracy, metrics.oof_interval, "front", "o"),
+        (f"expected here, 95 %{of_forecast}", None, (low, high), "best", "s"),
+        (f"out of fold, 95 %{of_score}", *out_of_fold, "front", "o"),
     ]
     if kaggle_score is not None:
         own.insert(0, ("Kaggle's score", kaggle_score, None, "best", "*"))
@@ -87,9 +90,9 @@ def leaderboard_chart(metrics: RunMetrics, kaggle_score: float | None = None) ->
     scored = "" if kaggle_score is None else f"Kaggle's score {kaggle_score:.5f}, "
     known_texts = ", ".join(f"{name} {score:.5f}" for name, score in KNOWN_SCORES.items())
     description = (
-        f"{scored}expected leaderboard {low:.5f} to {high:.5f} (95 % band), out-of-fold accuracy "
-        f"{metrics.oof_accuracy:.5f}; known scores: {known_texts}; scores of {TRAINED_ON_TEST} and "
-        "more come from training on the test images' labels"
+        f"{scored}expected leaderboard {low:.5f} to {high:.5f} (95 % band{of_forecast}), "
+        f"out-of-fold accuracy {metrics.oof_accuracy:.5f}{of_score}; known scores: {known_texts}; "
+        f"scores of {TRAINED_ON_TEST} and more come from training on the test images' labels"
     )
     return charts.draw("leaderboard", 0.9 + 0.34 * len(rows), fill, description)
 
@@ -155,6 +158,7 @@ CURVES = {
     "accuracy": ("val_accuracy", "accuracy"),
     "learning_rate": (None, "learning rate"),
 }
+KEPT = {"marker": "*", "markersize": 10, "linestyle": "none"}
 LOOKS = (("front", "o"), ("best", "s"), ("ink", "^"), ("other", "D"), ("fifth4", "v"))
 
 
@@ -164,7 +168,8 @@ def curves_chart(
     """Draw loss, accuracy and learning rate of each fit by epoch, a look for each member.
 
     Args:
-        fits: the finished fits; curves on held-out rows are drawn where their history has them.
+        fits: the finished fits; curves on held-out rows are drawn where their history has them, and
+            a star where early stopping has kept an epoch's weights.
         draw: `charts.draw` or `charts.picture`.
 
     Returns:
@@ -177,6 +182,7 @@ def curves_chart(
     members = list(dict.fromkeys(fit.member for fit in fits))
     looks = dict(zip(members, cycle(LOOKS), strict=False))
     has_heldout = any("val_loss" in fit.history for fit in fits)
+    has_kept = any(fit.kept_epoch for fit in fits)
 
     def fill(figure: Figure) -> dict[str, str]:
         panels, titles = figure.subplots(len(columns), sharex=True, squeeze=False)[:, 0], {}
@@ -192,19 +198,26 @@ def curves_chart(
                         look |= _marks(marker, len(fit.history["epoch"]))
                         values = fit.history[name]
                         axes.plot(fit.history["epoch"], values, clip_on=False, gid=part, **look)
-                        titles[part] = f"{fit.name}: {label} {values[-1]:.5g} at the end"
+                        when = (
+                            f"in epoch {fit.kept_epoch}, kept" if fit.kept_epoch else "at the end"
+                        )
+                        titles[part] = f"{fit.name}: {label} {fit.kept(name):.5g} {when}"
+                        if fit.kept_epoch:
+                            place = fit.kept_epoch, fit.kept(name)
+                            axes.plot(*place, color=LIGHT[color], clip_on=False, **KEPT)
                         shown += values
             _scale(axes, column, shown)
             axes.set_ylabel(label)
         panels[-1].set_xlabel("epoch")
         panels[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if len(members) > 1 or has_heldout:
-            _add_legend(figure, looks, has_heldout)
+            _add_legend(figure, looks, has_heldout, has_kept)
         figure.align_ylabels()
         return titles
 
-    last = [fit.history["accuracy"][-1] for fit in fits if "accuracy" in fit.history]
-    at_end = f"; accuracy at the end {min(last):.5f} to {max(last):.5f}" if last else ""
+    last = [fit.kept("accuracy") for fit in fits if "accuracy" in fit.history]
+    when = "in the epochs that are kept" if has_kept else "at the end"
+    at_end = f"; accuracy {when} {min(last):.5f} to {max(last):.5f}" if last else ""
     number = count_of(len(fits), "fit")
     description = f"Training loss, accuracy and learning rate by epoch of {number}{at_end}"
     return draw("curves", 0.8 + 1.45 * len(columns), fill, description)
@@ -224,7 +237,9 @@ def _scale(axes: Axes, column: str, values: Sequence[float]) -> None:
         charts.set_ticks(axes.yaxis, charts.ROUND)
 
 
-def _add_legend(figure: Figure, looks: Mapping[str, tuple[str, str]], has_heldout: bool) -> None:
+def _add_legend(
+    figure: Figure, looks: Mapping[str, tuple[str, str]], has_heldout: bool, has_kept: bool
+) -> None:
     from matplotlib.lines import Line2D
 
     lines = [
@@ -237,6 +252,8 @@ def _add_legend(figure: Figure, looks: Mapping[str, tuple[str, str]], has_heldou
             Line2D([], [], color=LIGHT["ink"], linestyle=line, label=label)
             for line, label in styles
         ]
+    if has_kept:
+        lines.append(Line2D([], [], color=LIGHT["ink"], label="epoch that is kept", **KEPT))
     figure.legend(handles=lines, loc="outside lower center", ncols=3)
 
 

@@ -165,7 +165,10 @@ def _nothing_expected(metrics: RunMetrics) -> str:
     """Say why there is no chart of the leaderboard, where there is none."""
     if metrics.not_for_upload and not metrics.demo_data:
         return f"Nothing is expected: the submission is not for upload, {metrics.not_for_upload}."
-    return "Nothing is expected of the demo data, nor before a row is predicted out of fold."
+    return (
+        "No score at Kaggle is expected: that needs the competition's data, and rows predicted out "
+        "of fold."
+    )
 
 
 # Costs, nets
@@ -228,7 +231,7 @@ def _fits(report: RunReport) -> Table:
         member = report.metrics.members.get(fit.member)
         score = member and member.fits.get(f"fold{fit.fold + 1}")
         low, high = score.interval if score else (None, None)
-        epochs, loss = fit.history.get("epoch", ()), fit.history.get("loss", ())
+        epochs = len(fit.history.get("epoch", ()))
         speed = fit.train_images / fit.train_seconds if fit.train_seconds else None
         rows.append(
             [
@@ -238,8 +241,10 @@ def _fits(report: RunReport) -> Table:
                 cell_of(score and score.accuracy, ".5f"),
                 cell_of(low, ".5f"),
                 cell_of(high, ".5f"),
-                cell_of(len(epochs), "d"),
-                cell_of(loss[-1] if loss else None, ".4f"),
+                Cell(f"{epochs}, kept {fit.kept_epoch}", epochs)
+                if fit.kept_epoch
+                else cell_of(epochs, "d"),
+                cell_of(fit.kept("loss"), ".4f"),
                 cell_of(fit.train_seconds, ",.1f"),
                 cell_of(speed, ",.0f"),
             ]
@@ -252,7 +257,7 @@ def _fits(report: RunReport) -> Table:
         "95 % from",
         "to",
         "epochs",
-        "last loss",
+        "training loss",
         "training, s",
         "images/s",
     )

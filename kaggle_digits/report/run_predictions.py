@@ -183,10 +183,13 @@ def uncertain_gallery(found: Found) -> list[Tile]:
 
 
 def _disagreeing(found: Found) -> np.ndarray:
-    """Return the test rows that the nets give more than one class, the fewest agreeing first."""
-    agreeing = found.votes.max(axis=1)
-    rows = np.flatnonzero(agreeing < len(found.report.predictions))
-    return rows[np.lexsort((found.report.test[rows].max(axis=1), agreeing[rows]))]
+    """Return the test rows that the nets give more than one class.
+
+    First those where the fewest agree with what is submitted, of them the least sure ones.
+    """
+    rows = np.flatnonzero(found.votes.max(axis=1) < len(found.report.predictions))
+    submitted = found.report.test[rows].argmax(axis=1)
+    return rows[np.lexsort((found.report.test[rows].max(axis=1), found.votes[rows, submitted]))]
 
 
 def disagreements_table(found: Found) -> Table | None:
@@ -201,7 +204,7 @@ def disagreements_table(found: Found) -> Table | None:
         classes = np.argsort(-votes, kind="stable")[: np.count_nonzero(votes)].tolist()
         given = ", ".join(f"{digit} by {votes[digit]}" for digit in classes)
         label, sure = int(report.test[row].argmax()), 100 * float(report.test[row].max())
-        agreeing = int(votes.max())
+        agreeing = int(votes[label])
         cells = [Cell(f"{row + 1:,}", row + 1), Cell(str(label), label), cell_of(sure, ".1f")]
         rows.append([*cells, cell_of(agreeing, "d"), Cell(given, given)])
     headings = ("ImageId", "submitted", "sure, %", "agree", "what the nets say")

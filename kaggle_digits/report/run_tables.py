@@ -46,7 +46,7 @@ def run_result(
     sections = {
         f"Result of {folder}": [*warnings(metrics), *scores(metrics)],
         "Next": next_steps(metrics, folder, submission, how_to_continue, is_joined),
-        "Details": _details(metrics, folder, report),
+        "Details": _details(metrics, folder, report, is_joined),
     }
     sections[f"Result of {folder}"].append(Fact("submission", str(submission), "strong"))
     return Facts(sections)
@@ -141,13 +141,13 @@ def next_steps(
         steps.append(Fact("continue", how_to_continue))
     if metrics.demo_data:
         steps.append(Fact("the real files", "kaggle-digits data fetch", "command"))
-        steps.append(Fact("or by hand", f"put the zip from {DATA_PAGE} into data/"))
+        steps.append(Fact("by hand", f"put the zip from {DATA_PAGE} into data/"))
     elif metrics.not_for_upload:
         evaluate = f"kaggle-digits evaluate {quote(str(folder))}"
         steps.append(Fact("where it errs", evaluate, "command"))
     elif metrics.test_rows == TEST_ROWS:
         steps.append(Fact("upload it", f"kaggle-digits submit {quote(str(folder))}", "command"))
-        steps.append(Fact("or by hand", SUBMIT_PAGE))
+        steps.append(Fact("by hand", SUBMIT_PAGE))
     else:
         steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
     if metrics.complete and not is_joined:
@@ -163,7 +163,7 @@ def _seed_number(member: str) -> int:
     return int(number) if number.isdecimal() and "_" in member else 1
 
 
-def _details(metrics: RunMetrics, folder: Path, report: Path | None) -> list[Fact]:
+def _details(metrics: RunMetrics, folder: Path, report: Path | None, is_joined: bool) -> list[Fact]:
     facts = [Fact("report", f"{report}, for a browser")] if report else []
     for name, member in metrics.members.items():
         fits = count_of(len(member.fits), "fit")
@@ -176,10 +176,11 @@ def _details(metrics: RunMetrics, folder: Path, report: Path | None) -> list[Fac
         facts.append(Fact("callbacks", ", ".join(metrics.callbacks)))
     if metrics.images_per_second:
         facts.append(Fact("training speed", f"{metrics.images_per_second:,.0f} images/s"))
+    whose = "of the runs that it joins" if is_joined else "in all invocations"
     saving = f"{100 * metrics.saving_fraction:.1f} % of it saving, hashing and syncing"
     return [
         *facts,
-        Fact("wall time", f"{duration(metrics.wall_seconds)} in all invocations, {saving}"),
+        Fact("wall time", f"{duration(metrics.wall_seconds)} {whose}, {saving}"),
         Fact("peak memory", f"{metrics.peak_memory_bytes / 2**30:.2f} GiB in the main process"),
         Fact("all files", f"{folder}/ (metrics.json, manifest.json, fits/ ...)"),
     ]

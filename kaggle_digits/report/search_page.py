@@ -63,12 +63,15 @@ def page(record: SearchRecord, title: str, next_command: str = "") -> str:
     fractions, roles = importance(record), search_charts.roles(record)
     rows = [(trial, roles[trial.trial], _row(record, trial)) for trial in record.trials]
     columns = zip(*(cells for *_, cells in rows), strict=True)
-    warning, best = search_tables.too_few_rows(record), record.best()
+    is_rough, best = bool(search_tables.too_few_rows(record)), record.best()
+    warnings = search_tables.warnings(record)
     return pages.render(
         "search.html",
         title=title,
         demo=search_tables.DEMO if record.demo_data else None,
-        warning=warning,
+        # Of the demo data the page's frame speaks.
+        warnings=[each for each in warnings if each[0] != "DEMO DATA"],
+        is_rough=is_rough,
         cards=list(_cards(record)),
         next_command=next_command if best else "",
         sentences=list(_sentences(record)),
@@ -76,9 +79,7 @@ def page(record: SearchRecord, title: str, next_command: str = "") -> str:
         cost_chart=search_charts.cost_chart(record),
         parallel_chart=search_charts.parallel_chart(record),
         curves_chart=search_charts.curves_chart(record),
-        importance_chart=search_charts.importance_chart(fractions, bool(warning))
-        if fractions
-        else None,
+        importance_chart=search_charts.importance_chart(fractions, is_rough) if fractions else None,
         fewest=FEWEST_TRIALS,
         shown={trial.status for trial in record.trials}.union(*roles.values()),
         best=best,

@@ -140,6 +140,18 @@ def evidence(comparison: HoldoutComparison, name: str) -> str:
     )
 
 
+def warnings(record: SearchRecord) -> list[tuple[str, str]]:
+    """List what people have to know before they trust the figures: (label, text)."""
+    found = []
+    if record.demo_data:
+        found.append(("DEMO DATA", DEMO))
+    elif record.not_for_upload:
+        found.append(("NOT FOR UPLOAD", f"the trials' nets are {record.not_for_upload}"))
+    if text := too_few_rows(record):
+        found.append(("TOO FEW ROWS", text))
+    return found
+
+
 def too_few_rows(record: SearchRecord) -> str | None:
     """Write that the rows do not tell trials apart, and what to do; None where they do.
 
@@ -255,10 +267,7 @@ def search_result(record: SearchRecord, next_command: str, best: Path, page: Pat
 
 
 def _found(record: SearchRecord) -> Iterator[Fact]:
-    if record.demo_data:
-        yield Fact("DEMO DATA", DEMO, "warning")
-    if warning := too_few_rows(record):
-        yield Fact("TOO FEW ROWS", warning, "warning")
+    yield from (Fact(label, text, "warning") for label, text in warnings(record))
     best = record.best()
     if not best:
         yield Fact("best trial", "none is completed yet")

@@ -104,11 +104,25 @@ class RowDifference:
 
 
 @dataclass(frozen=True)
+class SettingDifference:
+    """A setting of the config that not all runs have alike.
+
+    Attributes:
+        key: dotted, for example train.epochs.
+        values: what each run has, as YAML in one line; None: it has no such setting.
+    """
+
+    key: str
+    values: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What runs have come to, side by side.
 
     Attributes:
         runs: in the order in which they were given.
+        settings: in which their configs differ, apart from threads and where the data is.
         tests: one for each pair of runs.
         rows: training rows that all predict out of fold.
         disputed: of them, rows that not all give the same class.
@@ -116,6 +130,7 @@ class Comparison:
     """
 
     runs: tuple[RunEntry, ...]
+    settings: tuple[SettingDifference, ...]
     tests: tuple[PairTest, ...]
     rows: int
     disputed: int

@@ -108,6 +108,8 @@ class Evaluation:
         optimistic: out of fold, choices were made by these rows, or perhaps by some of them.
         optimistic_because: who made them, see `RunMetrics`; () in records of earlier versions.
         demo_data: the run was trained on the demo data.
+        data: BLAKE2b digest of the rows that were given, out of fold of the run's labels; "": not
+            known.
     """
 
     run: str
@@ -129,6 +131,7 @@ class Evaluation:
     optimistic: bool = False
     optimistic_because: tuple[Literal["search", "training"], ...] = ()
     demo_data: bool = False
+    data: str = ""
 
     @property
     def class_table(self) -> pd.DataFrame:

@@ -33,10 +33,12 @@ class Joined:
     Attributes:
         method: how, in the words of `kaggle-digits ensemble`.
         sources: the runs, in the order in which they were given.
+        not_taken_over: how these average their own members otherwise, a clause each.
     """
 
     method: str
     sources: tuple[Source, ...]
+    not_taken_over: tuple[str, ...] = ()
 
 
 def refuse_joined(folder: RunFolder) -> None:

@@ -62,6 +62,7 @@ class FitReport:
         predict_seconds: wall time of its predictions.
         train_images: images that it was trained on, each pass counted.
         net: what it is made of; None: not noted, as in earlier versions.
+        kept_epoch: the epoch, from 1, whose weights early stopping has kept; None: the last.
     """
 
     member: str
@@ -71,11 +72,17 @@ class FitReport:
     predict_seconds: float
     train_images: int
     net: NetSummary | None = None
+    kept_epoch: int | None = None
 
     @property
     def name(self) -> str:
         """The fit's name for people, folds counted from 1."""
         return f"{self.member} fold {self.fold + 1}"
+
+    def kept(self, column: str) -> float | None:
+        """Return a column's value in the epoch whose weights the net has; None: not noted."""
+        values = self.history.get(column)
+        return values[(self.kept_epoch or 0) - 1] if values else None
 
 
 @dataclass(frozen=True, eq=False)

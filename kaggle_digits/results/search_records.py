@@ -231,6 +231,7 @@ class SearchRecord:
         resolution: whether the rows tell the trials apart; None where that is not known.
         curves: name of each of the best trial's fits -> how it learned.
         machine: backend, hardware and versions for people, title -> text.
+        not_for_upload: why a submission of its data must not be uploaded; None: it may.
     """
 
     objective: Objective
@@ -246,6 +247,7 @@ class SearchRecord:
     resolution: Resolution | None = None
     curves: dict[str, LearningCurve] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
+    not_for_upload: str | None = None
 
     def with_status(self, status: Status) -> list[TrialResult]:
         """List the trials that have a status."""

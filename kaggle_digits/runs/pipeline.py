@@ -20,7 +20,7 @@ from kaggle_digits.runs import figures, preparation, summary
 from kaggle_digits.runs.costs import Clock
 from kaggle_digits.runs.figures import RunPlan
 from kaggle_digits.runs.progress import RunProgress, fraction_done, what_is_left
-from kaggle_digits.runs.reporting import Reports
+from kaggle_digits.runs.report_schedule import Reports
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.locked_folder import next_folder
@@ -217,7 +217,7 @@ def _run_in(job: _Job, notes: list[str]) -> None:
 def _begin(job: _Job, notes: list[str]) -> tuple[RunState, RunMetrics | None]:
     """Write what is known before the first fit, and make the summary of finished ones true."""
     folder, plan = job.folder, job.plan
-    state = _scan(job, notes)
+    state, before = _scan(job, notes), folder.digest_of_result()
     resume.clear_leftovers(folder, state)
     metrics = None if state.finished else summary.earlier_provisional(folder, state)
     folder.note_reported(False)
@@ -225,6 +225,8 @@ def _begin(job: _Job, notes: list[str]) -> tuple[RunState, RunMetrics | None]:
     if state.finished or state.is_complete:
         # Whatever became of the summary files, they are true again.
         metrics = summary.update(folder, plan, state, job.clock)
+    if state.to_do or folder.digest_of_result() != before:
+        job.reports.discard()
     return state, metrics
 
 
@@ -329,8 +331,7 @@ def _run_fits(
             for outcome in outcomes:
                 with fit.memory_errors_explained(outcome.spec):
                     state, events.metrics = _take(job, state, events.metrics, outcome)
-                if state.to_do:
-                    job.reports.after_fit()
+                job.reports.after_fit(is_last=not state.to_do)
                 job.clock.note()  # also where an outcome changes no figure
     if state.is_complete and not state.finished:
         summary.update(job.folder, job.plan, state, job.clock)  # says that all have diverged

@@ -101,6 +101,9 @@ def fill_banks(
     one_round = START_SECONDS
     for its_bank, variants in fit_spec.variants_by_bank(specs).items():
         start = time.monotonic()
+        missing = sum(not cache.has_variant(its_bank.key, number) for number in variants)
+        if missing:
+            reporter.say(f"drawing {count_of(missing, 'augmented variant')} of the images")
         with reporter.bar(len(variants), "augmentation") as show:
             drawn = bank.fill(
                 cache,

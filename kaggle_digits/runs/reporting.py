@@ -5,11 +5,9 @@ The report has nothing that is not in the folder or in the data, so it can be ma
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
@@ -24,7 +22,6 @@ from kaggle_digits.results.joined import GREEDY
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.results.run_report import NET_FORMAT, FitReport, NetSummary, RunReport
 from kaggle_digits.runs import summary
-from kaggle_digits.runs.costs import Clock
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.scoring.ensemble import CLASSES, FitPredictions
 from kaggle_digits.storage import files
@@ -33,10 +30,8 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.storage.submission_files import scores_at_kaggle
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Fact, count_of
-from kaggle_digits.system.time_budget import REPORT_SECONDS, TimeBudget
+from kaggle_digits.training import monitoring
 
-# Of the time between two fits, the most that a report while the run goes on may take.
-MOST_OF_TIME = 0.05
 CONTINUE = "repeat the command that began it"
 
 
@@ -83,7 +78,7 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         name=folder.folder.resolve().name,
         metrics=metrics,
         method=config.ensemble.method,
-        fits=tuple(_fit(folder, *fit) for fit in finished),
+        fits=tuple(_fit(folder, config, *fit) for fit in finished),
         predictions=tuple(predictions),
         **arrays,
         is_selected=_is_selected(folder),
@@ -157,7 +152,7 @@ def _nothing_predicted(data: Digits | None) -> dict[str, np.ndarray | None]:
     }
 
 
-def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
+def _fit(folder: RunFolder, config: Config, member: str, fold: int) -> FitReport:
     import pandas as pd
 
     facts = folder.read_fit(member, fold)
@@ -173,6 +168,9 @@ def _fit(folder: RunFolder, member: str, fold: int) -> FitReport:
             predict_seconds=facts["seconds"]["predict"],
             train_images=facts["train_images"],
             net=net and record.from_json(NetSummary, net, NET_FORMAT, where),
+            kept_epoch=monitoring.kept_epoch(
+                config.member(member).train, history.to_dict("records")
+            ),
         )
 
 
@@ -242,6 +240,11 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
     yield from ((key, str(manifest[key])) for key in ("seed", "backend") if key in manifest)
     if isinstance(precisions := manifest.get("precision"), dict):
         yield "precision", _precisions_text(precisions)
+    if names := folder.joined_from():
+        joined = manifest["joined"]
+        yield "joined from", f"{', '.join(names)}; by {joined.get('method')}"
+        if left := joined.get("not_taken_over"):
+            yield "not taken over", "; ".join(map(str, left))
     hardware = manifest.get("hardware")
     if isinstance(hardware, dict) and {"processor", "cores", "memory_bytes", "system"} <= set(
         hardware
@@ -263,69 +266,3 @@ def _next_step(folder: RunFolder, metrics: RunMetrics, is_scored: bool) -> Fact 
         return steps[0]
     commands = [step for step in steps if step.kind == "command"]
     return next(iter(commands[::-1] if is_scored else commands), None)
-
-
-class Reports:
-    """Makes the report of a run that goes on: at its end, and before as often as it costs little.
-
-    Whatever goes wrong, the run goes on.
-
-    Args:
-        folder: the run's folder.
-        data: what it is trained on.
-        budget: the time there is.
-        clock: counts what reports take.
-        say: is called with a line where there is no report, and why.
-        wanted: whether there are to be any.
-    """
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        data: Digits,
-        budget: TimeBudget,
-        clock: Clock,
-        say: Callable[[str], object],
-        wanted: bool = True,
-    ) -> None:
-        self._folder, self._data, self._budget = folder, data, budget
-        self._clock, self._say, self._wanted = clock, say, wanted
-        self._seconds, self._last = REPORT_SECONDS, time.monotonic()
-        self._is_current = False
-
-    def after_fit(self) -> None:
-        """Make the report if that takes little of the time since the last one."""
-        self._is_current = False
-        is_cheap = self._seconds <= MOST_OF_TIME * (time.monotonic() - self._last)
-        is_stopping = self._budget.signals.received is not None
-        if self._wanted and is_cheap and self._has_time() and not is_stopping:
-            self._make()
-
-    def at_end(self) -> Path | None:
-        """Make the report if it has changed; return its place, None where there is none."""
-        if self._wanted and not self._is_current:
-            if self._has_time():
-                self._make()
-            else:
-                command = f"kaggle-digits report {quote(str(self._folder.folder))}"
-                self._say(f"no time for the report; {command} makes it")
-        return self._folder.report if self._is_current else None
-
-    def _has_time(self) -> bool:
-        # Twice as long as before: the machine may be busier now, and there is more to draw.
-        needed = self._budget.exit_seconds() + 2 * self._seconds
-        return self._budget.seconds_left() > needed
-
-    def _make(self) -> None:
-        start = time.monotonic()
-        try:
-            with self._clock.timed("reporting"):
-                write(self._folder, self._data)
-            self._is_current = True
-        except Exception as error:  # a run never ends for its page; `Stopped` is no Exception
-            why = str(error)
-            if not isinstance(error, UserError | OSError):
-                why = f"{type(error).__name__}: {error}" if why else type(error).__name__
-            self._say(f"WARNING: no report: {' '.join(why.split())}")
-        self._last = time.monotonic()
-        self._seconds = self._last - start

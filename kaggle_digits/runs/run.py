@@ -177,7 +177,8 @@ class Run:
             (n, 10) float32 probabilities.
 
         Raises:
-            UserError: the images have another shape or other values, or no fit is finished.
+            UserError: the images have another shape or other values, a net is damaged, or no fit is
+                finished.
         """
         return self._predicted_by_nets(images, on_progress).astype(np.float32)
 
@@ -192,7 +193,7 @@ class Run:
             A CSV with the columns `ImageId`, from 1, and `Label`.
 
         Raises:
-            UserError: the images are none, a fit's predictions are damaged, or no fit is finished.
+            UserError: the images are none, a fit's files are damaged, or no fit is finished.
         """
         if images is None:
             test = self._averaged(
@@ -216,6 +217,7 @@ class Run:
         piece, nets_done = PROGRESS_BATCHES * PREDICT_BATCH, count()
 
         def test_of(member: str, fold: int) -> np.ndarray:
+            self._folder.check_fit(member, fold)
             net, done = self._net(self._folder.model_path(member, fold)), next(nets_done)
             found = []
             for start in range(0, max(len(images), 1), piece):

@@ -131,7 +131,7 @@ def earlier_provisional(folder: RunFolder, state: RunState) -> RunMetrics | None
         except UserError:
             return None
         return metrics if not changed and metrics.provisional_identity in own else None
-    for path in (folder.submission, folder.metrics, folder.predictions, folder.report):
+    for path in (folder.submission, folder.metrics, folder.predictions):
         path.unlink(missing_ok=True)
     return None
 

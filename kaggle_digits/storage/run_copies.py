@@ -54,8 +54,11 @@ def copy_fit(source: RunFolder, fit: tuple[str, int], target: RunFolder, member:
 
 
 def copy_others(source: RunFolder, target: RunFolder) -> None:
-    """Copy what is in a run's folder beside what runs make: notes, what was submitted of it."""
-    made = source.made_by_run()
+    """Copy what is in a run's folder beside what runs make: notes, what was submitted of it.
+
+    Reports and evaluations stay behind: they are of the nets there.
+    """
+    made = [*source.made_by_run(), *(each.folder for each in source.evaluations())]
     with files.writing(target.folder):
         for path in source.folder.iterdir():
             copy = target.folder / path.name

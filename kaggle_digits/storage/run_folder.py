@@ -1,31 +1,26 @@
-"""The run folder: the only module that knows the names of a run's files.
+"""The run folder: the only module, with `fit_files`, that knows the names of a run's files.
 
 What other modules compute comes here as bytes or arrays.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import evaluation_folder, files
-from kaggle_digits.storage.locked_folder import LockedFolder
+from kaggle_digits.storage.evaluation_folder import EvaluationFolder
+from kaggle_digits.storage.fit_files import FAILURES, FitFiles
 
 # Of a run folder and of each artefact in it; raised when files that are read later change.
 FORMAT = 1
 SUBMISSIONS = Path("submissions")  # where runs and searches make their folders
 KERNELS = SUBMISSIONS / "kernels"  # where kernels are built
-# Files of a finished fit.
-MODEL, PREDICTIONS, HISTORY = "model.keras", "predictions.npz", "history.csv"
-FAILURES = ".failed.json"  # end of the name of the attempts at a fit that diverged
 
 
-class RunFolder(LockedFolder):
+class RunFolder(FitFiles):
     """Everything that a run leaves behind.
 
     Args:
@@ -95,7 +90,12 @@ class RunFolder(LockedFolder):
         """
         if not self.has_config():
             found = "no config.yaml in it" if self.folder.is_dir() else "no such folder"
-            raise UserError(f"{self.folder}: expected the folder of a run, found {found}")
+            if self.folder.is_file():
+                found = "a file"
+            raise UserError(
+                f"{self.folder}: expected the folder of a run, found {found}; give the folder that "
+                "kaggle-digits run names at its end"
+            )
         self.check_usable()
 
     def was_reported(self) -> bool:
@@ -108,11 +108,6 @@ class RunFolder(LockedFolder):
             files.write_bytes(self.folder / ".reported", b"")
         else:
             (self.folder / ".reported").unlink(missing_ok=True)
-
-    def finished_fits(self) -> list[tuple[str, int]]:
-        """List (member, fold from 0) of all finished fits, sound or not."""
-        names = (path.parent.name for path in self.fits.glob("*/fit.json"))
-        return sorted(fit for fit in map(self.parse_fit_name, names) if fit)
 
     def read_seconds(self) -> dict[str, float]:
         """Read the seconds of all earlier invocations: wall, and of it saving and others."""
@@ -145,78 +140,33 @@ class RunFolder(LockedFolder):
             self.folder / ".reported",
         ]
 
+    def evaluations(self) -> list[EvaluationFolder]:
+        """List the evaluations of the run that are stored in its folder."""
+        found = map(EvaluationFolder, sorted(self.folder.glob(f"{evaluation_folder.PREFIX}*")))
+        return [each for each in found if each.holds_evaluation()]
+
     def clear(self) -> None:
-        """Delete all that a run leaves behind, except whose folder it is, and nothing else."""
+        """Delete what a run and its evaluations leave behind, except whose folder it is.
+
+        Nothing else is touched.
+        """
+        for evaluation in self.evaluations():
+            evaluation.remove()
         for path in self.made_by_run():
             if path in (self.fits, self.pictures):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
-    @staticmethod
-    def fit_name(member: str, fold: int) -> str:
-        """Return the name of a fit's folder, in which folds are counted from 1."""
-        return f"{member}-fold{fold + 1}"
+    def remove_report(self) -> None:
+        """Delete the report, if there is one: what it shows is no longer what the run has found."""
+        self.report.unlink(missing_ok=True)
+        shutil.rmtree(self.pictures, ignore_errors=True)
 
-    @staticmethod
-    def parse_fit_name(name: str) -> tuple[str, int] | None:
-        """Return (member, fold from 0) of what `fit_name` returned; None for any other name."""
-        match = re.fullmatch(r"(\w+)-fold([1-9]\d*)", name)
-        return match and (match[1], int(match[2]) - 1)
-
-    def fit_folder(self, member: str, fold: int) -> Path:
-        """Return the folder of a finished fit."""
-        return self.fits / self.fit_name(member, fold)
-
-    def model_path(self, member: str, fold: int) -> Path:
-        """Return the saved net of a finished fit."""
-        return self.fit_folder(member, fold) / MODEL
-
-    def history_path(self, member: str, fold: int) -> Path:
-        """Return the history of a finished fit, a line for each epoch."""
-        return self.fit_folder(member, fold) / HISTORY
-
-    def state_path(self, member: str, fold: int) -> Path:
-        """Return the file of what an unfinished fit resumes from."""
-        return self.fits / f"{self.fit_name(member, fold)}.state"
-
-    def failures_path(self, member: str, fold: int) -> Path:
-        """Return the file of the attempts at a fit that diverged."""
-        return self.fits / f"{self.fit_name(member, fold)}{FAILURES}"
-
-    def read_fit(self, member: str, fold: int) -> dict | None:
-        """Read a fit's `fit.json`, None if the fit is not there.
-
-        Raises:
-            files.DamagedError: the file is not as it was written.
-            UserError: another version of this program wrote it.
-        """
-        path = self.fit_folder(member, fold) / "fit.json"
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            checksum = facts.pop("checksum")
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise files.DamagedError(path, f"it cannot be read ({error})") from None
-        files.check_format(path, facts.get("format"), FORMAT)
-        if checksum != files.digest_json(facts):
-            raise files.DamagedError(path, "its checksum differs")
-        return facts
-
-    def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
-        """Read a finished fit's predictions after comparing all its files' checksums.
-
-        Raises:
-            files.DamagedError: a file is not as it was written, or missing.
-        """
-        folder = self.fit_folder(member, fold)
-        for name, expected in self.read_fit(member, fold)["checksums"].items():
-            if not (folder / name).is_file():
-                raise files.DamagedError(folder / name, "it is missing")
-            if files.checksum(folder / name) != expected:
-                raise files.DamagedError(folder / name, "its checksum in fit.json differs")
-        return files.read_arrays(folder / PREDICTIONS)
+    def digest_of_result(self) -> str:
+        """Hash what a report is made of: the config, and what the ensemble predicts."""
+        parts = (self.config, self.predictions)
+        return files.digest(*(files.checksum(path) if path.is_file() else "" for path in parts))
 
     def read_predictions(self) -> files.Arrays:
         """Read what the run's ensemble predicts.
@@ -232,76 +182,9 @@ class RunFolder(LockedFolder):
             text = f"{self.predictions}: it cannot be read ({error}); repeat the command that made"
             raise UserError(f"{text} the run") from error
 
-    def write_fit(
-        self, member: str, fold: int, writers: Mapping[str, Callable[[Path], None]], facts: dict
-    ) -> None:
-        """Write a fit's folder whole or not at all.
-
-        Args:
-            member: the member's name.
-            fold: from 0.
-            writers: name -> function that writes the file to the path it is given.
-            facts: for `fit.json`, which also gets its format and every file's checksum.
-        """
-        place = self.fit_folder(member, fold)
-        beside = files.temporary_path(place)
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            for name, write in writers.items():
-                with files.atomic_write(beside / name) as path:
-                    write(path)
-            sums = {name: files.checksum(beside / name) for name in writers}
-            facts = {"format": FORMAT} | facts | {"checksums": sums}
-            files.write_json(beside / "fit.json", facts | {"checksum": files.digest_json(facts)})
-            self.remove_fit(member, fold)  # remains of one that is not whole
-            files.move(beside, place)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-    def remove_fit(self, member: str, fold: int) -> None:
-        """Delete a fit that is not whole or not sound, if anything is there."""
-        shutil.rmtree(self.fit_folder(member, fold), ignore_errors=True)
-
-    def write_state(self, member: str, fold: int, arrays: files.Arrays) -> None:
-        """Write what an unfinished fit resumes from."""
-        files.write_versioned_arrays(self.state_path(member, fold), arrays, FORMAT)
-
-    def read_state(self, member: str, fold: int) -> files.Arrays | None:
-        """Read what an unfinished fit resumes from, None if there is nothing.
-
-        Raises:
-            files.DamagedError: the file is not as it was written.
-            UserError: another version of this program wrote it.
-        """
-        return files.read_versioned_arrays(self.state_path(member, fold), FORMAT)
-
-    def remove_state(self, member: str, fold: int) -> None:
-        """Delete what a fit resumed from, if anything."""
-        self.state_path(member, fold).unlink(missing_ok=True)
-
-    def write_failures(self, member: str, fold: int, attempts: list[dict]) -> None:
-        """Write which attempts at a fit diverged, one dict each."""
-        content = json.dumps({"format": FORMAT, "attempts": attempts}).encode()
-        files.write_checksummed(self.failures_path(member, fold), content)
-
-    def read_failures(self, member: str, fold: int) -> list[dict] | None:
-        """Read which attempts at a fit diverged, None if nothing was noted.
-
-        Raises:
-            files.DamagedError: the file is not as it was written.
-            UserError: another version of this program wrote it.
-        """
-        path = self.failures_path(member, fold)
-        try:
-            noted = json.loads(files.read_checksummed(path))
-        except FileNotFoundError:
-            return None
-        files.check_format(path, _dict(noted).get("format"), FORMAT)
-        return noted["attempts"]
-
     def write_folds(self, arrays: files.Arrays) -> None:
         """Write the split."""
-        files.write_versioned_arrays(self.folds, arrays, FORMAT)
+        files.write_versioned_arrays(self.folds, arrays, self.format)
 
     def read_folds(self) -> files.Arrays | None:
         """Read the split, None if there is none.
@@ -310,7 +193,7 @@ class RunFolder(LockedFolder):
             files.DamagedError: the file is not as it was written.
             UserError: another version of this program wrote it.
         """
-        return files.read_versioned_arrays(self.folds, FORMAT)
+        return files.read_versioned_arrays(self.folds, self.format)
 
     def changed_artefacts(self) -> list[str]:
         """Name the summary files that are missing or differ from the manifest.
@@ -341,7 +224,7 @@ class RunFolder(LockedFolder):
 
     def write_submitted(self, submissions: list[dict]) -> None:
         """Write what of the run was uploaded to Kaggle, a row of the ledger each."""
-        files.write_json(self.submitted, {"format": FORMAT, "submissions": submissions})
+        files.write_json(self.submitted, {"format": self.format, "submissions": submissions})
 
     def handed_over(self) -> dict[str, bytes]:
         """Read what a finished run is used and repeated from.

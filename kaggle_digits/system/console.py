@@ -28,6 +28,7 @@ from kaggle_digits.errors import UserError
 ProgressMode = Literal["auto", "rich", "plain", "none"]
 
 PLAIN_WIDTH = 110  # columns of a table outside a terminal
+NARROWEST = 20  # columns that a text is wrapped to
 BAR_WIDTH = 20  # columns; leaves room for what is written beside it on a terminal of 80
 JUPYTER_SECONDS = 0.5  # between two drawings of a bar in a notebook
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -267,8 +268,8 @@ class Facts:
         line = Text("  ", no_wrap=True, overflow="ignore")
         line.append(fact.label, BADGE if fact.kind == "warning" else "")
         words = [fact.value] if fact.kind == "command" else fact.value.split()
-        if max(map(len, words), default=0) > width - column:
-            line.append("\n    ")  # a long path has its own line
+        if max(map(len, words), default=0) > width - column or width - column < NARROWEST:
+            line.append("\n    ")  # a long path has its own line, as all has in a narrow terminal
             column = 4
         else:
             line.append(" " * (column - len(line)))
@@ -290,7 +291,7 @@ def wrapped(text: str, width: int, indent: int) -> str:
     """
     lines = textwrap.wrap(
         re.sub(r"(?<=\d) (?=[a-z%])", NO_BREAK, text),  # a number stays with its unit
-        max(width, 20),
+        max(width, NARROWEST),
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -16,7 +16,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.results import record
 from kaggle_digits.results.run_report import NET_FORMAT, NetSummary
 from kaggle_digits.scoring.ensemble import FitPredictions
-from kaggle_digits.storage import files, run_folder
+from kaggle_digits.storage import files, fit_files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from kaggle_digits.training.callbacks import Checkpoint, Hooks
     from kaggle_digits.training.train import TrainingResult
 
-# A fit has diverged if it trained this many steps and still gets fewer than this fraction of its
-# own training images right: chance is 0.1, and any net that learns at all is far above.
+# A fit has diverged if it trained this many steps and, in the epoch whose weights it keeps, still
+# gets fewer than this fraction of its own training images right: chance is 0.1, and any net that
+# learns at all is far above.
 DIVERGED_STEPS = 1000
 DIVERGED_ACCURACY = 0.2
 ATTEMPTS = 2
@@ -162,15 +163,18 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
 
 def divergence_reason(trained: TrainingResult) -> str | None:
     """Return why a training has diverged, by itself alone; None if it has not."""
-    last = trained.history[-1] if trained.history else None
+    last, kept = trained.history[-1] if trained.history else None, trained.kept
     if last and not math.isfinite(last["loss"]):
         return f"loss is {last['loss']} in epoch {last['epoch']}"
     if (
         trained.complete
         and trained.steps >= DIVERGED_STEPS
-        and last["accuracy"] < DIVERGED_ACCURACY
+        and kept["accuracy"] < DIVERGED_ACCURACY
     ):
-        return f"training accuracy is {last['accuracy']:.3f} after {trained.steps} steps"
+        accuracy = f"training accuracy is {kept['accuracy']:.3f}"
+        if trained.kept_epoch:
+            accuracy += f" in epoch {kept['epoch']}, the best,"
+        return f"{accuracy} after {trained.steps} steps"
     return None
 
 
@@ -190,11 +194,11 @@ def save_fit(
 
     history = pd.DataFrame(result.training.history)
     writers = {
-        run_folder.MODEL: result.model.save,
-        run_folder.PREDICTIONS: lambda path: files.write_arrays(
+        fit_files.MODEL: result.model.save,
+        fit_files.PREDICTIONS: lambda path: files.write_arrays(
             path, {"heldout": result.heldout, "test": result.test}
         ),
-        run_folder.HISTORY: lambda path: history.to_csv(path, index=False, lineterminator="\n"),
+        fit_files.HISTORY: lambda path: history.to_csv(path, index=False, lineterminator="\n"),
     }
     facts = {
         "identity": spec.identity,

@@ -55,6 +55,21 @@ def best_epoch(train: Train, history: History) -> int:
     return best
 
 
+def kept_epoch(train: Train, history: History) -> int | None:
+    """Return the epoch, from 1, whose weights early stopping keeps at the end.
+
+    Args:
+        train: the `train` section.
+        history: of a training that has come to its end.
+
+    Returns:
+        The epoch; None without early stopping, which keeps the last, or where there is no epoch.
+    """
+    if train.early_stopping.patience is None or not history:
+        return None
+    return best_epoch(train, history)
+
+
 def is_over(train: Train, history: History) -> bool:
     """Return whether early stopping ends training after the epochs done."""
     patience = train.early_stopping.patience
@@ -65,9 +80,9 @@ def is_over(train: Train, history: History) -> bool:
 
 def what_is_kept(train: Train, history: History) -> str | None:
     """Say for people which epoch early stopping has kept; None without early stopping."""
-    if train.early_stopping.patience is None:
+    best, monitor = kept_epoch(train, history), train.early_stopping.monitor
+    if best is None:
         return None
-    best, monitor = best_epoch(train, history), train.early_stopping.monitor
     figure = history[best - 1][monitor]
     return (
         f"trained {len(history)} of {train.epochs} epochs, keeps the weights of epoch {best} "

@@ -59,6 +59,7 @@ class TrainingResult:
         steps: steps in whole epochs.
         complete: all epochs were done, or early stopping or a callback of the user's ended them. A
             net that was stopped in time has the average of its weights so far.
+        kept_epoch: the epoch, from 1, whose weights the net has; None: the last.
     """
 
     make_model: Callable[[], keras.Model]
@@ -67,6 +68,12 @@ class TrainingResult:
     images: int
     steps: int
     complete: bool
+    kept_epoch: int | None = None
+
+    @property
+    def kept(self) -> dict[str, float] | None:
+        """The entry of the history that belongs to the net; None: there is none."""
+        return self.history[(self.kept_epoch or 0) - 1] if self.history else None
 
     @cached_property
     def model(self) -> keras.Model:
@@ -206,6 +213,7 @@ def train(
         images=epochs * batches.images,
         steps=epochs * len(batches),
         complete=complete,
+        kept_epoch=monitoring.kept_epoch(config, history.entries) if complete else None,
     )
 
 

@@ -27,12 +27,14 @@ def added(record: SearchRecord, job: SearchJob) -> SearchRecord:
         job: the search; its backend is configured.
 
     Returns:
-        The record with `demo_data`, `log_keys`, `resolution`, `curves` and `machine`.
+        The record with `demo_data`, `not_for_upload`, `log_keys`, `resolution`, `curves` and
+        `machine`.
     """
     best, parameters = record.best(), job.space.parameters.items()
     return replace(
         record,
         demo_data=job.digits.demo,
+        not_for_upload=job.digits.not_for_upload,
         log_keys=tuple(key for key, each in parameters if each.sampling == "log"),
         resolution=resolution(record, job.folder),
         curves=job.folder.read_curves(best.candidate) if best else {},

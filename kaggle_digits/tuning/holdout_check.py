@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,7 +163,7 @@ def best_yaml(config: Config, record: SearchRecord, best: TrialResult, digits: D
         f"{100 * tune.row_fraction:g} % of their rows and {100 * tune.epoch_fraction:g} % of the "
         f"epochs: {record.objective.text(best)}.",
         "That figure is optimistic: this trial was picked because of it.",
-        *(["DEMO DATA: these settings mean nothing."] if digits.demo else []),
+        *_not_for_upload(digits),
         "Changed by the search:",
         *(
             f"  {key}: {text_of(record.start.get(key))} -> {text_of(value)}"
@@ -173,3 +173,10 @@ def best_yaml(config: Config, record: SearchRecord, best: TrialResult, digits: D
     ]
     comment = "\n".join("# " + text.removeprefix("# ") for text in lines)
     return f"{comment}\n{loading.dump(found)}"
+
+
+def _not_for_upload(digits: Digits) -> Iterator[str]:
+    if digits.demo:
+        yield "DEMO DATA: these settings mean nothing."
+    elif digits.not_for_upload:
+        yield f"NOT FOR UPLOAD: its nets were {digits.not_for_upload}."

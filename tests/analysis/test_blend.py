@@ -77,6 +77,14 @@ def test_a_joined_run_is_a_run_like_any_other(home, join):
     assert problems == []
 
 
+def test_a_joined_run_is_whole_without_its_report(home, join):
+    said = []
+    joined = join(say=said.append)  # the histories that a report shows are missing here
+    assert joined.report is None
+    assert said[-1].startswith("WARNING: no report: ")
+    assert joined.folder.submission.is_file()
+
+
 def test_figures_are_those_of_the_mean_of_all_members(join):
     joined = join()
     # Row 1 is wrong with all three; rows 0, 2, 3 with one of them, which the others outvote.
@@ -123,6 +131,7 @@ def test_manifest_names_the_sources(home, join):
                 "members": {"pair_big": "big", "pair_cnn": "cnn"},
             },
         ],
+        "not_taken_over": [],
     }
     assert joined.folder.joined_from() == ["quick-1", "pair"]
     theirs = json.loads((home / "pair" / "manifest.json").read_text())
@@ -218,7 +227,8 @@ def test_a_source_alone_is_as_it_reports_itself(home, join, tmp_path):
     # Its surer member is right at rows 3 and 4, but the other one counts three times.
     assert alone == Run(own).metrics.oof
     assert alone.errors == 3
-    assert said[-1] == "not taken over: ensemble.weights of own; all members are joined by mean"
+    warning = "WARNING: not taken over: ensemble.weights of own; all members are joined by mean"
+    assert warning in said
 
 
 def test_methods_that_are_not_taken_over_are_said(home, join, tmp_path):
@@ -230,7 +240,10 @@ def test_methods_that_are_not_taken_over_are_said(home, join, tmp_path):
     ):
         said = []
         join(home / "quick-1", other, out=tmp_path / method, method=method, say=said.append)
-        lines = [f"not taken over: {each}; all members are joined by {method}" for each in expected]
+        end = f"all members are joined by {method}"
+        lines = [f"WARNING: not taken over: {each}; {end}" for each in expected]
+        noted = files.read_json(tmp_path / method / "manifest.json")["joined"]["not_taken_over"]
+        assert noted == expected
         assert [line for line in said if "taken over" in line] == lines
     said = []
     join(out=tmp_path / "usual", say=said.append)

@@ -200,6 +200,7 @@ def test_table(command):
     assert "one.png" in shown
     assert "15 digits in 2 pictures" in shown
     assert "sheet.jpg reads " in shown
+    assert "DEMO DATA: these nets have seen" in shown
 
 
 def test_json_is_all_that_is_printed(command, tmp_path):

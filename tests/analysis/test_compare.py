@@ -54,6 +54,14 @@ def test_runs_are_the_entries_of_the_list(home):
     assert found.runs == (entry_of(home / "b"), entry_of(home / "a"))
 
 
+def test_settings_that_differ(home):
+    found = compare([home / "a", home / "b", home / "c"]).settings
+    assert {each.key: each.values for each in found} == {
+        "model.dropout": ("0.3", "0.5", "0.3"),
+        "seed": ("2026", "2026", "5"),
+    }
+
+
 def test_several_tests_are_corrected(home):
     tests = compare([home / "a", home / "b", home / "c"]).tests
     assert [(each.one, each.other) for each in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
@@ -74,8 +82,10 @@ def test_rows_on_which_they_differ_most(home):
     assert first.probabilities == pytest.approx((0.91, 0.3 / 9))
 
 
-def test_a_run_compared_with_itself(home):
-    found = compare([home / "a", home / "a"])
+def test_a_run_compared_with_itself(home, tmp_path):
+    assert refusal(home / "a", home / "a").endswith("a: named twice; name each run once")
+    shutil.copytree(home / "a", tmp_path / "copy")
+    found = compare([home / "a", tmp_path / "copy"])
     assert [each.p_value for each in found.tests] == [1.0]
     assert (found.disputed, found.differences) == (0, ())
 
@@ -141,6 +151,7 @@ def test_other_labels_in_the_predictions(home, tmp_path):
 
 def test_what_cannot_be_compared(home, tmp_path):
     assert refusal(home / "a").startswith("compare: expected at least two runs, found one")
+    assert refusal(home).startswith(f"{home}: expected the folder of a run, found")
     assert "expected the folder of a run, found no such folder" in refusal(
         home / "a", tmp_path / "absent"
     )

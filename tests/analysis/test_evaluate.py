@@ -6,6 +6,7 @@ import sys
 import zipfile
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from packaging.version import Version
 import kaggle_digits
 from kaggle_digits.analysis import evaluate as analysis
 from kaggle_digits.analysis.evaluate import Predicted, class_scores, evaluate, figures
+from kaggle_digits.cli import evaluate as cli
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
@@ -275,9 +277,29 @@ def test_files(on, home, reads):
 def test_a_run_does_not_count_evaluations_among_its_files(on, home, reads):
     run = RunFolder(home / "run")
     before = run.checksums()
-    on().write(EvaluationFolder.of_run(run.folder, None))
+    on().write(EvaluationFolder.of_run(run.folder, None, "aa"))
     assert (run.folder / "evaluation-out-of-fold" / "evaluation.html").is_file()
     assert run.checksums() == before
+
+
+def test_a_page_of_an_earlier_evaluation_is_not_left_beside_a_new_record(on, home, monkeypatch):
+    folder = EvaluationFolder(home / "there")
+    files.write_bytes(folder.page, b"of other data")
+    monkeypatch.setattr(analysis.evaluation_page, "page", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        on().write(folder)
+    assert folder.record.is_file()
+    assert not folder.page.exists()
+
+
+def test_the_record_says_which_rows_were_given(on, home, digits, reads):
+    reads(lambda image: 3)
+    np.savez(home / "a.npz", images=digits.test_images, labels=digits.test_labels)
+    rows = files.digest(digits.test_images, digits.test_labels)
+    assert on("a.npz").record.data == on("data").record.data == rows
+    own = on().record.data
+    assert own == files.digest(Run(home / "run").oof["label"].to_numpy())
+    assert own != rows
 
 
 def test_python_function(on, home, capsys):
@@ -291,6 +313,8 @@ def test_python_function(on, home, capsys):
         "evaluation.json",
     ]
     assert found.class_table["support"].sum() == make.TRAIN_ROWS
+    with pytest.raises(UserError, match="--out run: expected a new or empty folder, or that of an"):
+        kaggle_digits.evaluate("run", out="run", cache=home / "cache")
 
 
 def command(home, env, *words):
@@ -322,6 +346,27 @@ def test_tables_are_printed(home, process_env):
     assert "there/evaluation.html" in done.stdout
     assert "precision" in done.stdout
     assert "as 9" in done.stdout
+
+
+def test_other_data_of_the_same_name_gets_a_place_of_its_own(home, digits, reads):
+    reads(lambda image: 3)
+    half = make.TEST_ROWS // 2
+    for folder, rows in (("a", slice(half)), ("b", slice(half, None)), ("a", slice(half))):
+        (home / folder).mkdir(exist_ok=True)
+        path = home / folder / "digits.npz"
+        np.savez(path, images=digits.test_images[rows], labels=digits.test_labels[rows])
+        cli.evaluate(Path("run"), path, cache=home / "cache")
+    made = {path.parent.name: files.read_json(path) for path in home.rglob("evaluation.json")}
+    assert {name: noted["source"] for name, noted in made.items()} == {
+        "evaluation-digits": f"{home}/a/digits.npz",
+        "evaluation-digits-2": f"{home}/b/digits.npz",
+    }
+
+
+def test_a_folder_with_other_files_is_refused_before_anything_is_predicted(home):
+    expected = "--out data: expected a new or empty folder, or that of an evaluation, found other f"
+    with pytest.raises(UserError, match=expected):
+        cli.evaluate(Path("run"), "absent.csv", out=Path("data"))
 
 
 def test_rows_without_labels_are_refused_before_a_backend_starts(home, process_env, digits):

@@ -2,7 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_digits.analysis.same_data import TRAINING, check_same_data, names_of
+from kaggle_digits.analysis.same_data import (
+    TRAINING,
+    check_different,
+    check_same_data,
+    names_of,
+)
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
@@ -15,6 +20,16 @@ def runs(tmp_path):
     for folder, test in zip(folders, ("2", "2", "3"), strict=True):
         files.write_json(folder.manifest, {"data": {"train.csv": "1", "test.csv": test}})
     return folders
+
+
+def test_a_run_is_named_once(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    check_different("compare", [Path("a"), Path("b")])
+    with pytest.raises(UserError, match=r"^a/\.\./a: named twice; name each run once"):
+        check_different("compare", [Path("a"), Path("b"), Path("a/../a")])
+    with pytest.raises(UserError, match=r"^ensemble: expected at least two runs, found one;"):
+        check_different("ensemble", [Path("a")])
 
 
 def test_same_data(runs):

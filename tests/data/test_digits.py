@@ -1,6 +1,7 @@
 """The data set of a run: what `read_digits` and `load_digits` make of the files."""
 
 import dataclasses
+import functools
 import gzip
 import hashlib
 import io
@@ -31,7 +32,7 @@ from kaggle_digits.data import demo, digits_csv, sources
 from kaggle_digits.data.digits import (
     DEMO_WARNING,
     Digits,
-    check_class_counts,
+    check_enough_rows,
     load_digits,
     read_digits,
     read_labelled_rows,
@@ -253,7 +254,32 @@ def test_demo_data_go_through_the_same_parser():
     assert np.bincount(labels).tolist() == expected
     assert not digits.train_images[:, [0, 27]].any()
     assert digits.train_images.max() == 255
-    check_class_counts(digits.train_labels, Folds(count=10), digits.source)
+    check_enough_rows(digits.train_labels, Folds(count=10), digits.source)
+
+
+def test_too_few_rows_of_other_formats_are_named_by_their_source(tmp_path):
+    images, labels = np.zeros((9, 28, 28), np.uint8), np.arange(9)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(UserError, match=r"a\.npz: labels of train: expected at least 5 rows of ea"):
+        load_digits(tmp_path / "a.npz", Folds(count=5), cache, lambda line: None)
+
+
+given = functools.partial(sources.Source, demo=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        (given("data", train=Path("data/train.csv")), "train.csv, column label"),
+        (given("d.zip", train=Path("d.zip")), "train.csv, column label"),
+        (given("m", train=Path("m/mnist_train.csv.gz")), "mnist_train.csv.gz, column label"),
+        (given("a.npz", train=Path("a.npz"), format="numpy"), "labels of train"),
+        (sources.Source("demo", demo=True), "train.csv, column label"),
+    ],
+)
+def test_the_place_of_the_labels_is_that_of_the_data(source, place):
+    assert source.labels_place == f"{source.description}: {place}"
 
 
 TEN_LABELS = list(range(10))
@@ -261,12 +287,12 @@ TEN_LABELS = list(range(10))
 
 def test_class_with_fewer_rows_than_folds():
     labels = np.array([*range(10)] * 2 + [0, 1, 2, 3, 5, 6, 7, 8, 9], np.uint8)
-    check_class_counts(labels, Folds(count=2), "data")
+    check_enough_rows(labels, Folds(count=2), "data")
     with pytest.raises(UserError, match="found 0 of class 9"):
-        check_class_counts(labels[labels < 9], Folds(count=2), "data")
-    message = r"^data: train\.csv, column label: .* at least 3 rows .* found 2 of class 4;"
+        check_enough_rows(labels[labels < 9], Folds(count=2), "data")
+    message = r"^data: expected at least 3 rows .* found 2 of class 4;"
     with pytest.raises(UserError, match=message):
-        check_class_counts(labels, Folds(count=3), "data")
+        check_enough_rows(labels, Folds(count=3), "data")
 
 
 @pytest.mark.parametrize(
@@ -300,13 +326,13 @@ def test_class_with_fewer_rows_than_folds():
         (
             TEN_LABELS[1:],
             {"kind": "none"},
-            "at least 1 rows of each class, found 0 of class 0; give",
+            "at least 1 row of each class, found 0 of class 0; give",
         ),
     ],
 )
 def test_too_few_rows_for_other_kinds_of_splits(rows, folds, message):
     with pytest.raises(UserError) as caught:
-        check_class_counts(np.array(rows), Folds(**folds), "data")
+        check_enough_rows(np.array(rows), Folds(**folds), "data")
     assert message in str(caught.value)
 
 
@@ -321,7 +347,7 @@ def test_too_few_rows_for_other_kinds_of_splits(rows, folds, message):
 )
 def test_just_enough_rows_can_be_split(times, folds):
     labels = np.array(TEN_LABELS * times)
-    check_class_counts(labels, Folds(**folds), "data")
+    check_enough_rows(labels, Folds(**folds), "data")
     assert split(Folds(**folds), labels, seed=3)
 
 

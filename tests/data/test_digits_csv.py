@@ -276,6 +276,7 @@ def test_not_a_csv(content, message):
         (["label", "pixel1", *PIXELS[1:]], 'found "pixel1" more than once;'),
         ([*NAMES, "label"], 'found "label" more than once;'),
         ([*NAMES, "id"], 'found unknown "id";'),
+        (["0"] * 785, 'found unknown "0", "0", "0" and 782 more; put a header above the numbers'),
         ([*NAMES, ""], 'found unknown "";'),
         (["Label", *PIXELS], 'found unknown "Label";'),
         (["label", " pixel0", *PIXELS[1:]], 'found unknown " pixel0";'),

@@ -83,7 +83,7 @@ def test_more_than_a_handful_is_refused_in_one_line():
     with pytest.raises(UserError) as caught:
         leak_check.refuse_leak(27_950, "mine.zip", train_rows=42_000, allowed=False)
     message = str(caught.value)
-    assert message.startswith("mine.zip: expected at most 10 rows of test.csv whose pixels are ")
+    assert message.startswith("mine.zip: expected at most 10 test rows whose pixels are also ")
     for part in ("found 27,950", "memory, not reading", "full MNIST", "--allow-leak"):
         assert part in message
     assert "\n" not in message

@@ -133,6 +133,7 @@ def test_a_path_the_user_named_never_falls_back(tmp_path, setting):
         ("absent.zip", "found no such folder"),
         ("empty", f"{setting} .*empty: expected a folder or a zip .* found neither"),
         ("notes.txt", "found another kind of file"),
+        ("no-train/test.csv", "test.csv: .* found one of the two; give their folder, .*no-train"),
         ("no-train", "no-train: expected train and test, found no train.csv, train.csv.gz or"),
         ("no-test", "no-test: expected train and test, found no test.csv"),
         ("no-test.zip", "no-test.zip: expected a member test.csv or test.csv.gz or .* found none"),
@@ -205,7 +206,7 @@ def test_test_rows_of_the_demo_data():
 
 @pytest.mark.parametrize("name", ["absent", "", "absent.csv"])
 def test_no_test_rows_at_a_path(tmp_path, name):
-    with pytest.raises(UserError, match=r"expected a CSV with rows to predict, .* found none"):
+    with pytest.raises(UserError, match=r"expected a CSV with rows to predict, .* found no"):
         sources.find_test(tmp_path / name)
 
 
@@ -217,7 +218,7 @@ def test_rows_of_which_nothing_is_asked(tmp_path):
     folder = fill(tmp_path / "half", parts=["train"])
     assert sources.find_rows(folder).path("train") == folder / "train.csv"
     assert sources.find_rows(folder).path("test") is None
-    with pytest.raises(UserError, match="found none; correct the path"):
+    with pytest.raises(UserError, match="found no such file; correct the path"):
         sources.find_rows(tmp_path / "absent")
 
 

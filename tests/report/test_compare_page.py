@@ -23,6 +23,7 @@ def test_page_has_all_pieces():
         ("2", "Scores and costs"),
         ("2", "Accuracies with their 95&nbsp;% intervals"),
         ("2", "What this can and cannot say"),
+        ("2", "Settings that differ"),
         ("2", "Paired tests"),
         ("2", "Where they differ most"),
     ]
@@ -30,11 +31,12 @@ def test_page_has_all_pieces():
     for expected in (
         "0.99440 235 of 42,000 rows wrong",
         "standard-1 (optimistic) 0.99605 166 of 42,000 rows wrong",
+        "setting quick-1 standard-1 train.epochs 7 12 members.x has none {}",
         "586,000 4 min 17 s 165,634",
         "standard-1 (optimistic) is significantly better than quick-1",
         "than quick-1 120 51 42,000 1.5e-07 the same",
         "not about the configs",
-        "row 77, labelled 4 quick-1 4 0.90 standard-1 9 0.25",
+        "row 78, labelled 4 quick-1 4 0.90 standard-1 9 0.25",
     ):
         assert expected in text, expected
     assert "DEMO DATA" not in text
@@ -56,14 +58,14 @@ def test_page_refers_to_nothing_outside():
 
 def test_images_and_charts_are_said_in_words_too():
     page = compare_page.page(PAIR, IMAGES)
-    assert 'alt="training row 77, labelled 4"' in page
+    assert 'alt="training row 78, labelled 4"' in page
     assert "quick-1 0.99440, 0.99364 to 0.99507; standard-1 0.99605" in page
 
 
 def test_rows_without_their_images_have_numbers():
     page = compare_page.page(PAIR, {})
     assert "<img" not in page
-    assert "row 77, labelled 4" in text_of(page)
+    assert "row 78, labelled 4" in text_of(page)
 
 
 def test_columns_that_nobody_has_are_left_out():
@@ -77,7 +79,7 @@ def test_several_tests_show_both_p_values():
     text = text_of(compare_page.page(several, {}))
     assert "p, corrected" in text
     assert "1.5e-07 3e-07 the same" in text
-    assert "1.5e-07 1.5e-07 others" in text
+    assert "1.5e-07 1.5e-07 different" in text
 
 
 def test_demo_data_and_runs_that_are_equal():

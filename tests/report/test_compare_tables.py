@@ -5,7 +5,13 @@ import pytest
 from rich.console import Console
 
 from kaggle_digits.report import compare_tables
-from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference, RunEntry
+from kaggle_digits.results.comparison import (
+    Comparison,
+    PairTest,
+    RowDifference,
+    RunEntry,
+    SettingDifference,
+)
 
 A = RunEntry(
     "quick-1", "run", accuracy=0.9944, wrong=235, rows=42_000, low=0.99364, high=0.99507,
@@ -13,7 +19,13 @@ A = RunEntry(
 )  # fmt: skip
 B = replace(A, name="standard-1", accuracy=0.99605, wrong=166, seconds=1548.0, optimistic=True)
 TEST = PairTest("quick-1", "standard-1", 42_000, 120, 51, 1.5e-7, 1.5e-7, same_folds=True)
-PAIR = Comparison((A, B), (TEST,), 42_000, 171, (RowDifference(77, 4, (4, 9), (0.9, 0.25)),))
+SETTINGS = (
+    SettingDifference("train.epochs", ("7", "12")),
+    SettingDifference("members.x", (None, "{}")),
+)
+PAIR = Comparison(
+    (A, B), SETTINGS, (TEST,), 42_000, 171, (RowDifference(77, 4, (4, 9), (0.9, 0.25)),)
+)
 
 
 def shown(comparison, width=80):
@@ -63,9 +75,18 @@ def test_evidence():
 
 def test_rows_on_which_they_differ():
     text = shown(PAIR, 120)
-    assert "171 of 42,000 rows get different classes; they differ most on" in text
-    assert "row 77" in text
-    assert "a 4: quick-1 4 (0.90), standard-1 9 (0.25)" in text
+    assert (
+        "171 of 42,000 rows get different classes; they differ most on these (class, prob" in text
+    )
+    assert "row 78" in text
+    assert "labelled 4: quick-1 4 (0.90), standard-1 9 (0.25)" in text
+
+
+def test_settings_that_differ():
+    words = " ".join(shown(PAIR, 120).split())
+    assert "train.epochs quick-1 7; standard-1 12" in words
+    assert "members.x quick-1 has none; standard-1 {}" in words
+    assert "Settings" not in shown(replace(PAIR, settings=()))
 
 
 def test_scope_of_a_pair():

@@ -52,6 +52,15 @@ def test_expected_leaderboard_beside_known_scores(drawn):
     )
 
 
+def test_optimistic_figures_are_called_so_beside_known_scores(drawn):
+    searched = replace(METRICS, optimistic=True, optimistic_because=("training",))
+    (axes,), titles, description = drawn(run_charts.leaderboard_chart, searched)
+    own = ["expected here, 95 %, optimistic", "out of fold, 95 %, optimistic"]
+    assert names_of(axes)[:2] == own
+    assert titles["row1"] == "out of fold, 95 %, optimistic: 0.95000"
+    assert "(95 % band, optimistic), out-of-fold accuracy 0.95000, optimistic; kn" in description
+
+
 def test_kaggles_score_comes_first(drawn):
     (axes,), titles, description = drawn(run_charts.leaderboard_chart, METRICS, 0.97)
     assert names_of(axes)[0] == "Kaggle's score"
@@ -139,6 +148,18 @@ def test_curves_on_held_out_rows_are_dashed(drawn):
     assert titles["val_loss0"] == "a fold 1: loss 0.3 at the end"
     (legend,) = loss.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "training", "held-out rows"]
+
+
+def test_the_epoch_that_is_kept_has_a_star(drawn):
+    fits = [replace(fit("a", 0, val_loss=(0.3, 0.6)), kept_epoch=1), fit("b", 0)]
+    (loss, *_), titles, description = drawn(curves, fits)
+    stars = [tuple(line.get_xydata()[0]) for line in loss.lines if line.get_marker() == "*"]
+    assert stars == [(1, 0.5), (1, 0.3)]
+    assert titles["val_loss0"] == "a fold 1: loss 0.3 in epoch 1, kept"
+    assert titles["loss1"] == "b fold 1: loss 0.25 at the end"
+    (legend,) = loss.figure.legends
+    assert legend.get_texts()[-1].get_text() == "epoch that is kept"
+    assert description.endswith("accuracy in the epochs that are kept 0.75000 to 0.87500")
 
 
 def test_a_history_may_have_fewer_columns(drawn):

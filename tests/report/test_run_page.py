@@ -132,7 +132,7 @@ def test_demo_data_is_said_and_nothing_is_expected():
     text = text_of(page)
     assert "the submission is NOT for upload" in text
     assert text.count("DEMO DATA") == 1
-    assert "Nothing is expected of the demo data" in text
+    assert "No score at Kaggle is expected: that needs the competition" in text
     assert "leaderboard 0.9" not in text
 
 
@@ -222,6 +222,9 @@ def test_table_of_all_fits():
     assert first[:4] == ["a fold 1", "1", "10", "0.90000"]
     assert first[6:] == ["2", "0.2500", "2.0", "150"]
     assert last[:2] == ["b fold 2", "1"]
+    fits = tuple(replace(each, kept_epoch=1) for each in REPORT.fits)
+    first, *_ = rows_of(run_page._fits(replace(REPORT, fits=fits)))
+    assert first[6:8] == ["2, kept 1", "0.5000"]  # the loss of the weights that are kept
 
 
 def test_settings_and_facts(whole):

@@ -52,6 +52,9 @@ def test_rows_on_which_nets_disagree():
     assert run_predictions.disagreements_sentence(found()) == (
         "The 4 nets disagree on 1 of 5 test rows."
     )
+    # Two of three say 7, but the mean is surer of the 1 that is submitted.
+    most_are_outvoted = run_predictions.disagreements_table(found(predictions=PREDICTIONS[:3]))
+    assert rows_of(most_are_outvoted) == [["2", "1", "46.0", "1", "7 by 2, 1 by 1"]]
     one = found(predictions=PREDICTIONS[:1])
     assert run_predictions.disagreements_table(one) is None
     assert "needs at least two finished fits" in run_predictions.disagreements_sentence(one)

@@ -103,7 +103,7 @@ def test_result_of_a_complete_run():
     ]
     assert next_of() == [
         ("upload it", "kaggle-digits submit runs/mine"),
-        ("or by hand", "https://www.kaggle.com/competitions/digit-recognizer/submit"),
+        ("by hand", "https://www.kaggle.com/competitions/digit-recognizer/submit"),
         ("more nets", "kaggle-digits extend runs/mine --seeds 2"),
     ]
     fits = ("fits of cnn", "mean=99.700 std=0.014, n=2")
@@ -132,13 +132,13 @@ def test_next_seed_is_one_more():
 def test_where_there_is_no_command_none_is_named(monkeypatch):
     monkeypatch.setattr(run_tables.environment, "has_command", lambda: False)
     page = "https://www.kaggle.com/competitions/digit-recognizer/submit"
-    assert next_of() == [("or by hand", page)]
+    assert next_of() == [("by hand", page)]
 
 
 def test_an_unfinished_run_is_continued_first():
     steps = next_of(complete=False, fits_finished=1, fits_planned=3)
     assert steps[0] == ("continue", "repeat the command")
-    assert [label for label, _ in steps] == ["continue", "upload it", "or by hand"]
+    assert [label for label, _ in steps] == ["continue", "upload it", "by hand"]
 
 
 def test_commands_can_be_copied_whatever_the_folder_is_called():
@@ -266,12 +266,12 @@ def test_accuracy_of_a_training_that_hardly_worked_is_called_so(accuracy, warns)
         (
             {"demo_data": True, "test_rows": 397},
             ("DEMO DATA", "this submission is NOT for upload"),
-            ["the real files", "or by hand", "more nets"],
+            ["the real files", "by hand", "more nets"],
         ),
         (
             {"demo_data": True},
             ("DEMO DATA", "this submission is NOT for upload"),
-            ["the real files", "or by hand", "more nets"],
+            ["the real files", "by hand", "more nets"],
         ),
         (
             {"not_for_upload": "trained on MNIST"},

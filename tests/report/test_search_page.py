@@ -143,6 +143,15 @@ def test_badge_stands_on_demo_data_only(is_demo):
     assert (search_tables.DEMO[5:] in reader.text) is is_demo
 
 
+def test_badge_of_other_data_that_is_not_for_upload():
+    reader = read(replace(FRONT, not_for_upload="trained on MNIST"))
+    assert "NOT FOR UPLOAD" in reader.text
+    assert "The trials' nets are trained on MNIST." in reader.text
+    assert "NOT FOR UPLOAD" not in read(FRONT).text
+    demo = read(replace(FRONT, not_for_upload="it is of DEMO DATA", demo_data=True))
+    assert "NOT FOR UPLOAD" not in demo.text
+
+
 @pytest.mark.parametrize(
     ("p_value", "is_told"), [(0.05, True), (0.9, True), (0.0499, False), (None, False)]
 )

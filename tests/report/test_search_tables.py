@@ -367,6 +367,11 @@ def test_demo_data_is_the_first_thing_said(is_demo):
     assert (first == ("DEMO DATA", search_tables.DEMO)) is is_demo
 
 
+def test_data_that_is_not_for_upload_is_the_first_thing_said():
+    found = facts_of(replace(FOUND, not_for_upload="trained on MNIST"))["Result of the search"]
+    assert found[0] == ("NOT FOR UPLOAD", "the trials' nets are trained on MNIST")
+
+
 @pytest.mark.parametrize(
     ("resolution", "words"),
     [

@@ -1,7 +1,13 @@
 import json
 from dataclasses import asdict
 
-from kaggle_digits.results.comparison import Comparison, PairTest, RowDifference, RunEntry
+from kaggle_digits.results.comparison import (
+    Comparison,
+    PairTest,
+    RowDifference,
+    RunEntry,
+    SettingDifference,
+)
 
 
 def test_what_is_not_known_of_a_run_is_none():
@@ -13,6 +19,7 @@ def test_what_is_not_known_of_a_run_is_none():
 def test_comparison_is_json():
     found = Comparison(
         (RunEntry("a", "run"), RunEntry("b", "run", accuracy=0.5)),
+        (SettingDifference("train.epochs", ("7", None)),),
         (PairTest("a", "b", 9, 1, 2, 1.0, 1.0, True),),
         9,
         3,
@@ -20,5 +27,6 @@ def test_comparison_is_json():
     )
     values = json.loads(json.dumps(asdict(found)))
     assert values["runs"][1]["accuracy"] == 0.5
+    assert values["settings"] == [{"key": "train.epochs", "values": ["7", None]}]
     assert values["tests"][0]["corrected"] == 1.0
     assert values["differences"][0]["predicted"] == [7, 1]

@@ -476,6 +476,15 @@ def test_method_changes_the_answer(copied, go_on):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_no_report_is_left_that_describes_other_figures(copied, go_on):
+    folder = RunFolder(copied)
+    go_on(copied, report=False)
+    assert folder.report.is_file()  # of the same figures
+    go_on(copied, (*TINY, "ensemble.method=vote"), report=False)
+    assert not folder.report.exists()
+    assert not folder.pictures.exists()
+
+
 def test_figures_of_settings_that_were_chosen_on_these_rows_are_optimistic(copied, go_on, digits):
     assert "OPTIMISTIC" not in go_on(copied, (*TINY, "tuned=null"))
     last = folds.stratified(digits.train_labels, 2, 2026)[-1]
@@ -915,7 +924,7 @@ def test_test_rows_that_are_in_train_are_refused_or_allowed(tmp_path):
     arguments = ("--data", "mine", "--out", "run", "--cache", "cache")
     done = run(tmp_path, *arguments, settings=(*TINY, "train.epochs=1", "train.warmup_epochs=0"))
     assert done.returncode == 2
-    assert done.stderr.startswith("kaggle-digits: mine: expected at most 10 rows of test.csv whose")
+    assert done.stderr.startswith("kaggle-digits: mine: expected at most 10 test rows whose")
     assert "found 11" in done.stderr
     assert "--allow-leak" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -42,7 +42,9 @@ def fill(tmp_path):
 def test_banks_are_drawn_once(fill):
     seconds, said = fill()
     assert seconds >= START_SECONDS
-    assert said.startswith("augmentation bank: 2 variants, 2 drawn now in ")
+    first, second = said.splitlines()
+    assert first == "drawing 2 augmented variants of the images"
+    assert second.startswith("augmentation bank: 2 variants, 2 drawn now in ")
     assert fill.folder.augmentation.read_bytes().startswith(b"\x89PNG")
     assert fill() == (START_SECONDS, "augmentation bank: 2 variants, 0 drawn now in 0 s\n")
 
@@ -50,6 +52,7 @@ def test_banks_are_drawn_once(fill):
 def test_what_there_is_no_time_for_is_left(fill):
     _, said = fill(limit=0.0)
     assert said == (
+        "drawing 2 augmented variants of the images\n"
         "augmentation bank: 2 variants, 0 drawn now in 0 s, 2 left for when they are needed\n"
     )
     assert not fill.folder.augmentation.exists()

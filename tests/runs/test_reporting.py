@@ -3,26 +3,23 @@
 import hashlib
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from folders import flip_last_byte, names
 from run_by_hand import CONFIG, LABELS, SPLIT, TEST_LABELS, Run, sure
 
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import keras_mnist
 from kaggle_digits.errors import UserError
 from kaggle_digits.report import run_page
 from kaggle_digits.results import record
 from kaggle_digits.results.run_report import NET_FORMAT, Layer, NetSummary
-from kaggle_digits.runs import costs, reporting, summary
-from kaggle_digits.runs.costs import Clock
-from kaggle_digits.runs.reporting import Reports
+from kaggle_digits.runs import reporting, summary
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
-from kaggle_digits.system.time_budget import REPORT_SECONDS, Signals, Stopped, TimeBudget
 
 # In another order than that of the alphabet.
 MEMBERS = CONFIG.model_copy(update={"members": {name: CONFIG.members[name] for name in "ba"}})
@@ -103,6 +100,19 @@ def test_a_fit_of_an_earlier_version_has_no_layers(run, data):
     assert reporting.read(finish_all(run, net=None), data).fits[0].net is None
 
 
+def test_the_epoch_that_early_stopping_has_kept_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("run_by_hand.HISTORY", "epoch,loss,val_loss\n1,0.5,0.3\n2,0.25,0.6\n")
+    stopping = {"train": {"early_stopping": {"patience": 1}, "threads": 2}}
+    config = Config(**CONFIG.model_dump() | stopping)
+    run = Run(tmp_path / "run", config)
+    run.begin()
+    run.finish_all()
+    run.update()
+    report = reporting.read(run.folder, None)
+    assert [fit.kept_epoch for fit in report.fits] == [1, 1, 1, 1]
+    assert report.fits[0].kept("loss") == 0.5
+
+
 def test_fits_of_a_member_that_is_no_more_do_not_count(run):
     finish_all(run)
     run.folder.write_fit("gone", 0, {}, {})
@@ -176,12 +186,15 @@ def test_a_joined_run_is_not_extended(run, monkeypatch):
     monkeypatch.setattr(environment, "has_command", lambda: True)
     finish_all(run)
     joined = {"method": "greedy", "sources": [{"name": "one"}, {"name": "two"}]}
+    joined["not_taken_over"] = ["ensemble.weights of one"]
     files.write_json(run.folder.manifest, run.manifest() | {"joined": joined})
     own = hashlib.sha256(run.folder.submission.read_bytes()).hexdigest()
     run.folder.write_submitted([{"sha256": own, "public_score": "0.5"}])
     report = reporting.read(run.folder, None)
     assert "extend" not in report.next_step.value
     assert report.is_selected
+    assert report.facts["joined from"] == "one, two; by greedy"
+    assert report.facts["not taken over"] == "ensemble.weights of one"
 
 
 def test_a_provisional_submission(run, data):
@@ -291,121 +304,6 @@ def test_the_same_folder_gives_the_same_bytes_and_is_no_artefact(run, data):
     assert folder.checksums() == artefacts
     assert folder.changed_artefacts() == []
     assert {folder.report, folder.pictures} <= set(folder.made_by_run())
-
-
-# While a run goes on
-
-
-class Making:
-    """Reports that take a while by a clock of the test; nothing is drawn."""
-
-    def __init__(self, run, monkeypatch, limit=None, wanted=True):
-        self.now, self.takes, self.made, self.said, self.fails = 0.0, 2.0, [], [], None
-        self.signals = Signals()
-        time = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(reporting, "time", time)
-        monkeypatch.setattr(costs, "time", time)
-        monkeypatch.setattr("kaggle_digits.system.time_budget.time", time)
-        monkeypatch.setattr(reporting, "write", self.write)
-        budget = TimeBudget(limit, self.signals, start=0.0)
-        self.clock = Clock(run.folder, budget)
-        self.data = run.plan.digits
-        self.reports = Reports(run.folder, self.data, budget, self.clock, self.said.append, wanted)
-
-    def write(self, folder, data):
-        assert data is self.data
-        self.now += self.takes
-        if self.fails:
-            raise self.fails
-        self.made.append(self.now)
-
-
-@pytest.fixture
-def making(run, monkeypatch):
-    return lambda **options: Making(run, monkeypatch, **options)
-
-
-def test_a_report_after_a_fit_takes_little_of_the_time(making):
-    run = making()
-    for now in (99.0, 100.0, 141.0, 142.0):
-        run.now = now
-        run.reports.after_fit()
-    # At first 5 s are expected, a twentieth of 100 s; then the 2 s that it took.
-    assert REPORT_SECONDS == 5.0
-    assert run.made == [102.0, 144.0]
-    assert run.clock.note()["reporting"] == 4.0
-
-
-def test_at_the_end_it_is_made_once(making, run):
-    ended = making()
-    assert ended.reports.at_end() == run.folder.report
-    assert ended.reports.at_end() == run.folder.report
-    assert len(ended.made) == 1
-    ended.reports.after_fit()  # too soon for another report, but there is something new
-    ended.reports.at_end()
-    assert len(ended.made) == 2
-
-
-def test_a_report_leaves_the_end_of_a_time_limit_alone(making, run):
-    short = making(limit=100.0)
-    # 5.5 s are kept for the end, and twice 5 s for a report of which nothing is known.
-    short.now = 84.4
-    assert short.reports.at_end() == run.folder.report
-    late = making(limit=100.0)
-    late.now = 84.6
-    assert late.reports.at_end() is None
-    assert late.said == [
-        f"no time for the report; kaggle-digits report {run.folder.folder} makes it"
-    ]
-    assert late.made == []
-
-
-def test_no_report_is_made_while_a_run_stops(making):
-    run = making()
-    run.signals.received = 2
-    run.now = 1000.0
-    run.reports.after_fit()
-    assert run.made == []
-
-
-def test_nobody_wants_a_report(making):
-    run = making(wanted=False)
-    run.now = 1000.0
-    run.reports.after_fit()
-    assert run.reports.at_end() is None
-    assert (run.made, run.said) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (
-            UserError("report.html: cannot be written (No space left on device)"),
-            "cannot be written",
-        ),
-        (ImportError("No module named matplotlib"), "No module named matplotlib"),
-        (ValueError("Failed to find font"), "Failed to find font"),
-        (MemoryError(), "MemoryError"),
-        (KeyError("labels"), "KeyError: 'labels'"),
-        (IndexError("out of\nbounds"), "IndexError: out of bounds"),
-    ],
-)
-def test_a_report_that_fails_is_a_line_and_no_more(making, error, words):
-    run = making()
-    run.fails = error
-    assert run.reports.at_end() is None
-    (line,) = run.said
-    assert line.startswith("WARNING: no report: ")
-    assert words in line
-
-
-@pytest.mark.parametrize("stop", [Stopped(2), KeyboardInterrupt(), SystemExit(2)])
-def test_what_stops_a_run_is_no_failure_of_its_report(making, stop):
-    run = making()
-    run.fails = stop
-    with pytest.raises(type(stop)):
-        run.reports.at_end()
-    assert run.said == []
 
 
 def test_page_comes_last(run, monkeypatch, data):

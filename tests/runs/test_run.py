@@ -255,6 +255,16 @@ def test_submission_of_damaged_predictions_is_refused(copied):
         Run(copied).submission_bytes()
 
 
+def test_damaged_net_is_refused_in_one_line(copied, digits):
+    path = copied / "fits" / "one-fold2" / "model.keras"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(files.DamagedError, match=r"one-fold2/model\.keras: its checksum"):
+        Run(copied).predict(digits.test_images)
+    path.unlink()
+    with pytest.raises(files.DamagedError, match=r"one-fold2/model\.keras: it is missing"):
+        Run(copied).predict(digits.test_images)
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

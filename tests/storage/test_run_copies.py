@@ -46,12 +46,19 @@ def test_what_no_run_has_made_is_copied_into_another_run(run, tmp_path):
     (run.folder / "notes" / "one.md").write_bytes(b"mine")
     (run.folder / "link").symlink_to("notes")
     other = write_run(tmp_path / "other", fits=1)
+    for each in (run, other):  # reports and evaluations are of the nets in their folder
+        record = each.folder / "evaluation-mnist" / "evaluation.json"
+        files.write_json(record, {"format": 1, "out_of_fold": False, "run": each.folder.name})
+        for path in (each.report, each.pictures / "learning_curves.png"):
+            files.write_bytes(path, each.folder.name.encode())
+    (run.folder / "evaluation-mnist").rename(run.folder / "evaluation-mine")
     other.submitted.write_bytes(b"old")
     other.submission.unlink()
     before = names(other.folder)
     run_copies.copy_others(run, other)
     assert names(other.folder) == sorted([*before, "notes", "notes/one.md", "link"])
     assert other.submitted.read_bytes() == b"new"
+    assert other.report.read_bytes() == b"other"
     assert (other.folder / "link").is_symlink()
 
 

@@ -290,6 +290,15 @@ def test_a_long_path_stays_whole_on_a_line_of_its_own():
     assert shown_at(40, Facts({"": [Fact("file", path)]})) == ["", "  file", f"    {path}"]
 
 
+def test_in_a_narrow_terminal_values_have_lines_of_their_own():
+    facts = Facts({"": [Fact("out-of-fold accuracy", "0.99440 (235 wrong of 42,000 rows)")]})
+    assert shown_at(40, facts) == [
+        "",
+        "  out-of-fold accuracy",
+        "    0.99440 (235 wrong of 42,000 rows)",
+    ]
+
+
 def test_a_command_is_never_wrapped():
     command = "kaggle-digits run --config submissions/tune-quick-1/best.yaml"
     facts = Facts({"": [Fact("next", command, "command")]})

@@ -45,11 +45,13 @@ def plan(inputs):
 # Diverged fits
 
 
-def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
+def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2, **more):
     """What training leaves behind, as far as divergence_reason goes."""
+    from kaggle_digits.training.train import TrainingResult
+
     history = [{"epoch": n, "loss": 9.0, "accuracy": 0.0} for n in range(1, epochs)]
     history += [{"epoch": epochs, "loss": loss, "accuracy": accuracy}] if epochs else []
-    return SimpleNamespace(history=history, steps=steps, complete=complete)
+    return TrainingResult(lambda: None, history, 2.5, 80, steps, complete, **more)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,16 @@ def trained(steps=1000, accuracy=0.9, loss=0.1, complete=True, epochs=2):
 )
 def test_divergence_reason(net, reason):
     assert fit.divergence_reason(net) == reason
+
+
+def test_divergence_is_judged_by_the_epoch_whose_weights_are_kept():
+    collapsed = trained(accuracy=0.1, kept_epoch=1)
+    collapsed.history[0]["accuracy"] = 0.97
+    assert fit.divergence_reason(collapsed) is None
+    useless = trained(kept_epoch=1)  # the last epoch has 0.9, but its weights are gone
+    assert fit.divergence_reason(useless) == (
+        "training accuracy is 0.000 in epoch 1, the best, after 1000 steps"
+    )
 
 
 # Saving

@@ -84,6 +84,12 @@ def test_training_is_over_when_its_patience_is():
     assert not monitoring.is_over(Train(), [{"loss": 0.5}] * 9)
 
 
+def test_the_kept_epoch_is_known_with_early_stopping_only():
+    assert monitoring.kept_epoch(early(1), history(0.5, 0.25, 0.75)) == 2
+    assert monitoring.kept_epoch(Train(), [{"loss": 0.5}]) is None
+    assert monitoring.kept_epoch(early(1), []) is None
+
+
 def test_what_is_kept_is_said_with_early_stopping_only():
     assert monitoring.what_is_kept(Train(), [{"loss": 0.5}]) is None
     assert monitoring.what_is_kept(early(1), history(0.5, 0.25, 0.75)) == (

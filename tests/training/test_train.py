@@ -484,7 +484,9 @@ def test_rates_of_an_exponential_schedule():
     config = settings(epochs=3, schedule="exponential", learning_rate=0.5, decay_factor=0.5)
     rates = [entry["learning_rate"] for entry in fit(config).history]
     assert rates == pytest.approx([0.5, 0.25, 0.125])
-    assert "val_loss" not in fit(config).history[0]  # nobody asks for it
+    trained = fit(config)
+    assert "val_loss" not in trained.history[0]  # nobody asks for it
+    assert (trained.kept_epoch, trained.kept) == (None, trained.history[-1])
 
 
 def test_figures_of_the_held_out_rows_by_hand():
@@ -529,6 +531,8 @@ def test_early_stopping_ends_a_fit_and_keeps_its_best_weights(ended):
     best = int(np.argmin(losses)) + 1
     assert len(losses) == best + 2 < 30
     assert (trained.complete, trained.steps) == (True, 4 * len(losses))
+    assert trained.kept_epoch == best
+    assert trained.kept is trained.history[best - 1]
     # The same training of fewer epochs ends with these weights, but for the rows of its statistics.
     shorter = fit(config.model_copy(update={"train": fixed(config, best)}))
     names = [variable.path for variable in trained.model.weights]

@@ -141,6 +141,7 @@ DIGITS = SimpleNamespace(
     train_images=np.random.default_rng(3).integers(0, 256, (ROWS, 28, 28), dtype=np.uint8),
     train_labels=LABELS,
     demo=False,
+    not_for_upload=None,
 )
 
 
@@ -163,6 +164,8 @@ def test_best_config_says_how_it_was_found():
     ]
     demo = SimpleNamespace(**vars(DIGITS) | {"demo": True})
     assert "# DEMO DATA: these settings mean nothing." in written(digits=demo).splitlines()
+    mnist = SimpleNamespace(**vars(DIGITS) | {"not_for_upload": "trained on MNIST"})
+    assert "# NOT FOR UPLOAD: its nets were trained on MNIST." in written(digits=mnist).splitlines()
 
 
 def test_best_config_is_the_start_with_the_trials_settings(tmp_path):
@@ -203,7 +206,7 @@ def test_one_changed_row_is_other_data(tmp_path, changed):
     arrays = {name: getattr(DIGITS, name).copy() for name in ("train_images", "train_labels")}
     arrays[changed][0] = (arrays[changed][0] + 1) % 10
     tuned = []
-    for digits in (DIGITS, SimpleNamespace(**arrays, demo=False)):
+    for digits in (DIGITS, SimpleNamespace(**arrays, demo=False, not_for_upload=None)):
         path = tmp_path / "best.yaml"
         path.write_text(written(digits=digits))
         tuned.append(loading.load(str(path)).tuned[0])
