@@ -164,6 +164,15 @@ def description(threads: int) -> str:
     return f"{backend} {versions[backend]}, keras {keras.version()}; {device}"
 
 
+def gains_on_processors() -> bool:
+    """Return whether low precision can be faster than float32 on a processor.
+
+    TensorFlow and PyTorch compute with oneDNN, which has kernels for it; with JAX bfloat16 took as
+    long as float32.
+    """
+    return name() != "jax"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception of any backend, or of Python, means "not enough memory"."""
     # The classes differ by backend and by version (ResourceExhaustedError, XlaRuntimeError,

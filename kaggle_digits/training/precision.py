@@ -69,7 +69,10 @@ def here(threads: int) -> Choice:
         threads: what the backend gets, see `backend.configure`.
     """
     backend.configure(threads)
-    return best_for(_device(), environment.processor_flags())
+    device = _device()
+    if device is None and not backend.gains_on_processors():
+        return Choice(FLOAT32, f"{backend.name()} gains nothing by another on a processor")
+    return best_for(device, environment.processor_flags())
 
 
 def why_slow(precision: Precision) -> str | None:

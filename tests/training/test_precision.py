@@ -45,10 +45,20 @@ def machine(monkeypatch):
     return become
 
 
-def test_here_is_the_first_device(machine):
+def test_here_is_the_first_device(machine, monkeypatch):
+    monkeypatch.setattr(backend, "name", lambda: "tensorflow")
     machine(T4, ZEN4)
     assert precision.here(2).precision == "float16"
     machine(None, ZEN4)
+    assert precision.here(2).precision == "bfloat16"
+
+
+def test_jax_gains_nothing_on_a_processor(machine, monkeypatch):
+    monkeypatch.setattr(backend, "name", lambda: "jax")
+    machine(None, ZEN4)
+    expected = precision.Choice("float32", "jax gains nothing by another on a processor")
+    assert precision.here(2) == expected
+    machine(H100, ZEN4)
     assert precision.here(2).precision == "bfloat16"
 
 
