@@ -333,7 +333,7 @@ def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | Non
         overrides: dotted key -> value: `{"train.epochs": 5}`.
 
     Returns:
-        The config with all its settings; `train.threads` may be `auto`.
+        The config with all its settings; threads and precision may be `auto`.
 
     Raises:
         UserError: the file is missing, or a key or value does not fit; names it.

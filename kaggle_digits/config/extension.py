@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from kaggle_digits.config.loading import from_values, with_threads
+from kaggle_digits.config.auto import with_precision, with_threads
+from kaggle_digits.config.loading import from_values
 from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.schema import Config, Member, MemberSettings
 from kaggle_digits.errors import UserError
@@ -28,6 +29,8 @@ def with_members_of(config: Config, other: Config, where: str) -> Config:
     """
     members, weights = dict(config.members), dict(config.ensemble.weights)
     other = with_threads(other, config.train.threads)
+    # Of a member that both have `auto` is what the run's has become.
+    other = with_precision(other, config.precisions, config.train.precision)
     for name in other.members:
         wanted = other.member(name)
         if name not in members:

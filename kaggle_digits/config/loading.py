@@ -15,7 +15,7 @@ import yaml
 
 from kaggle_digits.config.problems import nearest
 from kaggle_digits.config.renamed_keys import renamed
-from kaggle_digits.config.schema import AUTO, Config, SearchParameter, Tune
+from kaggle_digits.config.schema import Config, SearchParameter, Tune
 from kaggle_digits.config.section import HINT, Section, merged, validated
 from kaggle_digits.config.yaml_text import parse
 from kaggle_digits.errors import UserError, explained
@@ -271,15 +271,6 @@ def _at(values: Any, parts: Sequence[str]) -> Any:
         else:
             return None
     return values
-
-
-def with_threads(config: Config, number: int) -> Config:
-    """Give `train.threads: auto` its number; a number that the config has stays."""
-    if config.train.threads != AUTO:
-        return config
-    of_members = [name for name in config.members if "threads" in config.members[name].train]
-    keys = ("train.threads", *(f"members.{name}.train.threads" for name in of_members))
-    return changed(config, dict.fromkeys(keys, number))
 
 
 def capped_warmups(config: Config) -> list[str]:

@@ -20,7 +20,7 @@ from kaggle_digits.config.problems import Expected
 from kaggle_digits.config.provenance import TuningProvenance
 from kaggle_digits.config.section import Section, merged, validated
 from kaggle_digits.config.train_section import AUTO as AUTO
-from kaggle_digits.config.train_section import Train
+from kaggle_digits.config.train_section import Precision, Train
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], Expected("two numbers, for example [-15, 15]")]
@@ -296,6 +296,11 @@ class Config(Section):
             The settings that every fit of the member uses.
         """
         return self._resolved[name]
+
+    @property
+    def precisions(self) -> dict[str, Precision]:
+        """What each member is trained in, by its name; perhaps `auto` still."""
+        return {name: self.member(name).train.precision for name in self.members}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy as pydantic does; the copy resolves its members itself."""

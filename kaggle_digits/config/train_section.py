@@ -12,7 +12,9 @@ from kaggle_digits.config.section import Section
 
 WARMUP_FRACTION = 0.2  # of the epochs, where the warm-up would fill them
 Monitored = Literal["val_loss", "val_accuracy"]
-AUTO = "auto"  # as a number of threads: one for each core
+AUTO = "auto"  # of threads: one for each core; of precision: what the processor or GPU is fast in
+FLOAT32 = "float32"
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Plateau(Section):
@@ -49,6 +51,7 @@ class Train(Section):
             "ema_warmup",
             "norm_statistics",
             "mixup",
+            "precision",
         )
     )
 
@@ -104,6 +107,10 @@ class Train(Section):
         Expected("auto or a whole number, at least 1"),
     ] = Field(
         AUTO, description="CPU threads, auto: one for each core; results depend on the number"
+    )
+    precision: Literal[Precision, "auto"] = Field(
+        FLOAT32,
+        description="what the maps are computed in; auto: what this processor or GPU is fast in",
     )
 
     def canonical(self) -> Train:

@@ -60,7 +60,7 @@ def training_baselines(
 
     from kaggle_digits.training import models
 
-    bare = models.build(settings.model, seed)
+    bare = models.build(settings.model, seed, precision=settings.train.precision)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     bare.compile("adam", loss, metrics=["accuracy"])
     scaled, targets = _scaled(images), np.eye(CLASSES, dtype=np.float32)[labels]

@@ -32,7 +32,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter, duration
-from kaggle_digits.training import backend, fit_spec, threads
+from kaggle_digits.training import backend, fit_spec, machine_settings
 
 # Stages and rows of the table.
 CSV_COLD = "train.csv and test.csv, cold"
@@ -121,13 +121,14 @@ def run(
     shipped = {each: loading.load(each) for each in loading.shipped_names()}
     source = sources.find_source(data_path or config.data.path)
     backend.name()  # one that is not installed is refused now
-    config = threads.as_begun(config, None)
     digits = read_digits(source)
     rows_read = len(digits.train_images) + len(digits.test_images)
     if digits.demo:
         digits = _enlarged(digits)
     rows = len(digits.train_images), len(digits.test_images)
-    backend.start(config.train.threads, reporter)
+    config = machine_settings.as_begun(config)
+    machine_settings.start_backend(config, reporter)
+    shipped = {each: machine_settings.as_begun(its) for each, its in shipped.items()}
     for title, text in environment.description().items():
         reporter.say(f"{title}: {text}")
     reporter.say(f"measured on: {time.strftime('%Y-%m-%d')}")
@@ -260,7 +261,8 @@ def _measure_nets(
             settings = config.member(member)
             train = settings.train
             # All that the time of a step depends on.
-            net = settings.model, train.batch_size, train.optimizer, train.averages
+            options = train.batch_size, train.optimizer, train.averages, train.precision
+            net = (settings.model, *options)
             if net not in measured:
                 reporter.say(f"a short fit of {name}, member {member}")
                 measured[net] = measure_net(settings, *sample, config.seed, folder)

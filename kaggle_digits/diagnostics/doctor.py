@@ -24,7 +24,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.locked_folder import LockedFolder
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 from kaggle_digits.system.console import Reporter
-from kaggle_digits.training import backend, fit_spec, resume
+from kaggle_digits.training import backend, fit_spec, precision, resume
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 PACKAGE = "kaggle-digits"
@@ -113,8 +113,9 @@ def _installation() -> Iterator[Finding]:
     except UserError as error:
         yield Finding("backend", str(error), problem=True)
         return
-    backend.configure(threads=1)
+    choice = precision.here(threads=1)  # starts the backend
     yield Finding("backend", f"{chosen}, devices: {', '.join(backend.accelerators()) or 'CPU'}")
+    yield Finding("precision", f"auto is {choice.precision} here: {choice.reason}")
 
 
 def _requirements() -> Iterator[Finding]:

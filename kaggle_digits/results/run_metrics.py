@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kaggle_digits.config.train_section import FLOAT32, Precision
 from kaggle_digits.scoring.ensemble import Score
 
 FORMAT = 1  # of metrics.json; raise it when a key changes its meaning
@@ -28,6 +29,7 @@ class MemberScore:
         fold_mean: mean of its fits' accuracies, 0..1.
         fold_std: their standard deviation, that of a population (`numpy.std`: divided by the number
             of fits, not by one less); 0 where there is one fit.
+        precision: what the fits were trained in; they predict in float32.
     """
 
     errors: int
@@ -37,6 +39,7 @@ class MemberScore:
     fits: dict[str, Score | None]
     fold_mean: float | None = None
     fold_std: float | None = None
+    precision: Precision = FLOAT32
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def _holdout_rows(plan: RunPlan) -> np.ndarray:
 def _member_scores(plan: RunPlan, fits: Sequence[FitPredictions]) -> dict[str, MemberScore]:
     labels = plan.inputs.train_labels
     scores = {}
-    for member in plan.config.members:
+    for member, precision in plan.config.precisions.items():
         own = [fit for fit in fits if fit.member == member]
         by_fold = {
             f"fold{fit.fold + 1}": _score(fit.heldout, labels[fit.heldout_rows]) for fit in own
@@ -230,7 +230,9 @@ def _member_scores(plan: RunPlan, fits: Sequence[FitPredictions]) -> dict[str, M
         if score := _score(oof, labels):
             accuracies = [each.accuracy for each in by_fold.values()]
             mean, std = float(np.mean(accuracies)), float(np.std(accuracies))
-            scores[member] = MemberScore(**vars(score), fits=by_fold, fold_mean=mean, fold_std=std)
+            scores[member] = MemberScore(
+                **vars(score), fits=by_fold, fold_mean=mean, fold_std=std, precision=precision
+            )
         elif own:
-            scores[member] = MemberScore(0, 0, None, None, by_fold)
+            scores[member] = MemberScore(0, 0, None, None, by_fold, precision=precision)
     return scores

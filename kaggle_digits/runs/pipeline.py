@@ -33,8 +33,8 @@ from kaggle_digits.training import (
     engine,
     fit,
     fit_spec,
+    machine_settings,
     resume,
-    threads,
     user_callbacks,
 )
 from kaggle_digits.training.engine import EngineOptions, FitOutcome, Workplace
@@ -50,7 +50,7 @@ class RunOptions:
     """The options of `kaggle-digits run`, of `extend`, and of the Python function `run`.
 
     Attributes:
-        config: the config; `train.threads: auto` gets its number when the folder is known.
+        config: the config; what is `auto` in it is settled when the folder is known.
         name: the config's name, for the run folder and the manifest.
         data: see `sources.find_source`; None: search for the competition's files.
         out: the run folder; None: choose one under `root`.
@@ -161,8 +161,8 @@ def _planned(
             folder.clear()
         refuse_joined(folder)
         notes = []
-        begun = preparation.threads_begun(folder, preparation.config_begun(folder))
-        config = threads.resolved(config, begun, "run", notes.append)
+        begun = preparation.begun_with(folder, preparation.config_begun(folder))
+        config = machine_settings.resolved(config, begun, "run", notes.append)
         options = replace(options, config=config)
         notes += loading.capped_warmups(config)
         inputs = Inputs(digits.train_images, digits.train_labels, digits.test_images)
@@ -236,7 +236,7 @@ def _train_and_report(
     """Do what is left as far as the time goes, and show what the run has come to."""
     folder, plan, say = job.folder, job.plan, job.reporter.say
     if state.to_do:
-        backend.start(plan.config.train.threads, job.reporter)
+        machine_settings.start_backend(plan.config, job.reporter)
         is_limited, rows = job.budget.limit is not None, len(plan.inputs.train_labels)
         for line in advice.warnings(state.to_do, rows, is_limited):
             say(line)

@@ -20,8 +20,9 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter, count_of, duration
 from kaggle_digits.system.time_budget import BANK_FRACTION, START_SECONDS, TimeBudget
-from kaggle_digits.training import fit_spec, threads
+from kaggle_digits.training import fit_spec, machine_settings
 from kaggle_digits.training.fit_spec import FitSpec
+from kaggle_digits.training.machine_settings import Begun
 
 SAMPLED_VARIANTS = 12  # in the picture of augmented samples
 
@@ -34,22 +35,24 @@ def config_begun(folder: RunFolder) -> Config | None:
         return None
 
 
-def threads_begun(folder: RunFolder, begun: Config | None) -> int | None:
-    """Return the threads of the run in a folder; None where there is none.
+def begun_with(folder: RunFolder, config: Config | None) -> Begun:
+    """Return the threads and the precisions of the run in a folder, as far as there is one.
 
     Args:
         folder: the run's folder.
-        begun: its config, see `config_begun`.
+        config: its config, see `config_begun`.
     """
-    number = threads.threads_of(begun)
-    if number is not None:
-        return number
+    begun = machine_settings.begun_with(config)
+    if begun.threads is not None:
+        return begun
     # The config is damaged, but each fit has its own.
+    found = {}
     for member, fold in folder.finished_fits():
         with suppress(UserError, files.DamagedError, KeyError, TypeError):
             settings = folder.read_fit(member, fold)["identity"]["settings"]
-            return MemberSettings.from_identity(settings).train.threads
-    return None
+            found[member] = MemberSettings.from_identity(settings).train
+    threads = next((train.threads for train in found.values()), None)
+    return Begun(threads, {member: train.precision for member, train in found.items()})
 
 
 def is_same_run(folder: RunFolder, config: Config, digits: Digits, backend_name: str) -> bool:
@@ -57,12 +60,12 @@ def is_same_run(folder: RunFolder, config: Config, digits: Digits, backend_name:
 
     Args:
         folder: holds a run, which may be damaged.
-        config: may have `train.threads: auto`.
+        config: may have `auto` threads and precisions.
         digits: the data.
         backend_name: see `backend.name`.
     """
     begun = config_begun(folder)
-    own = threads.as_begun(loading.without_tuning(config), threads_begun(folder, begun))
+    own = machine_settings.as_begun(loading.without_tuning(config), begun_with(folder, begun))
     digest = summary.config_digest(own)
     manifest = files.read_json(folder.manifest)
     if not manifest:

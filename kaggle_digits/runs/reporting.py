@@ -5,13 +5,13 @@ The report has nothing that is not in the folder or in the data, so it can be ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from kaggle_digits.config import loading
+from kaggle_digits.config import auto, loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import digits, folds, sources, submission_csv
 from kaggle_digits.data.digits import Digits
@@ -216,8 +216,9 @@ def _bytes_of(path: Path) -> bytes | None:
 
 def _changes(config: Config) -> dict[str, tuple[str, str]]:
     """Write out what differs from quick: key -> (value, quick's value)."""
-    # A number of threads is the machine's, not a choice.
-    quick = loading.with_threads(loading.load("quick"), config.train.threads)
+    # What `auto` has become is the machine's, not a choice.
+    quick = auto.with_threads(loading.load("quick"), config.train.threads)
+    quick = auto.with_precision(quick, {}, config.train.precision)
     return {
         key: tuple("" if each is None else loading.in_line(each) for each in (value, usual))
         for key, (value, usual) in loading.differences(config, quick).items()
@@ -237,6 +238,8 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
     leaked = count_of(metrics.test_rows_also_in_train, "test row")
     yield "duplicates", f"{across} as in another fold, {leaked} also in train.csv"
     yield from ((key, str(manifest[key])) for key in ("seed", "backend") if key in manifest)
+    if isinstance(precisions := manifest.get("precision"), dict):
+        yield "precision", _precisions_text(precisions)
     if names := folder.joined_from():
         joined = manifest["joined"]
         yield "joined from", f"{', '.join(names)}; by {joined.get('method')}"
@@ -247,6 +250,13 @@ def _facts(folder: RunFolder, metrics: RunMetrics) -> Iterator[tuple[str, str]]:
         hardware
     ):
         yield from environment.described(hardware, folder.package_versions()).items()
+
+
+def _precisions_text(precisions: Mapping[str, str]) -> str:
+    """Write what members were trained in: once if it is the same for all."""
+    if len(set(precisions.values())) == 1:
+        return str(next(iter(precisions.values())))
+    return ", ".join(f"{member} {precision}" for member, precision in precisions.items())
 
 
 def _next_step(folder: RunFolder, metrics: RunMetrics, is_scored: bool) -> Fact | None:

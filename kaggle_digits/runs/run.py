@@ -20,7 +20,7 @@ from kaggle_digits.runs import summary
 from kaggle_digits.scoring import ensemble
 from kaggle_digits.storage import files
 from kaggle_digits.storage.run_folder import RunFolder
-from kaggle_digits.training import backend, threads
+from kaggle_digits.training import backend, machine_settings
 
 if TYPE_CHECKING:
     import keras
@@ -210,7 +210,7 @@ class Run:
         images = _checked_images(images)
         if not self._folder.finished_fits():
             raise self._nothing_finished()
-        backend.configure(threads.as_begun(self.config, None).train.threads)
+        backend.configure(machine_settings.as_begun(self.config).train.threads)
         from kaggle_digits.training.train import PREDICT_BATCH, predict
 
         # Of whole batches, so that what is predicted does not depend on the pieces.

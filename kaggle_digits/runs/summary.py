@@ -187,6 +187,7 @@ def _write_manifest(folder: RunFolder, plan: RunPlan, state: RunState, complete:
         "not_for_upload": digits.not_for_upload,
         "test_rows": len(digits.test_images),
         "backend": plan.specs[0].backend,
+        "precision": plan.config.precisions,
         "folds": files.digest(*plan.split_arrays.values()),
         "seed": plan.config.seed,
         "fits": {

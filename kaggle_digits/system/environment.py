@@ -74,13 +74,21 @@ def _revision_of(file: Path) -> str:
 
 def processor() -> str:
     """Return the processor's name for people."""
-    try:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_flags() -> frozenset[str]:
+    """Return what the processor can do, as Linux names it (`avx512_bf16`); elsewhere nothing."""
+    return frozenset(_cpuinfo("flags").split())
+
+
+def _cpuinfo(key: str) -> str:
+    """Return what Linux says of the first core; "" where it says nothing, or there is no Linux."""
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(key):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return ""
 
 
 @cache

@@ -1,11 +1,11 @@
-"""What people should know before fits are trained: no GPU for a long run, too large a batch."""
+"""What people should know before fits are trained: what takes long here, or too large a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from kaggle_digits.system.console import duration
-from kaggle_digits.training import backend
+from kaggle_digits.training import backend, precision
 from kaggle_digits.training.fit_spec import FitSpec
 from kaggle_digits.training.time_left import cpu_seconds
 
@@ -39,5 +39,11 @@ def warnings(
             lines.append(
                 f"WARNING: train.batch_size of {spec.member} is {batch:,}, but a fit trains on "
                 f"{seen:,} rows, so an epoch is one step; use a smaller batch"
+            )
+    for chosen in dict.fromkeys(spec.settings.train.precision for spec in specs):
+        if reason := precision.why_slow(chosen):
+            lines.append(
+                f"WARNING: train.precision: {chosen} is slower here than float32, {reason}; a new "
+                "run with --set train.precision=auto takes what is fast"
             )
     return lines

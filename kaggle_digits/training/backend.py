@@ -7,15 +7,18 @@ repeatable on a CPU is here, so that the other modules need not ask which backen
 import importlib.util
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.system import environment
-from kaggle_digits.system.console import Reporter, count_of
+from kaggle_digits.system.console import count_of
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -84,18 +87,23 @@ def configure(threads: int) -> None:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def start(threads: int, reporter: Reporter) -> None:
-    """Start the backend, see `configure`, and say what it runs on."""
-    with reporter.bar(1, f"starting {name()}"):
-        configure(threads)
-    reporter.say(f"runs on: {description(threads)}")
+@dataclass(frozen=True)
+class Accelerator:
+    """A GPU or TPU.
 
-
-def accelerators() -> list[str]:
-    """Return the names of the GPUs or TPUs that the backend sees, after `configure`.
-
-    The first one is used.
+    Attributes:
+        name: its model.
+        kind: GPU or TPU.
+        capability: NVIDIA's compute capability, (7, 5) of a T4; None: not known, or not NVIDIA's.
     """
+
+    name: str
+    kind: Literal["GPU", "TPU"] = "GPU"
+    capability: tuple[int, int] | None = None
+
+
+def devices() -> list[Accelerator]:
+    """Return the GPUs or TPUs that the backend sees, after `configure`; the first one is used."""
     import keras
 
     backend = keras.backend.backend()
@@ -103,18 +111,41 @@ def accelerators() -> list[str]:
         import tensorflow as tf
 
         found = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
-        details = tf.config.experimental.get_device_details
-        return [
-            details(d).get("device_name", d.device_type) if d.device_type == "GPU" else "TPU"
-            for d in found
-        ]
+        return [_of_tensorflow(tf, each) for each in found]
     if backend == "jax":
         import jax
 
-        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+        return [_of_jax(each) for each in jax.devices() if each.platform != "cpu"]
     import torch
 
-    return [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+    # AMD's have numbers of their own.
+    capability = (lambda number: None) if torch.version.hip else torch.cuda.get_device_capability
+    return [
+        Accelerator(torch.cuda.get_device_name(number), "GPU", capability(number))
+        for number in range(torch.cuda.device_count())
+    ]
+
+
+def _of_tensorflow(tf, device) -> Accelerator:
+    if device.device_type != "GPU":
+        return Accelerator("TPU", "TPU")
+    details = tf.config.experimental.get_device_details(device)
+    return Accelerator(
+        details.get("device_name", device.device_type), "GPU", details.get("compute_capability")
+    )
+
+
+def _of_jax(device) -> Accelerator:
+    if device.platform == "tpu":
+        return Accelerator(device.device_kind, "TPU")
+    numbers = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(device, "compute_capability", "")))
+    capability = (int(numbers[1]), int(numbers[2])) if numbers else None
+    return Accelerator(device.device_kind, "GPU", capability)
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs or TPUs, see `devices`."""
+    return [device.name for device in devices()]
 
 
 def description(threads: int) -> str:
@@ -130,8 +161,16 @@ def description(threads: int) -> str:
         device = "CPU, no GPU found (JAX chooses the number of threads)"
     else:
         device = f"CPU with {count_of(threads, 'thread')}, no GPU found"
-    precision = keras.config.floatx()
-    return f"{backend} {versions[backend]}, keras {keras.version()}; {device}; {precision}"
+    return f"{backend} {versions[backend]}, keras {keras.version()}; {device}"
+
+
+def gains_on_processors() -> bool:
+    """Return whether low precision can be faster than float32 on a processor.
+
+    TensorFlow and PyTorch compute with oneDNN, which has kernels for it; with JAX bfloat16 took as
+    long as float32.
+    """
+    return name() != "jax"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -170,19 +209,21 @@ def fused_batch_norm(x, gamma, beta, epsilon: float):
     """Normalise a batch over all axes but the last with the backend's fused kernel.
 
     Args:
-        x: (n, h, w, c) float32 tensor.
-        gamma: (c,) scale.
-        beta: (c,) offset.
+        x: (n, h, w, c) float32, bfloat16 or float16 tensor.
+        gamma: (c,) float32 scale.
+        beta: (c,) float32 offset.
         epsilon: added to the variance.
 
     Returns:
         (normalised x, batch mean (c,), biased batch variance (c,)), or None where this backend has
         no such kernel for this input and the caller has to use element-wise operations. On a
-        CPU TensorFlow's kernel takes about half the time of those.
+        CPU TensorFlow's kernel takes about half the time of those. Whatever x is, the statistics
+        are float32 and computed in it.
     """
     import keras
 
-    if keras.backend.backend() != "tensorflow" or len(x.shape) != 4 or x.dtype != "float32":
+    kinds = ("float32", "bfloat16", "float16")
+    if keras.backend.backend() != "tensorflow" or len(x.shape) != 4 or x.dtype not in kinds:
         return None
     import tensorflow as tf
 

@@ -183,10 +183,10 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
         One specification for each member and fold.
 
     Raises:
-        ValueError: `train.threads` is no number yet.
+        ValueError: `train.threads` is no number yet, or a precision is `auto`.
     """
-    if config.train.threads == AUTO:
-        raise ValueError("train.threads: expected a number, as in loading.with_threads")
+    if AUTO in (config.train.threads, *config.precisions.values()):
+        raise ValueError("train: expected a config without auto, see machine_settings.as_begun")
     return [
         FitSpec(
             member=member,

@@ -13,10 +13,13 @@ import numpy as np
 from keras import layers
 
 from kaggle_digits.config.schema import Model
+from kaggle_digits.config.train_section import FLOAT32, Precision
 from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
 
 LAST_LAYER = "logits"
+# Keras's policies: weights are float32, inputs and outputs of a layer are what they are named for.
+POLICIES = {FLOAT32: FLOAT32, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -45,7 +48,9 @@ def _seeds(seed: int) -> Iterator[int]:
         yield int(generator.integers(2**31))
 
 
-def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
+def build(
+    config: Model, seed: int, fused: bool = False, precision: Precision = FLOAT32
+) -> keras.Model:
     """Build a net with fresh weights.
 
     Args:
@@ -53,6 +58,8 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         seed: start of the weights' and Dropout's random numbers.
         fused: use the faster batch norm; its weights fit the stock one in the same order, so that a
             saved model needs nothing but Keras to be loaded.
+        precision: what the large maps are computed in. All weights are float32, and so is what is
+            small and loses by rounding: statistics, means over a map, Dropout's rates, logits.
 
     Returns:
         A model from (n, 28, 28) uint8 pixels to (n, 10) float32 logits.
@@ -62,6 +69,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
     residual block it scales the branch before the sum.
     """
     batch_norm = FusedBatchNormalization if fused else layers.BatchNormalization
+    low = POLICIES[precision]
     initializer = {
         "he_normal": keras.initializers.HeNormal,
         "he_uniform": keras.initializers.HeUniform,
@@ -69,9 +77,12 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
     }[config.initializer]
     seeds = _seeds(seed)
 
-    def norm(name: str) -> layers.Layer:
+    def norm(name: str, dtype: str = low) -> layers.Layer:
         return batch_norm(
-            momentum=config.norm_momentum, epsilon=config.norm_epsilon, name=f"{name}_norm"
+            momentum=config.norm_momentum,
+            epsilon=config.norm_epsilon,
+            dtype=dtype,
+            name=f"{name}_norm",
         )
 
     def activated(
@@ -85,14 +96,14 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         `join` ends a residual block. It comes right before the ReLU, and pooling after it: maps of
         one size are added.
         """
-        relu = layers.ReLU(name=f"{name}_relu")
+        relu = layers.ReLU(dtype=low, name=f"{name}_relu")
         follow = [join, relu] if join else [relu]
         if config.norm != "none":
             follow.insert(0 if config.norm == "before" else len(follow), norm(name))
         if pool:
             early = follow.index(join) + 1 if join else 0
             place = early if config.pool_place == "early" else len(follow)
-            follow.insert(place, layers.MaxPooling2D(2, name=f"{name}_pool"))
+            follow.insert(place, layers.MaxPooling2D(2, dtype=low, name=f"{name}_pool"))
         for layer in follow:
             x = layer(x)
         return x
@@ -114,12 +125,12 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
                 kernel_initializer=initializer(seed=next(seeds)),
                 name=f"{name}_{part}",
             )(weights)
-        return layers.Multiply(name=f"{name}_scale")([x, weights])
+        return layers.Multiply(dtype=low, name=f"{name}_scale")([x, weights])
 
     def joined(
         branch: keras.KerasTensor, bypass: keras.KerasTensor, ratio: int, name: str
     ) -> keras.KerasTensor:
-        return layers.Add(name=f"{name}_sum")([bypass, squeezed(branch, ratio, name)])
+        return layers.Add(dtype=low, name=f"{name}_sum")([bypass, squeezed(branch, ratio, name)])
 
     def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
         return layers.Dropout(rate, seed=next(seeds), name=f"{name}_dropout")(x)
@@ -142,6 +153,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
                 use_bias=config.bias,
                 kernel_initializer=initializer(seed=next(seeds)),
                 kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
+                dtype=low,
                 name=f"{name}_conv",
             )(x)
             pool = (stage.pool, position) in (("first", 1), ("last", stage.depth))
@@ -150,12 +162,12 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
             x = squeezed(x, stage.squeeze, f"stage{number}")
         if stage.dropout:
             x = dropout(x, stage.dropout, f"stage{number}")
-    head = {
-        "flatten": layers.Flatten,
-        "average": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
+    head, dtype = {
+        "flatten": (layers.Flatten, low),
+        "average": (layers.GlobalAveragePooling2D, FLOAT32),
+        "max": (layers.GlobalMaxPooling2D, low),
     }[config.pooling]
-    x = head(name="head")(x)
+    x = head(dtype=dtype, name="head")(x)
     drops_before = config.dropout_place == "before"
     for number, width in enumerate(config.dense, 1):
         name = f"dense{number}"
@@ -165,6 +177,7 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
             width,
             use_bias=config.bias,
             kernel_initializer=initializer(seed=next(seeds)),
+            dtype=low,
             name=name,
         )(x)
         x = activated(x, name)
@@ -176,11 +189,11 @@ def build(config: Model, seed: int, fused: bool = False) -> keras.Model:
         10,
         use_bias=not config.logits_norm,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-        dtype="float32",
+        dtype=FLOAT32,
         name=LAST_LAYER,
     )(x)
     if config.logits_norm:
-        outputs = norm("logits")(outputs)
+        outputs = norm("logits", FLOAT32)(outputs)
     return keras.Model(inputs, outputs, name="digits_cnn")
 
 

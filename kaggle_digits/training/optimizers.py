@@ -67,7 +67,9 @@ def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
     Returns:
         AdamW (Loshchilov & Hutter 2019), Adam, SGD with Nesterov momentum, or Muon; weight decay
         is decoupled and leaves batch norm and biases alone. The weights are averaged with
-        `ema_momentum`, or else with 1 - 1 / (ema_epochs * steps_per_epoch).
+        `ema_momentum`, or else with 1 - 1 / (ema_epochs * steps_per_epoch). In float16, whose
+        smallest gradients would be 0, the loss is scaled (Micikevicius et al. 2018, mixed precision
+        training): doubled after 2,000 steps, halved at a gradient that is not finite.
     """
     # An average over fewer than two steps is no average, and its momentum would leave [0, 1).
     span = config.ema_epochs * steps_per_epoch
@@ -101,6 +103,8 @@ def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
     optimizer = kind(**options, **common)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     backend.leave_out_replicas(optimizer)
+    if config.precision == "float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 

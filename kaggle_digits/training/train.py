@@ -57,7 +57,7 @@ class TrainingResult:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The averaged net with stock Keras layers only; uint8 pixels to logits.
+        """The averaged net with stock Keras layers only, in float32; uint8 pixels to logits.
 
         Made when it is first asked for: it costs seconds, and not every stopped fit needs it.
         """
@@ -93,7 +93,7 @@ def train(
     config = settings.train
     batches = Batches(data, settings, seed)
     batches.begin(0)
-    model = models.build(settings.model, seed, fused=True)
+    model = models.build(settings.model, seed, fused=True, precision=config.precision)
     model.compile(
         optimizer=make_optimizer(config, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(
@@ -101,8 +101,10 @@ def train(
         ),
         metrics=["accuracy"],
     )
-    if checkpoint:
+    # A loss is scaled with a variable of the optimizer, which has to be there before it is traced.
+    if checkpoint or config.precision == "float16":
         model.optimizer.build(model.trainable_variables)
+    if checkpoint:
         for variable, array in zip(callbacks.variables(model), checkpoint.arrays, strict=True):
             variable.assign(array)
     epochs_before = checkpoint.epochs if checkpoint else 0
@@ -138,6 +140,7 @@ def train(
     )
 
     def make_model() -> keras.Model:
+        # Always float32: what it predicts anybody's Keras predicts with the saved net.
         final = models.build(settings.model, seed)
         final.set_weights(early.best if early and complete else model.get_weights())
         if statistics_rows(config, len(data.rows)):

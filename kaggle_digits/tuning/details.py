@@ -14,7 +14,7 @@ import numpy as np
 from kaggle_digits.results.search_records import Resolution, SearchRecord
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import count_of
-from kaggle_digits.training import backend
+from kaggle_digits.training import machine_settings
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.search_plan import SearchJob
 
@@ -38,8 +38,7 @@ def added(record: SearchRecord, job: SearchJob) -> SearchRecord:
         log_keys=tuple(key for key, each in parameters if each.sampling == "log"),
         resolution=resolution(record, job.folder),
         curves=job.folder.read_curves(best.candidate) if best else {},
-        machine={"runs on": backend.description(job.config.train.threads)}
-        | environment.description(),
+        machine={"runs on": machine_settings.runs_on(job.config)} | environment.description(),
     )
 
 

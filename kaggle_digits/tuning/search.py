@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits.config import loading
+from kaggle_digits.config import auto, loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.data.digits import load_digits
@@ -27,7 +27,7 @@ from kaggle_digits.system.time_budget import (
     Stopped,
     TimeBudget,
 )
-from kaggle_digits.training import advice, backend, user_callbacks
+from kaggle_digits.training import advice, backend, machine_settings, user_callbacks
 from kaggle_digits.training.fit_spec import Inputs
 from kaggle_digits.tuning import chief_worker, details, holdout_check, space
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -39,8 +39,8 @@ from kaggle_digits.tuning.search_plan import (
     check_save,
     check_searchable,
     choose_folder,
+    for_best,
     rows_of_search,
-    says_auto,
 )
 from kaggle_digits.tuning.trial import TrialEvaluator
 from kaggle_digits.tuning.trial_fits import (
@@ -128,7 +128,7 @@ class Search:
         tune = self._config.tune
         for line in details.what_is_searched(self._job):
             self._reporter.say(line)
-        backend.start(self._config.train.threads, self._reporter)
+        machine_settings.start_backend(self._config, self._reporter)
         from kaggle_digits.tuning import oracles
 
         self._oracle = oracles.make(
@@ -202,7 +202,7 @@ class Search:
                     "chief and workers the same --out, on a disk that all of them see"
                 )
             self._job = as_begun(self._job)
-            backend.start(self._config.train.threads, self._reporter)
+            machine_settings.start_backend(self._config, self._reporter)
 
         def watch() -> None:
             if self._budget.seconds_left() < SEARCH_EXIT_SECONDS:
@@ -250,7 +250,7 @@ class Search:
             for line in advice.warnings(specs, len(rows), is_limited, times):
                 self._reporter.say(line)
 
-        @cache  # a worker has its number of threads not before the chief answers
+        @cache  # a worker has its threads and precision not before the chief answers
         def evaluator() -> TrialEvaluator:
             return TrialEvaluator(self._folder, self._config, fits, options.max_parameters)
 
@@ -329,9 +329,7 @@ class Search:
         best = record.best()
         if not best:
             return
-        given = self._job.options.config
-        config = given if says_auto(self._folder, given) else self._config
-        content = holdout_check.best_yaml(config, record, best, self._job.digits)
+        content = holdout_check.best_yaml(for_best(self._job), record, best, self._job.digits)
         files.write_bytes(self._folder.best, content.encode())
         if self._job.options.save:
             files.write_bytes(self._job.options.save, content.encode())
@@ -378,8 +376,10 @@ class Search:
         if found and start:
             self._check = holdout_check.compare(holdout, start, found)
         for name, config in self._job.options.against.items():
-            number = self._config.train.threads
-            same = {"seed": self._config.seed, "train.threads": number}
-            other = evaluate(name, loading.changed(loading.with_threads(config, number), same))
+            train = self._config.train
+            config = auto.with_precision(config, {}, train.precision)
+            config = auto.with_threads(config, train.threads)
+            same = {"seed": self._config.seed, "train.threads": train.threads}
+            other = evaluate(name, loading.changed(config, same))
             if found and other:
                 self._against[name] = holdout_check.compare(holdout, other, found)

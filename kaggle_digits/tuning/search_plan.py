@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.config import auto
 from kaggle_digits.config.schema import AUTO, Config
 from kaggle_digits.config.section import SETTINGS_FORMAT
 from kaggle_digits.data.digits import Digits
@@ -22,7 +23,8 @@ from kaggle_digits.storage.run_folder import SUBMISSIONS
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import TimeBudget
-from kaggle_digits.training import backend, fit_spec, resume, threads
+from kaggle_digits.training import backend, fit_spec, machine_settings, resume
+from kaggle_digits.training.machine_settings import NOTHING, Begun
 from kaggle_digits.tuning.chief_worker import Cluster
 from kaggle_digits.tuning.search_folder import SearchFolder
 from kaggle_digits.tuning.space import Space
@@ -31,8 +33,8 @@ TRIALS = 20  # where nobody says how many; a grid has an end of its own
 HEADER = "# Found by kaggle-digits tune"
 # What all invocations of one search have in common; package versions may change on request.
 FIXED = ("settings_format", "config", "data", "backend")
-# In search.json beside the identity, which has the number: what the config said of the threads.
-THREADS = "threads"
+# In search.json beside the identity, which has what they became: what said `auto` in the config.
+THREADS, PRECISION = "threads", "precision"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class TuneOptions:
     """The options of `kaggle-digits tune`; the command line and the Python API both fill them.
 
     Attributes:
-        config: the config to begin with, and the space; `train.threads: auto` gets its number when
-            the folder is known.
+        config: the config to begin with, and the space; what is `auto` in it is settled when the
+            folder is known.
         name: the config's name, for the search's folder.
         data: value of --data, or None.
         out: the search's folder, or None: choose one under `root`.
@@ -77,8 +79,8 @@ class SearchJob:
 
     Attributes:
         options: what was asked for.
-        config: the config that the search begins with; where the threads are `auto`, a worker
-            takes the chief's number once the chief answers.
+        config: the config that the search begins with; where threads or precision are `auto`, a
+            worker takes the chief's once the chief answers.
         space: what is searched.
         digits: the data.
         folder: the search's folder.
@@ -188,28 +190,32 @@ def identity_of(config: Config, digits: Digits) -> dict[str, Any]:
     }
 
 
-def threads_begun(folder: SearchFolder) -> int | None:
-    """Return the threads of the search in a folder; None where there is none that can be read."""
+def begun_with(folder: SearchFolder) -> Begun:
+    """Return the threads and the precisions of the search in a folder, if it can be read."""
     found = files.read_json(folder.identity).get("config")
     if not isinstance(found, dict):
-        return None
+        return NOTHING
     try:
-        return threads.threads_of(Config.from_identity(found))
+        return machine_settings.begun_with(Config.from_identity(found))
     except UserError:
-        return None  # `check_identity` says why
+        return NOTHING  # `check_identity` says why
 
 
-def says_auto(folder: SearchFolder, config: Config) -> bool:
-    """Return whether `train.threads: auto` goes on to the best config of a search.
+def for_best(job: SearchJob) -> Config:
+    """Return the config that the best one of a search is made from.
 
-    A number may be one that the person who began the search has chosen.
+    Where the person who began the search has said `auto`, the best config says so too; anything
+    else may be what that person has chosen.
 
     Args:
-        folder: the search's folder, begun or not.
-        config: the config as given.
+        job: the search, begun.
     """
-    found = files.read_json(folder.identity)
-    return config.train.threads == AUTO and (not found or found.get(THREADS) == AUTO)
+    config, found = job.options.config, files.read_json(job.folder.identity)
+    if found.get(THREADS) != AUTO:
+        config = auto.with_threads(config, job.config.train.threads)
+    if found.get(PRECISION) != AUTO:
+        config = auto.with_precision(config, job.config.precisions, job.config.train.precision)
+    return config
 
 
 def choose_folder(options: TuneOptions, digits: Digits) -> SearchFolder:
@@ -231,7 +237,7 @@ def choose_folder(options: TuneOptions, digits: Digits) -> SearchFolder:
         if not folder.identity.is_file():
             return path.is_dir() and folder.may_be_used()
         found = files.read_json(folder.identity)
-        config = threads.as_begun(options.config, threads_begun(folder))
+        config = machine_settings.as_begun(options.config, begun_with(folder))
         identity = identity_of(config, digits)
         same = all(found.get(key) == identity[key] for key in FIXED)
         return same and folder.may_be_used() and not folder.is_complete()
@@ -249,9 +255,12 @@ def begin(job: SearchJob) -> SearchJob:
     Raises:
         UserError: see `as_begun`.
     """
-    before = files.read_json(job.folder.identity)
-    auto = before.get(THREADS) == AUTO if before else job.options.config.train.threads == AUTO
-    said = {THREADS: AUTO} if auto else {}
+    before, given = files.read_json(job.folder.identity), job.options.config
+    is_auto = {
+        THREADS: given.train.threads == AUTO,
+        PRECISION: bool(auto.precision_keys(given)),
+    }
+    said = {key: AUTO for key in is_auto if (before.get(key) == AUTO if before else is_auto[key])}
     job = as_begun(job)
     identity = identity_of(job.config, job.digits)
     files.write_json(job.folder.identity, job.folder.stamp | identity | said)
@@ -259,12 +268,13 @@ def begin(job: SearchJob) -> SearchJob:
 
 
 def as_begun(job: SearchJob) -> SearchJob:
-    """Return a search with the number of threads that it was begun with.
+    """Return a search with the threads and the precision that it was begun with.
 
     Raises:
         UserError: something else differs from the search in the folder; names it.
     """
-    config = threads.resolved(job.config, threads_begun(job.folder), "search", job.reporter.say)
+    begun = begun_with(job.folder)
+    config = machine_settings.resolved(job.config, begun, "search", job.reporter.say)
     identity = identity_of(config, job.digits)
     check_identity(job.folder, identity, job.options.allow_changed_versions)
     return replace(job, config=config)

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Config, SearchParameter
+from kaggle_digits.config.schema import AUTO, Config, SearchParameter
 from kaggle_digits.errors import UserError
 
 if TYPE_CHECKING:
@@ -204,6 +204,8 @@ def _check_values(key: str, parameter: SearchParameter) -> None:
             raise UserError(
                 f"{place}.choices: expected two or more values, found {len(parameter.choices)}"
             )
+        if key.endswith("train.precision") and AUTO in parameter.choices:
+            raise UserError(f"{place}.choices: expected float32, bfloat16 or float16, found auto")
         return
     if low is None or high is None:
         missing = "low" if low is None else "high"

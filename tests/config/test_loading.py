@@ -23,7 +23,7 @@ KNOWN = "best, detuned, quick, standard, peers/... (kaggle-digits config list)"
 TRAIN_KEYS = (
     "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
     "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, mixup, "
-    "ema_epochs, ema_momentum, ema_warmup, norm_statistics, threads"
+    "ema_epochs, ema_momentum, ema_warmup, norm_statistics, threads, precision"
 )
 
 
@@ -486,19 +486,10 @@ def test_threads_must_be_the_same_for_all_members(tmp_path):
     message = refusal(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 4}}}")
     assert message.startswith("members.a.train.threads: must be train.threads (3)")
     assert "found 4" in message
-    config = load(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 3}}}")
-    assert config.member("a").train.threads == 3
-
-
-def test_threads_are_auto_until_they_have_a_number(tmp_path):
-    config = load(tmp_path, "members: {a: {}, b: {train: {threads: auto, epochs: 9}}}")
-    assert config.train.threads == config.member("b").train.threads == "auto"
-    numbered = loading.with_threads(config, 3)
-    assert [numbered.member(name).train.threads for name in "ab"] == [3, 3]
-    assert numbered.member("b").train.epochs == 9
-    assert loading.with_threads(numbered, 5) == numbered
     message = refusal(tmp_path, "members: {a: {train: {threads: 4}}}")
     assert message.startswith("members.a.train.threads: must be train.threads (auto)")
+    config = load(tmp_path, "train: {threads: 3}\nmembers: {a: {train: {threads: 3}}}")
+    assert config.member("a").train.threads == 3
 
 
 @pytest.mark.parametrize("name", ["Big", "a-b", "_a", "a b", "a/b", "a" * 41])

@@ -119,6 +119,11 @@ def test_no_value_is_refused_in_words_of_a_library(key):
         ),
         ("train.threads", 0, "train.threads: expected auto or a whole number, at least 1, found 0"),
         ("train.threads", "x", "train.threads: expected auto or a whole number, at least 1, found"),
+        (
+            "train.precision",
+            "fp16",
+            "train.precision: expected one of float32, bfloat16, float16, auto, found 'fp16'",
+        ),
         ("seed", 2**31, "seed: expected less than 2147483648, found 2147483648"),
         ("data.path", 5, "data.path: expected text or null, found 5"),
         (

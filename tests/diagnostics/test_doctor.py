@@ -262,6 +262,14 @@ def test_command_on_this_machine(tmp_path, process_env):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for part in ("backend", "devices: ", "NOT FOR UPLOAD", "GiB free", "no problems found"):
+    for part in (
+        "backend",
+        "devices: ",
+        "precision",
+        "auto is ",
+        "NOT FOR UPLOAD",
+        "GiB free",
+        "no problems found",
+    ):
         assert part in done.stdout
     assert list(tmp_path.iterdir()) == []

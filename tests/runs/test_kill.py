@@ -57,6 +57,17 @@ def test_killed_run_of_random_holdouts_ends_with_the_same_bytes(tmp_path, undist
     assert arrays["held_out"].sum(axis=1).tolist() == [140, 140]
 
 
+def test_killed_run_in_bfloat16_ends_with_the_same_bytes(tmp_path, undisturbed):
+    settings = (*SETTINGS, "train.precision=bfloat16", "train.epochs=4")
+    whole = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "whole")
+    whole.finish()
+    job = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "run")
+    kill_once(job, job.state("cnn-fold2").exists)
+    last = job.finish()
+    assert last.said("cnn fold 2 resumes after epoch")
+    assert_same_result(job, whole.result())
+
+
 def kill_once(job: Job, reached: Callable[[], object]) -> None:
     life = job.begin()
     assert life.wait_for(reached), life.complaints

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import lives
@@ -27,8 +28,9 @@ from kaggle_digits.system import environment as machine
 from kaggle_digits.system import time_budget
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Signals, Stopped, TimeBudget
-from kaggle_digits.training import backend
+from kaggle_digits.training import backend, machine_settings
 from kaggle_digits.training import fit as fits
+from kaggle_digits.training.precision import Choice
 from kaggle_digits.tuning.search_folder import SearchFolder
 
 # Every value that a test names stands here, so that the shipped config may change.
@@ -812,6 +814,59 @@ def test_auto_goes_on_with_a_run_of_an_earlier_default(copied, go_on, monkeypatc
     assert "reused: 2 of 2 fits" in said
     with pytest.raises(UserError, match=r"another train\.threads: 2 there, 3 here"):
         go_on(copied, (*TINY, "train.threads=3"))
+
+
+# Precision
+
+
+def test_auto_precision_is_settled_once_said_and_stored(go_on, monkeypatch, tmp_path):
+    def here(threads):
+        said.append(f"asked with {threads} threads")
+        return Choice("bfloat16", "the processor has avx512_bf16")
+
+    def stop(specs, *others):
+        planned.update(spec.settings.train.precision for spec in specs)
+        raise Stopped(signal.SIGINT)
+
+    def go(settings, out=None):
+        said.clear()
+        planned.clear()
+        with pytest.raises(Stopped):
+            go_on(out, (*TINY, *settings))
+        return set(planned)
+
+    planned, said = set(), []
+    monkeypatch.setattr(machine_settings.precision, "here", here)
+    monkeypatch.setattr(pipeline.engine, "run", stop)
+    monkeypatch.setattr(Reporter, "say", lambda self, line: said.append(line))
+    folder = tmp_path / "submissions" / "quick-1"
+    assert go(["train.precision=auto"]) == {"bfloat16"}
+    assert "train.precision: bfloat16, the processor has avx512_bf16" in said
+    assert next(line for line in said if line.startswith("runs on: ")).endswith("; bfloat16")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["precision"] == "bfloat16"
+    assert json.loads((folder / "manifest.json").read_text())["precision"] == {"cnn": "bfloat16"}
+    # Moved to another machine it keeps its own, which is not asked.
+    moved = shutil.move(folder, tmp_path / "moved")
+    assert go(["train.precision=auto"], Path(moved)) == {"bfloat16"}
+    assert "train.precision: bfloat16, as the run was begun" in said
+    assert "asked with 2 threads" not in said
+    # What is given by name is the same run, and nothing is to be said of it.
+    assert go(["train.precision=bfloat16"], Path(moved)) == {"bfloat16"}
+    assert not [line for line in said if line.startswith("train.precision")]
+    # By default nothing is said or stored.
+    assert go([]) == {"float32"}
+    assert "precision" not in (folder / "config.yaml").read_text()
+
+
+def test_auto_goes_on_with_a_float32_run(copied, go_on, monkeypatch):
+    monkeypatch.setattr(machine_settings.precision, "here", lambda threads: pytest.fail("asked"))
+    said = go_on(copied, (*TINY, "train.precision=auto"))
+    assert "train.precision: float32, as the run was begun\n" in said
+    assert "reused: 2 of 2 fits" in said
+    (copied / "config.yaml").write_bytes(b"\xff")
+    assert "float32, as the run was begun" in go_on(copied, (*TINY, "train.precision=auto"))
+    with pytest.raises(UserError, match=r"another train\.precision: float32 there, bfloat16 here"):
+        go_on(copied, (*TINY, "train.precision=bfloat16"))
 
 
 # A config and data of one's own

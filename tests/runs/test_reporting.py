@@ -75,9 +75,25 @@ def test_a_whole_run_is_read(run, data):
     assert report.changes["members.b"] == ("{}", "")
     assert not any("threads" in key for key in report.changes)
     assert report.facts["seed"] == "11"
+    assert report.facts["precision"] == "float32"
     assert report.facts["train.csv, BLAKE2b"] == "aa"
     assert "2 test rows also in train.csv" in report.facts["duplicates"]
     assert report.facts["versions"].startswith("python ")
+
+
+@pytest.mark.parametrize(
+    ("precisions", "text"),
+    [
+        ({"a": "bfloat16", "b": "bfloat16"}, "bfloat16"),
+        ({"a": "bfloat16", "b": "float32"}, "a bfloat16, b float32"),
+        (None, None),  # of an earlier version
+    ],
+)
+def test_precision_is_a_fact(run, precisions, text):
+    folder = finish_all(run)
+    manifest = files.read_json(folder.manifest) | {"precision": precisions}
+    files.write_json(folder.manifest, manifest)
+    assert reporting.read(folder, None).facts.get("precision") == text
 
 
 def test_a_fit_of_an_earlier_version_has_no_layers(run, data):

@@ -8,7 +8,7 @@ import yaml
 from lives import write_data
 
 import kaggle_digits
-from kaggle_digits.config import loading
+from kaggle_digits.config import auto, loading
 from kaggle_digits.data.digits import read_digits
 from kaggle_digits.data.sources import find_source
 from kaggle_digits.errors import UserError
@@ -121,7 +121,7 @@ def test_nets_on_all_rows(copied):
 def test_config(run):
     given = loading.without_tuning(loading.load("quick", SETTINGS))
     assert given.train.threads == "auto"
-    assert run.config == loading.with_threads(given, environment.usable_cores())
+    assert run.config == auto.with_threads(given, environment.usable_cores())
 
 
 def test_submission(folder, run):

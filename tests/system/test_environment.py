@@ -107,6 +107,12 @@ def test_processor_comes_from_cpuinfo(monkeypatch):
     assert environment.processor() == "Some CPU @ 2.50GHz: fast"
 
 
+def test_what_the_processor_can_do_comes_from_cpuinfo(monkeypatch):
+    cpuinfo = "processor\t: 0\nflags\t\t: fpu avx512_bf16\nbugs\t: x\nflags\t\t: other\n"
+    monkeypatch.setattr(environment.Path, "read_text", lambda path: cpuinfo)
+    assert environment.processor_flags() == {"fpu", "avx512_bf16"}
+
+
 def test_processor_without_cpuinfo(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
@@ -115,6 +121,7 @@ def test_processor_without_cpuinfo(monkeypatch):
     monkeypatch.setattr(environment.platform, "processor", lambda: "")
     monkeypatch.setattr(environment.platform, "machine", lambda: "riscv64")
     assert environment.processor() == "riscv64"
+    assert environment.processor_flags() == frozenset()
 
 
 def test_hardware():

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from kaggle_digits.errors import UserError
 from kaggle_digits.training import backend
+from kaggle_digits.training.backend import Accelerator
 
 
 @pytest.fixture
@@ -87,6 +89,7 @@ def run_python(script, **environment):
 CONFIGURE = """
 import sys
 from kaggle_digits.training import backend
+from kaggle_digits.training.backend import Accelerator
 chosen = backend.name()
 light = not {"keras", "tensorflow"} & set(sys.modules)
 backend.configure(1)
@@ -109,6 +112,7 @@ def test_configure_after_tensorflow_has_run():
 import keras
 keras.ops.sum(keras.ops.ones(3))
 from kaggle_digits.training import backend
+from kaggle_digits.training.backend import Accelerator
 backend.configure(1)
 """
     done = run_python(script, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
@@ -146,6 +150,84 @@ def test_fused_batch_norm_against_numpy():
     expected = gamma * (x - mean) / np.sqrt(variance + 0.25) + beta, mean, variance
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_fused_batch_norm_of_low_precision_has_float32_statistics(dtype, rounding):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow has a fused kernel")
+    backend.configure(2)
+    # Their sums are far beyond what either type can count exactly.
+    x = np.random.default_rng(1).integers(96, 128, (8, 20, 20, 2)).astype(np.float32)
+    scale, offset = np.ones(2, np.float32), np.zeros(2, np.float32)
+    low = keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+    y, mean, variance = backend.fused_batch_norm(low, scale, offset, epsilon=0.25)
+    assert [keras.backend.standardize_dtype(each.dtype) for each in (y, mean, variance)] == [
+        dtype,
+        "float32",
+        "float32",
+    ]
+    axes = (0, 1, 2)
+    np.testing.assert_allclose(mean, x.mean(axis=axes), rtol=1e-6)
+    np.testing.assert_allclose(variance, x.var(axis=axes), rtol=1e-4)
+    expected = (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + 0.25)
+    # Of values up to 2 in size; one rounding.
+    found = keras.ops.convert_to_numpy(keras.ops.cast(y, "float32"))
+    np.testing.assert_allclose(found, expected, atol=2 * rounding)
+
+
+# Devices
+
+
+def test_devices_of_tensorflow(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    found = {
+        "cpu": ("CPU", {}),
+        "t4": ("GPU", {"device_name": "Tesla T4", "compute_capability": (7, 5)}),
+        "amd": ("GPU", {"device_name": "AMD Instinct"}),
+        "tpu": ("TPU", {}),
+    }
+    places = [SimpleNamespace(name=name, device_type=kind) for name, (kind, _) in found.items()]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: places)
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda place: found[place.name][1]
+    )
+    assert backend.devices() == [
+        Accelerator("Tesla T4", "GPU", (7, 5)),
+        Accelerator("AMD Instinct", "GPU", None),
+        Accelerator("TPU", "TPU"),
+    ]
+    assert backend.accelerators() == ["Tesla T4", "AMD Instinct", "TPU"]
+
+
+def test_devices_of_jax(monkeypatch):
+    devices = [
+        SimpleNamespace(platform="gpu", device_kind="NVIDIA H100", compute_capability="9.0"),
+        SimpleNamespace(platform="gpu", device_kind="AMD Instinct", compute_capability="gfx90a"),
+        SimpleNamespace(platform="tpu", device_kind="TPU v5 lite"),
+        SimpleNamespace(platform="cpu", device_kind="cpu"),
+    ]
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: devices))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert backend.devices() == [
+        Accelerator("NVIDIA H100", "GPU", (9, 0)),
+        Accelerator("AMD Instinct", "GPU", None),
+        Accelerator("TPU v5 lite", "TPU"),
+    ]
+
+
+@pytest.mark.parametrize(("hip", "capability"), [(None, (7, 0)), ("6.2", None)])
+def test_devices_of_torch(monkeypatch, hip, capability):
+    cuda = SimpleNamespace(
+        device_count=lambda: 1,
+        get_device_name=lambda number: f"GPU {number}",
+        get_device_capability=lambda number: (7, 0),
+    )
+    torch = SimpleNamespace(cuda=cuda, version=SimpleNamespace(hip=hip))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert backend.devices() == [Accelerator("GPU 0", "GPU", capability)]
 
 
 # Memory
@@ -188,7 +270,7 @@ def test_other_errors_are_no_want_of_memory(error):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((5, 2), "float32"), ((5, 7, 2), "float32"), ((5, 3, 4, 2), "float16")]
+    ("shape", "dtype"), [((5, 2), "float32"), ((5, 7, 2), "float32"), ((5, 3, 4, 2), "float64")]
 )
 def test_no_fused_batch_norm_for_other_inputs(shape, dtype):
     backend.configure(2)

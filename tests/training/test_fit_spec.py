@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.augmentation import bank
-from kaggle_digits.config import loading
+from kaggle_digits.config import auto
 from kaggle_digits.config.schema import Config, MemberSettings, Train
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage import files
@@ -33,7 +33,7 @@ def inputs(tiny_images):
 @pytest.fixture
 def plan(inputs):
     def plan(backend="tensorflow", split=SPLIT, inputs=inputs, **changes):
-        config = loading.with_threads(Config.model_validate(SETTINGS | changes), 2)
+        config = auto.with_threads(Config.model_validate(SETTINGS | changes), 2)
         return fit_spec.plan(config, inputs, split, backend)
 
     return plan
@@ -228,7 +228,7 @@ def test_a_capped_warmup_is_the_one_in_effect(plan):
 
 
 def test_threads_are_a_number(inputs):
-    with pytest.raises(ValueError, match=r"train\.threads: expected a number"):
+    with pytest.raises(ValueError, match="without auto"):
         fit_spec.plan(Config(members={"a": {}}), inputs, SPLIT, "tensorflow")
 
 

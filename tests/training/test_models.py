@@ -459,6 +459,77 @@ def test_frozen_fused_net_keeps_its_statistics():
     assert all(same(before, fused.get_weights()))
 
 
+# Precision
+
+LOW = ["bfloat16", "float16"]
+
+
+@pytest.mark.parametrize("precision", LOW)
+def test_only_the_maps_are_of_low_precision(precision):
+    net = SMALL.model_copy(update={"logits_norm": True, "pooling": "average"})
+    model = models.build(net, seed=1, fused=True, precision=precision)
+    in_float32 = {"rescale", "channel", "head", "dense1_dropout", "logits_dropout"}
+    in_float32 |= {"logits", "logits_norm"}
+    for layer in model.layers[1:]:
+        expected = "float32" if layer.name in in_float32 else precision
+        assert (layer.name, layer.compute_dtype) == (layer.name, expected)
+        assert layer.output.dtype == expected
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert model.output.dtype == "float32"
+    # The same start, whatever it is computed in.
+    assert all(same(model.get_weights(), models.build(net, seed=1).get_weights()))
+
+
+@pytest.mark.parametrize(("pooling", "dtype"), [("flatten", "bfloat16"), ("max", "bfloat16")])
+def test_what_rounds_nothing_stays_low(pooling, dtype):
+    net = SMALL.model_copy(update={"pooling": pooling})
+    model = models.build(net, seed=1, precision="bfloat16")
+    assert model.get_layer("head").output.dtype == dtype
+
+
+def test_a_convolution_in_bfloat16_by_hand():
+    model = models.build(POINT, seed=1, precision="bfloat16")
+    weight = np.float32(0.75)  # exact in eight bits
+    model.get_layer("stage1_1_conv").set_weights([np.full((1, 1, 1, 1), weight)])
+    pixels = np.arange(256, dtype=np.uint8).repeat(4)[:784].reshape(1, 28, 28)
+    x = output(model, "rescale", pixels)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, (pixels * np.float32(1 / 255)))
+    found = keras.ops.cast(output(model, "stage1_1_conv", pixels), "float32")
+    # Rounded once on its way in and once on its way out.
+    expected = rounded(rounded(x) * weight)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found)[..., 0], expected)
+
+
+def rounded(x):
+    """Round float32 to the nearest bfloat16, which is its upper half; ties to even."""
+    bits = x.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("precision", LOW)
+def test_fused_and_stock_nets_of_low_precision_agree(precision):
+    stock, fused = (models.build(SMALL, 3, each, precision) for each in (False, True))
+    fused.set_weights(stock.get_weights())
+    pixels = make_pixels(64)
+    one, other = (keras.ops.convert_to_numpy(net(pixels, training=False)) for net in (stock, fused))
+    np.testing.assert_array_equal(one, other)  # nothing is fused at prediction
+    for net in (stock, fused):
+        backend.configure(2)
+        for layer in net.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        net(pixels, training=True)
+    for a, b in zip(stock.get_weights(), fused.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.02, atol=2e-3)
+
+
+def test_nets_are_float32_by_default():
+    for fused in (False, True):
+        model = models.build(SMALL, seed=1, fused=fused)
+        assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
+
+
 LOAD = """
 import sys
 import keras, numpy as np

@@ -227,3 +227,31 @@ def test_warmup_that_would_fill_all_epochs_is_capped():
 def test_schedule_of_a_single_step():
     schedule = make_schedule(Train(epochs=1, learning_rate=0.4, warmup_epochs=0.0), 1)
     assert float(keras.ops.convert_to_numpy(schedule(0))) == pytest.approx(0.4)
+
+
+# Scaling of the loss
+
+
+def test_float16_scales_the_loss_and_applies_gradients_as_they_are():
+    config = Train(**PLAIN_SGD, weight_decay=0, ema_epochs=0, precision="float16")
+    optimizer = make_optimizer(config, 10)
+    variable = keras.Variable(np.float32([1.0]), name="kernel")
+    optimizer.build([variable])
+
+    def step(gradient):
+        optimizer.apply([keras.ops.convert_to_tensor(np.float32([gradient]))], [variable])
+        return keras.ops.convert_to_numpy(variable).item()
+
+    scale = float(optimizer.scale_loss(1.0))
+    assert scale == 2.0**15
+    assert step(0.25 * scale) == 1 - 0.5 * 0.25
+    assert step(np.inf) == 1 - 0.5 * 0.25  # the step is left out,
+    assert float(optimizer.scale_loss(1.0)) == scale / 2  # and the next one has more room
+    assert step(0.25 * scale / 2) == 1 - 2 * 0.5 * 0.25
+    assert keras.ops.convert_to_numpy(optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_others_scale_no_loss(precision):
+    optimizer = make_optimizer(Train(precision=precision), 10)
+    assert not isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

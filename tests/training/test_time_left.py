@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kaggle_digits.config.schema import Model
+from kaggle_digits.config.schema import Model, Train
 from kaggle_digits.training import time_left
 
 
@@ -83,7 +83,7 @@ def test_seconds_on_a_cpu_by_hand(monkeypatch):
     stage = {"width": 4, "kernel": 2, "padding": "valid"}
     model = Model(stages=(stage,), pooling="average")
     flops = 2 * 27 * 27 * (2 * 2 * 4) + 2 * 4 * 10
-    settings = SimpleNamespace(model=model, train=SimpleNamespace(epochs=2, threads=3))
+    settings = SimpleNamespace(model=model, train=Train(epochs=2, threads=3))
     specs = [
         SimpleNamespace(
             member="a", name=f"a fold {fold}", heldout_rows=range(20), settings=settings
@@ -92,3 +92,8 @@ def test_seconds_on_a_cpu_by_hand(monkeypatch):
     ]
     seconds = time_left.cpu_seconds(specs, rows=100)
     assert seconds == pytest.approx(2 * (80 * 2) * 3 * flops / (1e6 * 3))
+    settings.train = Train(epochs=2, threads=3, precision="bfloat16")
+    monkeypatch.setattr(time_left, "BFLOAT16_SPEEDUP", 4.0)
+    for reason, factor in ((None, 4), ("it is emulated", 1)):
+        monkeypatch.setattr(time_left.precision, "why_slow", lambda chosen, reason=reason: reason)
+        assert time_left.cpu_seconds(specs, rows=100) == pytest.approx(seconds / factor)

@@ -1,5 +1,6 @@
 import gc
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -699,6 +700,65 @@ def test_predicted_rows_sum_to_one(usual):
 
 
 OF_ANY_BACKEND = ("test_models.py", "test_optimizers.py", "test_callbacks.py", "test_train.py")
+
+
+# Precision
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_what_learns_is_float32(precision):
+    nets, states = [], []
+
+    class Seen(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            nets.append(self.model)
+
+    config = settings(NET.model_copy(update={"dense": (6,)}), ema_epochs=0.5, precision=precision)
+    trained = fit(config, on_checkpoint=states.append, callbacks=[Seen])
+    net = nets[0]
+    assert net.get_layer("stage1_1_conv").compute_dtype == precision
+    kinds = {variable.dtype for variable in (*net.variables, *net.optimizer.variables)}
+    assert kinds - {"int32", "int64"} == {"float32"}  # the others count steps, or are seeds
+    pixels, targets = make_pixels(), np.eye(10, dtype=np.float32)[LABELS]
+    logits = net(pixels, training=True)
+    loss = net.compute_loss(y=keras.ops.convert_to_tensor(targets), y_pred=logits)
+    kinds = [keras.backend.standardize_dtype(each.dtype) for each in (logits, loss)]
+    assert kinds == ["float32", "float32"]
+    # What is kept is a plain net with the same weights.
+    assert {layer.dtype_policy.name for layer in trained.model.layers[1:]} == {"float32"}
+    assert {type(layer).__module__.partition(".")[0] for layer in trained.model.layers} == {"keras"}
+    kernels = [layer.kernel for layer in (*net.layers, *trained.model.layers) if has_kernel(layer)]
+    half = len(kernels) // 2
+    for one, other in zip(kernels[:half], kernels[half:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def has_kernel(layer):
+    return hasattr(layer, "kernel")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_ends_with_the_same_bytes_wherever_it_was_killed(precision, usual):
+    config, states = settings(ema_epochs=0.5, precision=precision), []
+    whole = fit(config, on_checkpoint=states.append)
+    assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)
+    # Nearly what float32 comes to, and not the same.
+    assert whole.history[-1]["loss"] == pytest.approx(usual.history[-1]["loss"], rel=0.02)
+    assert weight_bytes(whole) != weight_bytes(usual)
+
+
+def test_the_scale_of_the_loss_is_in_a_checkpoint():
+    states = []
+    fit(settings(precision="float16"), on_checkpoint=states.append)
+    scalars = [array.item() for array in states[0].arrays if array.shape == ()]
+    # After the four steps of an epoch: how many since it changed, and what Keras begins with.
+    assert (4.0, 2.0**15) in itertools.pairwise(scalars)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_net_learns_in_low_precision(precision):
+    config = settings(epochs=12, learning_rate=0.02, precision=precision)
+    assert fit(config, images=lambda epoch: make_pixels(epoch)).history[-1]["accuracy"] > 0.5
 
 
 @pytest.mark.slow

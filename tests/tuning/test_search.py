@@ -25,6 +25,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import Stopped, TimeBudget
+from kaggle_digits.training import precision
 from kaggle_digits.training.fit_spec import Inputs
 from kaggle_digits.tuning import chief_worker, oracles, search, search_plan
 from kaggle_digits.tuning.search_folder import SearchFolder
@@ -792,6 +793,41 @@ def test_worker_takes_the_number_of_its_chief(run_one, monkeypatch, training, co
     assert begun_with[0] == 4
     assert folder.read_results()["3"].status == "completed"
     assert threads_of(folder) == {4}
+
+
+# Precision
+
+
+def precisions_of(folder):
+    facts = [run.read_fit(*fit) for run in folder.all_candidates() for fit in run.finished_fits()]
+    return {fact["identity"]["settings"]["train"].get("precision") for fact in facts}
+
+
+def test_search_keeps_the_precision_that_it_began_with(run_one, monkeypatch):
+    auto = config(train=SETTINGS["train"] | {"precision": "auto"})
+    native = precision.Choice("bfloat16", "the processor has avx512_bf16")
+    monkeypatch.setattr(precision, "here", lambda threads: native)
+    other = config(train=SETTINGS["train"] | {"epochs": 1, "precision": "auto"})
+    folder, said = run_one(of=auto, against={"other": other})
+    assert "train.precision: bfloat16, the processor has avx512_bf16\n" in said
+    assert precisions_of(folder) == {"bfloat16"}
+    identity = json.loads(folder.identity.read_text())
+    assert identity["config"]["train"]["precision"] == "bfloat16"
+    assert record_of(folder)["machine"]["runs on"].endswith("; bfloat16")
+    # A run of the best takes what its machine is fast in, as this search did.
+    assert loading.load(str(folder.best)).train.precision == "auto"
+    monkeypatch.setattr(precision, "here", lambda threads: pytest.fail("it is asked"))
+    _, said = run_one(of=auto, trials=4)
+    assert "train.precision: bfloat16, as the search was begun\n" in said
+    assert precisions_of(folder) == {"bfloat16"}
+    with pytest.raises(UserError, match=r"another train\.precision: bfloat16 there, float32 here"):
+        run_one()
+
+
+def test_best_of_a_search_that_was_begun_with_a_precision_has_it(run_one):
+    folder, _ = run_one(of=config(train=SETTINGS["train"] | {"precision": "bfloat16"}))
+    run_one(of=config(train=SETTINGS["train"] | {"precision": "auto"}), trials=4)
+    assert loading.load(str(folder.best)).train.precision == "bfloat16"
 
 
 # The command line

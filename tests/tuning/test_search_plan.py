@@ -12,6 +12,7 @@ from kaggle_digits.results.search_records import Objective, SearchRecord
 from kaggle_digits.storage import files, locked_folder
 from kaggle_digits.system import environment
 from kaggle_digits.training import backend
+from kaggle_digits.training.machine_settings import Begun
 from kaggle_digits.tuning import search_plan
 from kaggle_digits.tuning.search_folder import SearchFolder
 
@@ -285,11 +286,14 @@ def test_auto_goes_on_with_the_number_of_the_search(tmp_path, cores):
     assert choose(tmp_path, train=AUTO) == tmp_path / "tune-tiny-3"
 
 
-def test_threads_begun(folder, tmp_path):
-    assert search_plan.threads_begun(folder) == config().train.threads
-    assert search_plan.threads_begun(SearchFolder(tmp_path / "new")) is None
+def test_what_a_search_was_begun_with(folder, tmp_path):
+    begun = Begun(config().train.threads, {"cnn": "float32"})
+    assert search_plan.begun_with(folder) == begun
+    assert search_plan.begun_with(SearchFolder(tmp_path / "new")) == Begun()
+    write_identity(folder, identity(train={"precision": "bfloat16"}))
+    assert search_plan.begun_with(folder).precisions == {"cnn": "bfloat16"}
     write_identity(folder, identity() | {"config": {"energy": 7}})
-    assert search_plan.threads_begun(folder) is None
+    assert search_plan.begun_with(folder) == Begun()
 
 
 # --save

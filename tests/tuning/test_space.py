@@ -103,6 +103,10 @@ def test_a_search_needs_something_to_search():
         # Settings that all trials share
         ("folds.count: {low: 2, high: 4}", "folds.count: expected a setting that a trial may ch"),
         ("train.threads: {choices: [1, 2]}", "train.threads: expected a setting that a trial ma"),
+        (
+            "train.precision: {choices: [auto, float32]}",
+            "train.precision.choices: expected float32, bfloat16 or float16, found auto",
+        ),
         ("callbacks: {choices: [[], ['a:b']]}", "callbacks: expected a setting that a trial may"),
         (
             "tune.row_fraction: {low: 0.5, high: 1.0}",
