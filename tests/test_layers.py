@@ -234,9 +234,8 @@ REFUSED = {
     "no folder of runs": (["runs", "--root", "absent"], "absent: expected a folder with runs"),
     "unknown column": (["runs", "--root", ".", "--sort", "score"], "--sort score: expected one of"),
     "nothing to compare": (["compare", "good", "other"], "good: expected the folder of a run"),
-    "a run alone": (["compare", "good"], "compare: expected at least two runs, found one"),
+    "no run to compare": (["compare", "good"], "good: expected the folder of a run"),
     "nothing to join": (["ensemble", "good", "other"], "good: expected the folder of a run"),
-    "one run to join": (["ensemble", "good"], "ensemble: expected at least two runs, found one"),
     "unknown method": (
         ["ensemble", "a", "b", "--method", "best"],
         "--method best: expected one of",

@@ -38,11 +38,10 @@ def read_sources(folders: Sequence[Path]) -> list[SourceRun]:
     Raises:
         UserError: there are fewer than two, or one is not as it must be; names it.
     """
+    runs = [Run(folder) for folder in folders]  # refuses other folders
     check_different("ensemble", folders)
-    names = names_of(folders)
     sources = []
-    for folder, name in zip(folders, names, strict=True):
-        run = Run(folder)
+    for folder, run, name in zip(folders, runs, names_of(folders), strict=True):
         _check_finished(run, RunFolder(folder))
         manifest = files.read_json(RunFolder(folder).manifest)
         _check_unselected(manifest, RunFolder(folder))

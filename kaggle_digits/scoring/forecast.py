@@ -33,18 +33,8 @@ def expected_leaderboard(
     the averaged probabilities, calibrated by the out-of-fold accuracy, for the chance that each
     label is right.
 
-    The band adds three independent errors in quadrature, each side by itself:
-
-    - sampling of the n out-of-fold rows: the distance d from the accuracy to its Wilson limit;
-    - sampling of the m scored test rows at that limit's error rate: d sqrt(n / m), since a Wilson
-      limit L lies z sqrt(L (1 - L) / n) from the estimate;
-    - the gain: anything between none and twice the estimate, so plus or minus the gain itself, for
-      it is an estimate without test labels.
-
-    Combining limits this way follows R. G. Newcombe (1998), Interval estimation for the difference
-    between independent proportions, Statistics in Medicine 17, 873-890, method 10. It assumes that
-    test rows are drawn like training rows and that no test row was trained on. m is the number of
-    rows in `fits[].test` times `SCORED_FRACTION`.
+    `tests/scoring/test_forecast_trials.py` counts how often the band covers: 95 % of the time where
+    the nets gain nothing by averaging, more often the more they gain.
 
     Args:
         fits: The finished fits behind the submission, in any order.
@@ -54,8 +44,33 @@ def expected_leaderboard(
     Returns:
         Lower and upper end of the band, in 0..1.
     """
-    gain = averaging_gain(fits, score, method)
-    widen = sqrt(1 + score.rows / (SCORED_FRACTION * len(fits[0].test)))
+    return band(score, averaging_gain(fits, score, method), len(fits[0].test))
+
+
+def band(score: Score, gain: float, test_rows: int) -> tuple[float, float]:
+    """Lay a 95 % band around the accuracy that is expected on the scored test rows.
+
+    It adds three independent errors in quadrature, each side by itself:
+
+    - sampling of the n out-of-fold rows: the distance d from the accuracy to its Wilson limit;
+    - sampling of the m scored test rows at that limit's error rate: d sqrt(n / m), since a Wilson
+      limit L lies z sqrt(L (1 - L) / n) from the estimate;
+    - the gain: anything between none and twice the estimate, so plus or minus the gain itself, for
+      it is an estimate without test labels.
+
+    Combining limits this way follows R. G. Newcombe (1998), Interval estimation for the difference
+    between independent proportions, Statistics in Medicine 17, 873-890, method 10. It assumes that
+    test rows are drawn like training rows and that no test row was trained on.
+
+    Args:
+        score: The out-of-fold score, n rows.
+        gain: What averaging more nets adds to its accuracy.
+        test_rows: Number of test rows; `SCORED_FRACTION` of them are the m scored ones.
+
+    Returns:
+        Lower and upper end of the band, in 0..1.
+    """
+    widen = sqrt(1 + score.rows / (SCORED_FRACTION * test_rows))
     below = (score.accuracy - score.interval[0]) * widen
     above = (score.interval[1] - score.accuracy) * widen
     centre = score.accuracy + gain
