@@ -129,7 +129,7 @@ class FakeTraining:
             history=history,
             steps=STEPS * len(history),
             complete=len(history) == last and math.isfinite(history[-1]["loss"]),
-            kept=history[-1],
+            kept=history[-1] if history else None,
             kept_epoch=None,
             seconds=20.0,
             images=200,

@@ -40,7 +40,7 @@ class Bank:
 
     Attributes:
         images_key: digest of the images, see `files.digest`.
-        augment: the `augment` section; `variants` is no part of the key.
+        augment: the `augment` section; what fits do with variants is no part of the key.
         seed: the run's seed.
     """
 
@@ -100,6 +100,24 @@ def fill(
             if listener:
                 listener(done, len(missing))
     return done
+
+
+def read_rows(cache: Cache, bank: Bank, variants: np.ndarray) -> np.ndarray:
+    """Read each row from the variant that is its own.
+
+    Args:
+        cache: where the bank is stored.
+        bank: all these variants of it are drawn.
+        variants: (n,) the variant of each row.
+
+    Returns:
+        (n, 28, 28) uint8.
+    """
+    images = np.empty((len(variants), 28, 28), np.uint8)
+    for number in np.unique(variants):
+        rows = np.flatnonzero(variants == number)
+        images[rows] = cache.read_variant(bank.key, int(number))[rows]
+    return images
 
 
 def processes_worth(images: int) -> int:

@@ -74,8 +74,9 @@ def transform_key(config: Augment) -> dict:
     """Return everything but the data and the seed that a variant's bytes depend on.
 
     Args:
-        config: the `augment` section; `variants` has no influence. What is at its default is left
-            out, so that a setting that is new in the program leaves every bank where it is.
+        config: the `augment` section; what fits do with variants has no influence. What is at its
+            default is left out, so that a setting that is new in the program leaves every bank
+            where it is.
 
     Returns:
         A JSON-ready dict of settings and library versions.
@@ -84,9 +85,7 @@ def transform_key(config: Augment) -> dict:
 
     return {
         "pipeline": PIPELINE_VERSION,
-        "transform": config.canonical().model_dump(
-            mode="json", exclude={"variants"}, exclude_defaults=True
-        ),
+        "transform": config.of_bank().canonical().model_dump(mode="json", exclude_defaults=True),
         "chunk_rows": CHUNK_ROWS,
         "albumentations": version("albumentations"),
         "opencv": cv2.__version__,

@@ -22,7 +22,7 @@ from kaggle_digits.errors import UserError, explained
 
 SPACE = ("tune", "space")
 PEERS = "peers"  # folder of the configs that reproduce other systems
-WIDTH = 100  # characters in a line of YAML for reading
+WIDTH = 84  # characters after which a line of YAML for reading ends with the setting that it is in
 
 
 def shipped_folder() -> Traversable:

@@ -19,7 +19,7 @@ class Stage(Section):
     """Convolutions of one width, each with its batch norm, ReLU and perhaps pooling."""
 
     expected: ClassVar[str] = "a stage, for example {width: 24, pool: first}"
-    later: ClassVar[frozenset[str]] = frozenset(("dropout",))
+    later: ClassVar[frozenset[str]] = frozenset(("dropout", "residual", "squeeze"))
 
     width: int = Field(ge=1, le=2048, description="channels")
     depth: int = Field(1, ge=1, le=50, description="number of convolutions")
@@ -30,6 +30,30 @@ class Stage(Section):
     padding: Literal["same", "valid"] = Field("same", description="keep the size, or shrink")
     stride: Literal[1, 2] = Field(1, description="step of the stage's first convolution, pixels")
     dropout: Dropped = Field(0.0, description="fraction dropped at the end of the stage")
+    residual: bool = Field(
+        False,
+        description="the convolutions from the second on are one residual block: what comes in is "
+        "added to what comes out, before its last ReLU",
+    )
+    squeeze: int = Field(
+        0,
+        ge=0,
+        le=2048,
+        description="ratio of a squeeze-and-excitation at the end of the stage; 0: none",
+    )
+
+    def canonical(self) -> Stage:
+        """Return settings of the same layers: a single convolution has none to bypass."""
+        return self if self.depth > 1 else self.model_copy(update={"residual": False})
+
+    @model_validator(mode="after")
+    def _adds_maps_of_one_size(self) -> Stage:
+        if self.residual and self.padding != "same":
+            raise ValueError(
+                "residual: expected false with padding valid, which shrinks what would be added; "
+                "found true, use padding: same"
+            )
+        return self
 
 
 class Model(Section):
@@ -110,7 +134,9 @@ class Model(Section):
             unused.append("pool_place")
         if self.dropout_place == "after" and not self.dense:
             unused.append("dropout")
-        return self.model_copy(update={key: Model.model_fields[key].default for key in unused})
+        changes = {key: Model.model_fields[key].default for key in unused}
+        stages = tuple(stage.canonical() for stage in self.stages)
+        return self.model_copy(update=changes | {"stages": stages})
 
     @model_validator(mode="after")
     def _leaves_a_map(self) -> Model:

@@ -57,8 +57,17 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
+    later: ClassVar[frozenset[str]] = frozenset(("variant_order", "shift"))
+    # What a fit does with the bank's variants; the bank itself does not depend on it.
+    of_fits: ClassVar[frozenset[str]] = frozenset(("variants", "variant_order", "shift"))
+
     variants: int | None = Field(
         None, ge=1, description="augmented copies of all rows in the bank; null: one per epoch"
+    )
+    variant_order: Literal["shared", "own"] = Field(
+        "shared",
+        description="shared: all rows of an epoch are read from one variant; own: each row goes "
+        "through the variants in an order of its own, another in each fit",
     )
     rotate: Range = Field((-12.0, 12.0), description="rotation, degrees")
     scale: Range = Field((0.9, 1.1), description="zoom factor, each axis on its own")
@@ -69,10 +78,24 @@ class Augment(Section):
     )
     elastic: Elastic = Elastic()
     grid: Grid = Grid()
+    shift: int = Field(
+        0,
+        ge=0,
+        le=14,
+        description="largest move of an image up, down or sideways, pixels; drawn by each fit for "
+        "each epoch, after all of the above",
+    )
+
+    def of_bank(self) -> Augment:
+        """Return what a bank's variants depend on: a fit's own settings are at their defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in self.of_fits})
 
     def canonical(self) -> Augment:
         """Return settings that give the same images: a change that never happens is at defaults."""
         changes: dict[str, Any] = {}
+        if self.variants == 1:
+            changes["variant_order"] = Augment.model_fields["variant_order"].default
         if self.elastic.p == 0:
             changes["elastic"] = Elastic(p=0)
         if self.grid.p == 0:

@@ -50,17 +50,20 @@ class Train(Section):
             "ema_momentum",
             "ema_warmup",
             "norm_statistics",
+            "mixup",
             "precision",
         )
     )
 
     epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
     batch_size: int = Field(128, ge=2, description="images per step")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field(
-        "adamw", description="sgd: with Nesterov momentum"
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
+        "adamw",
+        description="sgd: with Nesterov momentum; muon: of kernels, and adamw of the last layer, "
+        "biases and batch norm",
     )
     learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and muon")
     weight_decay: float = Field(
         0.05, ge=0, description="decoupled; not of adam, not on biases and batch norm"
     )
@@ -79,6 +82,12 @@ class Train(Section):
     plateau: Plateau = Plateau()
     early_stopping: EarlyStopping = EarlyStopping()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction given to all classes")
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="images and labels are mixed by two, with weights from Beta(mixup, mixup); "
+        "0: none",
+    )
     ema_epochs: float = Field(
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
     )
@@ -111,7 +120,7 @@ class Train(Section):
         one in effect.
         """
         unused = {
-            "momentum": self.optimizer != "sgd",
+            "momentum": self.optimizer not in ("sgd", "muon"),
             "weight_decay": self.optimizer == "adam",
             "warmup_epochs": self.schedule != "cosine",
             "decay_factor": self.schedule != "exponential",

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ import psutil
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
 from kaggle_digits.system.time_budget import FORWARD_SPEEDUP, START_SECONDS, TimeBudget
 from kaggle_digits.training import backend, fit, monitoring, resume
 from kaggle_digits.training.fit_spec import FitSpec, Inputs
@@ -54,7 +56,7 @@ class EngineOptions:
         has_result: a fit is finished already. If none is when the time is up, the net at hand
             predicts the test rows.
         provisional_epochs: epochs behind such a prediction that is there already.
-        draw_seconds: what drawing the next variants takes if they are missing.
+        draw_seconds: what drawing a variant on each core takes if some are missing.
         seconds_per_fit: longest training of one fit; None: as long as it takes.
         callbacks: factories of a user's own Keras callbacks; no part of a fit's identity.
     """
@@ -308,6 +310,7 @@ class _Engine:
             needed += self._epoch_seconds(spec)
         elif self._first_step_seconds:
             needed += self._seconds_to_predict(spec, heldout=False)
+        needed += self._seconds_to_draw(spec, 0)
         return self._budget.seconds_left() > self._options.reserve + needed
 
     def _must_stop(self, spec: FitSpec, epochs_done: float) -> bool:
@@ -357,10 +360,11 @@ class _Engine:
         return images / speed if speed > 0 else 0.0
 
     def _seconds_to_draw(self, spec: FitSpec, epoch: int) -> float:
-        there = epoch >= spec.settings.train.epochs or self._workplace.cache.has_variant(
-            spec.bank.key, spec.variant_of_epoch(epoch)
-        )
-        return 0.0 if there else self._options.draw_seconds
+        if epoch >= spec.settings.train.epochs:
+            return 0.0
+        has_variant = partial(self._workplace.cache.has_variant, spec.bank.key)
+        missing = sum(not has_variant(number) for number in spec.variants_of_epoch(epoch))
+        return math.ceil(missing / environment.usable_cores()) * self._options.draw_seconds
 
     def _report(self, spec: FitSpec, epochs_done: float, entry: dict | None) -> None:
         """Report a step; `entry` is the history's at the end of an epoch."""

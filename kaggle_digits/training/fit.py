@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +89,8 @@ def train_fit(
         OutOfMemory: the memory is too small.
     """
     backend.configure(spec.settings.train.threads)
-    from kaggle_digits.training.train import TrainingData, train
+    from kaggle_digits.training.batches import TrainingData
+    from kaggle_digits.training.train import train
 
     if backend.name() != spec.backend:
         raise ValueError(f"{spec.name}: expected backend {spec.backend}, found {backend.name()}")
@@ -97,13 +99,17 @@ def train_fit(
     epochs = spec.settings.train.epochs
 
     def images(epoch: int) -> np.ndarray:
-        wanted = spec.variant_of_epoch(epoch)
-        # As a rule it is there already; else the next ones are drawn with it, one on each core.
-        if not cache.has_variant(spec.bank.key, wanted):
+        wanted = spec.variants_of_epoch(epoch)
+        # As a rule they are there already; else the next ones are drawn along, one on each core.
+        if not all(cache.has_variant(spec.bank.key, number) for number in wanted):
             soon = range(epoch, min(epoch + environment.usable_cores(), epochs))
-            variants = dict.fromkeys(map(spec.variant_of_epoch, soon))
+            variants = dict.fromkeys(chain.from_iterable(map(spec.variants_of_epoch, soon)))
             bank.fill(cache, spec.bank, inputs.train_images, variants)
-        return cache.read_variant(spec.bank.key, wanted)
+        if len(wanted) == 1:
+            return cache.read_variant(spec.bank.key, wanted[0])
+        return bank.read_rows(
+            cache, spec.bank, spec.variant_of_rows(epoch, len(inputs.train_labels))
+        )
 
     rows = np.setdiff1d(np.arange(len(inputs.train_labels)), spec.heldout)
     data = TrainingData(images, inputs.train_labels, rows, inputs.train_images, spec.heldout)

@@ -122,22 +122,41 @@ class FitSpec:
         text = f"{self.seed}/{self.member}/{self.fold}/{self.attempt}/{purpose}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
 
-    def variant_of_epoch(self, epoch: int) -> int:
-        """Return the variant of the bank that an epoch (from 0) reads.
+    def variants_of_epoch(self, epoch: int) -> list[int]:
+        """List the variants of the bank that an epoch (from 0) reads.
 
-        Every fit goes through all variants in an order of its own before it repeats one.
+        Every fit goes through all variants in an order of its own before it repeats one; with
+        `variant_order: own` each row does, and an epoch reads all variants.
         """
         count = self.settings.augment.variants
+        if self.settings.augment.variant_order == "own":
+            return list(range(count))
         order = np.random.default_rng(self.seed_for("variants")).permutation(count)
-        return int(order[epoch % count])
+        return [int(order[epoch % count])]
+
+    def variant_of_rows(self, epoch: int, rows: int) -> np.ndarray:
+        """Return each row's variant in an epoch (from 0) of `variant_order: own`.
+
+        Args:
+            epoch: from 0.
+            rows: number of rows, those that are held out included.
+
+        Returns:
+            (rows,) integers. In as many epochs as there are variants a row has each of them once.
+        """
+        count = self.settings.augment.variants
+        orders = np.tile(np.arange(count), (rows, 1))
+        generator = np.random.default_rng(self.seed_for("variants"))
+        return generator.permuted(orders, axis=1, out=orders)[:, epoch % count]
 
 
 def variants_by_bank(specs: Iterable[FitSpec]) -> dict[Bank, list[int]]:
     """List the variants that fits read, by bank, those first that are needed first."""
     found: dict[Bank, dict[int, None]] = {}
     for spec in specs:
-        wanted = map(spec.variant_of_epoch, range(spec.settings.train.epochs))
-        found.setdefault(spec.bank, {}).update(dict.fromkeys(wanted))
+        variants = found.setdefault(spec.bank, {})
+        for epoch in range(spec.settings.train.epochs):
+            variants.update(dict.fromkeys(spec.variants_of_epoch(epoch)))
     return {bank: list(variants) for bank, variants in found.items()}
 
 
@@ -146,8 +165,8 @@ def bank_variants(config: Config) -> int:
     variants: dict[Augment, int] = {}
     for member in config.members:
         augment = canonical(config.member(member)).augment
-        transform = _of_any_number(augment)
-        variants[transform] = max(augment.variants, variants.get(transform, 0))
+        of_bank = augment.of_bank()
+        variants[of_bank] = max(augment.variants, variants.get(of_bank, 0))
     return sum(variants.values())
 
 
@@ -182,21 +201,16 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
         )
         for member in config.members
         for settings in [canonical(config.member(member))]
-        for bank in [Bank(inputs.images_key, _of_any_number(settings.augment), config.seed)]
+        for bank in [Bank(inputs.images_key, settings.augment.of_bank(), config.seed)]
         for fold, heldout in enumerate(split)
     ]
-
-
-def _of_any_number(augment: Augment) -> Augment:
-    """Return settings of the same bank, however many variants of it a member reads."""
-    return augment.model_copy(update={"variants": None})
 
 
 def canonical(settings: MemberSettings) -> MemberSettings:
     """Return settings that give the same fits, with what changes no result at its default."""
     settings = settings.canonical()
     variants = settings.augment.variants or settings.train.epochs
-    augment = settings.augment.model_copy(update={"variants": variants})
+    augment = settings.augment.model_copy(update={"variants": variants}).canonical()
     return settings.model_copy(update={"augment": augment})
 
 

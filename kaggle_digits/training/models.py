@@ -5,7 +5,8 @@ So by default pooling comes before normalising, and Dropout is in the head only.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from kaggle_digits.config.train_section import FLOAT32, Precision
 from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
 
+LAST_LAYER = "logits"
 # Keras's policies: weights are float32, inputs and outputs of a layer are what they are named for.
 POLICIES = {FLOAT32: FLOAT32, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -61,6 +63,10 @@ def build(
 
     Returns:
         A model from (n, 28, 28) uint8 pixels to (n, 10) float32 logits.
+
+    Residual blocks are those of K. He et al. (2016), Deep residual learning for image recognition:
+    batch norm, then the sum, then ReLU. Squeeze-and-excitation is that of J. Hu et al. (2018): in a
+    residual block it scales the branch before the sum.
     """
     batch_norm = FusedBatchNormalization if fused else layers.BatchNormalization
     low = POLICIES[precision]
@@ -79,17 +85,52 @@ def build(
             name=f"{name}_norm",
         )
 
-    def activated(x: keras.KerasTensor, name: str, pool: bool = False) -> keras.KerasTensor:
-        """Add what follows a convolution or a hidden layer, in the config's order."""
-        follow = [layers.ReLU(dtype=low, name=f"{name}_relu")]
+    def activated(
+        x: keras.KerasTensor,
+        name: str,
+        pool: bool = False,
+        join: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+    ) -> keras.KerasTensor:
+        """Add what follows a convolution or a hidden layer, in the config's order.
+
+        `join` ends a residual block. It comes right before the ReLU, and pooling after it: maps of
+        one size are added.
+        """
+        relu = layers.ReLU(dtype=low, name=f"{name}_relu")
+        follow = [join, relu] if join else [relu]
         if config.norm != "none":
-            follow.insert(0 if config.norm == "before" else 1, norm(name))
+            follow.insert(0 if config.norm == "before" else len(follow), norm(name))
         if pool:
-            place = 0 if config.pool_place == "early" else len(follow)
+            early = follow.index(join) + 1 if join else 0
+            place = early if config.pool_place == "early" else len(follow)
             follow.insert(place, layers.MaxPooling2D(2, dtype=low, name=f"{name}_pool"))
         for layer in follow:
             x = layer(x)
         return x
+
+    def squeezed(x: keras.KerasTensor, ratio: int, name: str) -> keras.KerasTensor:
+        """Scale channels by weights that follow from the means of all of them; ratio 0: do not."""
+        if not ratio:
+            return x
+        channels = x.shape[-1]
+        weights = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+        for width, activation, part in (
+            (max(1, channels // ratio), "relu", "reduce"),
+            (channels, "sigmoid", "excite"),
+        ):
+            weights = layers.Dense(
+                width,
+                activation=activation,
+                use_bias=False,
+                kernel_initializer=initializer(seed=next(seeds)),
+                name=f"{name}_{part}",
+            )(weights)
+        return layers.Multiply(dtype=low, name=f"{name}_scale")([x, weights])
+
+    def joined(
+        branch: keras.KerasTensor, bypass: keras.KerasTensor, ratio: int, name: str
+    ) -> keras.KerasTensor:
+        return layers.Add(dtype=low, name=f"{name}_sum")([bypass, squeezed(branch, ratio, name)])
 
     def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
         return layers.Dropout(rate, seed=next(seeds), name=f"{name}_dropout")(x)
@@ -99,8 +140,11 @@ def build(
     x = layers.Rescaling(*scaling, name="rescale")(inputs)
     x = layers.Reshape((28, 28, 1), name="channel")(x)
     for number, stage in enumerate(config.stages, 1):
+        join = None
         for position in range(1, stage.depth + 1):
             name = f"stage{number}_{position}"
+            if stage.residual and position == 2:
+                join = partial(joined, bypass=x, ratio=stage.squeeze, name=f"stage{number}")
             x = layers.Conv2D(
                 stage.width,
                 stage.kernel,
@@ -112,7 +156,10 @@ def build(
                 dtype=low,
                 name=f"{name}_conv",
             )(x)
-            x = activated(x, name, (stage.pool, position) in (("first", 1), ("last", stage.depth)))
+            pool = (stage.pool, position) in (("first", 1), ("last", stage.depth))
+            x = activated(x, name, pool, join if position == stage.depth else None)
+        if join is None:
+            x = squeezed(x, stage.squeeze, f"stage{number}")
         if stage.dropout:
             x = dropout(x, stage.dropout, f"stage{number}")
     head, dtype = {
@@ -143,7 +190,7 @@ def build(
         use_bias=not config.logits_norm,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
         dtype=FLOAT32,
-        name="logits",
+        name=LAST_LAYER,
     )(x)
     if config.logits_norm:
         outputs = norm("logits", FLOAT32)(outputs)

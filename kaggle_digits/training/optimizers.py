@@ -5,7 +5,34 @@ from __future__ import annotations
 import keras
 
 from kaggle_digits.config.schema import Train
-from kaggle_digits.training import backend
+from kaggle_digits.training import backend, models
+
+
+class KernelMuon(keras.optimizers.Muon):
+    """Keras's Muon, for the kernels of convolutions too.
+
+    Keras's own updates matrices and leaves kernels with four axes to AdamW. Here these are taken as
+    matrices (height * width * inputs, outputs), also for the scale of the update; AdamW has the
+    last layer, biases and batch norm.
+
+    Sources: K. Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks;
+    J. Liu et al. (2025), Muon is scalable for LLM training, arXiv 2502.16982, for that scale.
+    """
+
+    def _should_use_adamw(self, variable) -> bool:
+        return len(variable.shape) < 2 or variable.path.startswith(f"{models.LAST_LAYER}/")
+
+    def zeropower_via_newtonschulz5(self, x, steps: int):
+        """Return the nearest orthogonal matrix to a kernel, about, in the kernel's shape."""
+        return keras.ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
+
+    def lr_adjust(self, x):
+        """Scale an update to about the size of AdamW's."""
+        return keras.ops.reshape(super().lr_adjust(_matrix(x)), x.shape)
+
+
+def _matrix(kernel):
+    return keras.ops.reshape(kernel, (-1, kernel.shape[-1]))
 
 
 class _WarmingAverage:
@@ -38,8 +65,8 @@ def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
         steps_per_epoch: batches in an epoch.
 
     Returns:
-        AdamW (Loshchilov & Hutter 2019), Adam, or SGD with Nesterov momentum; weight decay is
-        decoupled and leaves batch norm and biases alone. The weights are averaged with
+        AdamW (Loshchilov & Hutter 2019), Adam, SGD with Nesterov momentum, or Muon; weight decay
+        is decoupled and leaves batch norm and biases alone. The weights are averaged with
         `ema_momentum`, or else with 1 - 1 / (ema_epochs * steps_per_epoch). In float16, whose
         smallest gradients would be 0, the loss is scaled (Micikevicius et al. 2018, mixed precision
         training): doubled after 2,000 steps, halved at a gradient that is not finite.
@@ -60,6 +87,14 @@ def make_optimizer(config: Train, steps_per_epoch: int) -> keras.Optimizer:
                 "momentum": config.momentum,
                 "nesterov": True,
                 "weight_decay": config.weight_decay or None,
+            },
+        ),
+        "muon": (
+            KernelMuon,
+            {
+                "momentum": config.momentum,
+                "weight_decay": config.weight_decay,
+                "adam_weight_decay": config.weight_decay,
             },
         ),
     }[config.optimizer]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import keras
@@ -14,6 +14,7 @@ from kaggle_digits.config.schema import MemberSettings
 from kaggle_digits.config.train_section import Train
 from kaggle_digits.errors import UserError
 from kaggle_digits.training import callbacks, models, monitoring
+from kaggle_digits.training.batches import Batches, TrainingData
 from kaggle_digits.training.callbacks import Checkpoint, Hooks
 from kaggle_digits.training.optimizers import make_optimizer
 
@@ -21,27 +22,6 @@ PREDICT_BATCH = 512
 # Rows that the batch-norm statistics are estimated from again: with fewer the estimate is noisy,
 # more change nothing that can be measured.
 STATISTICS_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a net is trained on.
-
-    Attributes:
-        images: epoch (from 0) -> (n, 28, 28) uint8, all rows, augmented for that epoch.
-        labels: (n,) integers 0..9.
-        rows: the fit's training rows, indices into `labels`.
-        clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
-            training rows.
-        heldout: rows that are evaluated after each epoch, clean, where the settings look at them;
-            no row but these and the training rows is read.
-    """
-
-    images: Callable[[int], np.ndarray]
-    labels: np.ndarray
-    rows: np.ndarray
-    clean: np.ndarray
-    heldout: np.ndarray = field(default_factory=lambda: np.arange(0))
 
 
 @dataclass(frozen=True)
@@ -84,35 +64,6 @@ class TrainingResult:
         return self.make_model()
 
 
-class _Batches(keras.utils.PyDataset):
-    """Serves shuffled batches of one epoch; `begin` moves it to the next."""
-
-    def __init__(self, data: TrainingData, size: int, seed: int):
-        super().__init__(workers=0)
-        self._data, self._seed = data, seed
-        self._size = min(size, len(data.rows))
-        self._targets = np.eye(10, dtype=np.float32)[data.labels]
-
-    def begin(self, epoch: int) -> None:
-        """Open the epoch's variant and draw its order, which follows from (seed, epoch) alone."""
-        self._variant = self._data.images(epoch)
-        self._order = np.random.default_rng([self._seed, epoch]).permutation(self._data.rows)
-
-    @property
-    def images(self) -> int:
-        """Images in an epoch."""
-        return len(self) * self._size
-
-    def __len__(self) -> int:
-        # The rest of the order is left out: a smaller batch would be noise, and other rows are
-        # left out in the next epoch.
-        return len(self._data.rows) // self._size
-
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._order[step * self._size : (step + 1) * self._size]
-        return self._variant[rows], self._targets[rows]
-
-
 def train(
     settings: MemberSettings,
     data: TrainingData,
@@ -129,7 +80,7 @@ def train(
     Args:
         settings: the member's resolved settings.
         data: what it is trained on.
-        seed: start of the weights, of Dropout and of the order of the rows.
+        seed: start of the weights, of Dropout, of the order of the rows and of their moves.
         checkpoint: where an earlier call with the same arguments was after an epoch; training
             resumes there and ends with the same bytes as if it had never stopped.
         hooks: who hears of it and may end it.
@@ -140,7 +91,7 @@ def train(
     hooks = hooks or Hooks()
     keras.utils.set_random_seed(seed)
     config = settings.train
-    batches = _Batches(data, config.batch_size, seed)
+    batches = Batches(data, settings, seed)
     batches.begin(0)
     model = models.build(settings.model, seed, fused=True, precision=config.precision)
     model.compile(

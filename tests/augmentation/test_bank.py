@@ -79,6 +79,15 @@ def test_bank_holds_the_drawn_variants(tmp_path, tiny_images):
         np.testing.assert_array_equal(stored, drawn)
 
 
+def test_each_row_is_read_from_its_own_variant(tmp_path):
+    cache, some_bank = Cache(tmp_path), bank.Bank("images", AFFINE, 5)
+    for number in range(3):
+        cache.write_variant(some_bank.key, number, np.full((4, 28, 28), 10 * number, np.uint8))
+    images = bank.read_rows(cache, some_bank, np.array([2, 0, 1, 2]))
+    assert (images.shape, images.dtype) == ((4, 28, 28), np.uint8)
+    assert images[:, 0, 0].tolist() == images[:, 27, 27].tolist() == [20, 0, 10, 20]
+
+
 def test_a_longer_run_only_adds_variants(tmp_path, tiny_images):
     def files():
         return {path: path.stat() for path in (tmp_path / place_of(tiny_images)).iterdir()}

@@ -116,9 +116,9 @@ def test_no_image_is_mirrored():
     assert (skewness_signs(copies) == 1).all()
 
 
-def test_key_names_everything_but_the_number_of_variants(monkeypatch):
+def test_key_names_everything_but_what_fits_do_with_variants(monkeypatch):
     key = transforms.transform_key(Augment())
-    assert transforms.transform_key(Augment(variants=7)) == key
+    assert transforms.transform_key(Augment(variants=7, variant_order="own", shift=2)) == key
     changes = {
         "rotate": (-1, 1),
         "scale": (1, 1),
@@ -128,7 +128,7 @@ def test_key_names_everything_but_the_number_of_variants(monkeypatch):
         "elastic": Elastic(sigma=4),
         "grid": Grid(p=0.2),
     }
-    assert set(changes) | {"variants"} == set(Augment.model_fields)
+    assert set(changes) | Augment.of_fits == set(Augment.model_fields)
     for name, value in changes.items():
         assert transforms.transform_key(Augment(**{name: value})) != key, name
     # Settings of a change that never happens change no image.

@@ -3,6 +3,7 @@ from pydantic import ValidationError
 
 from kaggle_digits.config import loading
 from kaggle_digits.config.model_section import Model, Stage
+from kaggle_digits.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_something_is_left_of_the_image(stages, place):
             {"stages": [Stage(width=2)], "pool_place": "late"},
             {"stages": [Stage(width=2)]},
         ),
+        ({"stages": [Stage(width=2, residual=True)]}, {"stages": [Stage(width=2)]}),
     ],
 )
 def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
@@ -48,10 +50,21 @@ def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
         {"norm": "none", "logits_norm": True, "norm_momentum": 0.5},
         {"dropout_place": "after", "dense": (9,), "dropout": 0.5},
         {"pool_place": "late"},
+        {"stages": (Stage(width=2, depth=2, residual=True, squeeze=4),)},
     ],
 )
 def test_what_has_an_effect_stays(settings):
     assert Model(**settings).canonical() == Model(**settings)
+
+
+def test_a_residual_stage_keeps_the_size_of_its_maps():
+    with pytest.raises(UserError) as caught:
+        loading.load("quick", ["model.stages.1={width: 8, residual: true, padding: valid}"])
+    assert str(caught.value).startswith(
+        "model.stages.1.residual: expected false with padding valid, which shrinks what would be "
+        "added; found true, use padding: same"
+    )
+    assert "\n" not in str(caught.value)
 
 
 def test_files_hold_a_later_setting_only_where_it_is_no_default():

@@ -115,7 +115,7 @@ def test_no_value_is_refused_in_words_of_a_library(key):
         (
             "train.optimizer",
             "adamax",
-            "train.optimizer: expected one of adamw, adam, sgd, found 'adamax'",
+            "train.optimizer: expected one of adamw, adam, sgd, muon, found 'adamax'",
         ),
         ("train.threads", 0, "train.threads: expected auto or a whole number, at least 1, found 0"),
         ("train.threads", "x", "train.threads: expected auto or a whole number, at least 1, found"),

@@ -99,7 +99,7 @@ def test_a_default_that_has_changed_is_still_left_out():
 ELASTIC = {"p": 0.5, "alpha": 30.0, "sigma": 5.0}
 GRID = {"p": 0.0, "steps": 4, "limit": 0.3}
 STAGE = {"depth": 1, "kernel": 3, "pool": "none", "padding": "same", "stride": 1}
-STAGE["dropout"] = 0.0  # it came later: an identity never has it
+STAGE |= {"dropout": 0.0, "residual": False, "squeeze": 0}  # later ones: no identity has them
 DEFAULTS = {
     1: {
         Augment: {

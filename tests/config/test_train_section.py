@@ -19,9 +19,10 @@ def test_warmup_is_a_fifth_where_it_would_fill_all_epochs(epochs, given, warmup)
     assert train.canonical().canonical() == train.canonical()
 
 
-def test_momentum_is_sgds_alone():
-    sgd = Train(optimizer="sgd", momentum=0.5)
-    assert sgd.canonical() == sgd
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_momentum_is_of_sgd_and_muon_alone(optimizer):
+    with_momentum = Train(optimizer=optimizer, momentum=0.5)
+    assert with_momentum.canonical() == with_momentum
     assert Train(momentum=0.5, epochs=9).canonical() == Train(epochs=9)
 
 
@@ -50,6 +51,7 @@ def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
         {"early_stopping": {"monitor": "val_accuracy", "patience": 1}},
         {"ema_epochs": 0, "ema_momentum": 0.5, "ema_warmup": True},
         {"norm_statistics": "moving"},
+        {"optimizer": "muon", "momentum": 0.95, "mixup": 0.2},
     ],
 )
 def test_what_has_an_effect_is(settings):

@@ -60,7 +60,9 @@ class Run(FakeTraining):
             budget=self.budget,
             reporter=Reporter(self.console),
             clock=Clock(self.folder, self.budget),
-            reports=SimpleNamespace(after_fit=lambda: self.reported.append(self.finished())),
+            reports=SimpleNamespace(
+                after_fit=lambda is_last: self.reported.append((self.finished(), is_last))
+            ),
         )
 
     def fit(self, metrics=None):
@@ -97,7 +99,7 @@ def test_a_whole_run(make_run):
     assert (metrics.complete, metrics.provisional) == (True, False)
     assert (metrics.fits_finished, metrics.oof_errors) == (2, 0)
     assert run.folder.read_seconds()["wall"] == 44.0
-    assert run.reported == [["a fold 1"]]  # after the last one comes the report of the whole run
+    assert run.reported == [(["a fold 1"], False), (["a fold 1", "a fold 2"], True)]
     for line in (
         # Ends and starts included, as in test_engine.
         "a fold 1, epoch 4/4: loss 0.5000, training accuracy 0.90000, 40 s left",

@@ -20,6 +20,7 @@ from fake_training import (
     sure,
 )
 
+from kaggle_digits.config.schema import Augment
 from kaggle_digits.config.train_section import EarlyStopping
 from kaggle_digits.errors import UserError
 from kaggle_digits.storage.cache import Cache
@@ -221,6 +222,26 @@ def test_an_epoch_whose_variant_is_not_drawn_yet_takes_longer(
     run.fit(draw_seconds=draw_seconds)
     assert (run.steps, run.saved()) == (steps, [1, None])
     assert run.outcomes[0].provisional is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "missing", "begun"),
+    [
+        # With two cores: three variants in two rounds of 10 s, and 4 s are kept free.
+        ("own", (0, 1, 3), []),
+        ("own", (0, 1), [FIRST]),
+        ("shared", range(EPOCHS), [FIRST]),
+    ],
+)
+def test_no_fit_is_begun_without_time_to_draw_what_its_first_epoch_reads(
+    make_run, monkeypatch, order, missing, begun
+):
+    monkeypatch.setattr(engine.environment, "usable_cores", lambda: 2)
+    config = CONFIG.model_copy(update={"augment": Augment(variant_order=order)})
+    run = make_run(limit=20.0, config=config, missing=missing)
+    run.fit(draw_seconds=10.0)
+    assert run.begun == begun
+    assert run.ended() == [(*FIRST, "unfinished")]
 
 
 def test_without_time_for_predictions_nothing_is_predicted(make_run):

@@ -202,7 +202,7 @@ def numbers_drawn(cache_folder):
 
 def test_missing_variants_are_drawn_when_they_are_needed(tmp_path, inputs, tiny, monkeypatch):
     monkeypatch.setattr(fit.environment, "usable_cores", lambda: 1)  # as many are drawn at a time
-    wanted = [tiny.variant_of_epoch(epoch) for epoch in (0, 1)]
+    wanted = [tiny.variants_of_epoch(epoch)[0] for epoch in (0, 1)]
     full = Cache(tmp_path / "full")
     bank.fill(full, tiny.bank, inputs.train_images, range(3))
     there = []
@@ -250,7 +250,7 @@ def test_variants_of_the_next_epochs_are_drawn_along(tmp_path, inputs, tiny, mon
         ),
     )
     fit.train_fit(spec, inputs, cache)
-    variants = [spec.variant_of_epoch(epoch) for epoch in range(3)]
+    variants = [spec.variants_of_epoch(epoch)[0] for epoch in range(3)]
     images = training["data"].images(1)
     assert numbers_drawn(tmp_path) == sorted(variants[1:])  # one a core, from this epoch on
     np.testing.assert_array_equal(images, cache.read_variant(spec.bank.key, variants[1]))
@@ -264,7 +264,21 @@ def test_variants_are_not_drawn_for_epochs_that_never_come(
     monkeypatch.setattr(fit.environment, "usable_cores", lambda: 64)
     fit.train_fit(tiny, inputs, Cache(tmp_path))
     training["data"].images(1)  # the last one
-    assert numbers_drawn(tmp_path) == [tiny.variant_of_epoch(1)]
+    assert numbers_drawn(tmp_path) == [tiny.variants_of_epoch(1)[0]]
+
+
+def test_each_row_reads_its_own_variant(tmp_path, inputs, plan, training):
+    spec = plan(backend=backend.name(), **TINY | {"augment": {"variant_order": "own"}})[0]
+    cache = Cache(tmp_path)
+    fit.train_fit(spec, inputs, cache)
+    for epoch in range(spec.settings.train.epochs):
+        images = training["data"].images(epoch)
+        assert numbers_drawn(tmp_path) == spec.variants_of_epoch(epoch)  # all are needed at once
+        of_rows = spec.variant_of_rows(epoch, len(images))
+        assert len(set(of_rows)) > 1
+        for row, number in enumerate(of_rows):
+            expected = cache.read_variant(spec.bank.key, number)[row]
+            np.testing.assert_array_equal(images[row], expected)
 
 
 def test_what_training_is_asked_for(tmp_path, inputs, tiny, training):

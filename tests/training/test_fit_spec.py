@@ -125,8 +125,11 @@ def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
     members = {"a": {}, "b": {"augment": {"rotate": [-1, 1]}}}
     assert len({spec.bank for spec in plan(members=members)}) == 2
     assert len({spec.bank.key for spec in plan(members=members)}) == 2
-    # How many variants a member reads is no part of a bank.
-    members = {"a": {"augment": {"variants": 2}}, "b": {}}
+    # What a member does with variants is no part of a bank.
+    members = {
+        "a": {"augment": {"variants": 2}},
+        "b": {"augment": {"shift": 1, "variant_order": "own"}},
+    }
     assert {spec.bank for spec in plan(members=members)} == {shared}
 
 
@@ -138,8 +141,11 @@ def test_variants_that_fits_read_by_bank(plan):
     assert list(variants) == [first.bank, last.bank]
     assert sorted(variants[first.bank]) == sorted(variants[last.bank]) == [0, 1, 2, 3]
     # Those of the first fit come first, in the order of its epochs.
-    assert variants[first.bank][:2] == [first.variant_of_epoch(0), first.variant_of_epoch(1)]
-    assert variants[last.bank] == [specs[4].variant_of_epoch(epoch) for epoch in range(4)]
+    assert variants[first.bank][:2] == [
+        first.variants_of_epoch(0)[0],
+        first.variants_of_epoch(1)[0],
+    ]
+    assert variants[last.bank] == [specs[4].variants_of_epoch(epoch)[0] for epoch in range(4)]
     assert fit_spec.variants_by_bank([]) == {}
 
 
@@ -350,12 +356,34 @@ def test_epochs_go_through_all_variants_before_they_repeat_one(plan):
     specs = plan(augment={"variants": 5}, train={"epochs": 12})
     orders = {}
     for spec in specs:
-        order = [spec.variant_of_epoch(epoch) for epoch in range(12)]
+        order = [spec.variants_of_epoch(epoch)[0] for epoch in range(12)]
         assert all(type(variant) is int for variant in order)
         assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
         assert len(set(order[10:])) == 2
         orders[spec.name] = tuple(order)
     assert len(set(orders.values())) == 4  # members and folds have orders of their own
+
+
+def test_each_row_goes_through_all_variants_before_it_repeats_one(plan):
+    specs = plan(augment={"variants": 5, "variant_order": "own"}, train={"epochs": 12})
+    orders = {}
+    for spec in specs:
+        order = np.array([spec.variant_of_rows(epoch, 30) for epoch in range(12)])
+        assert order.shape == (12, 30)
+        assert (np.sort(order[:5], axis=0) == np.arange(5)[:, None]).all()
+        assert (order[5:10] == order[:5]).all()
+        assert len({*map(tuple, order.T)}) > 15  # of 120 orders, drawn by 30 rows
+        assert spec.variants_of_epoch(3) == [0, 1, 2, 3, 4]
+        orders[spec.name] = order.tobytes()
+    assert len(set(orders.values())) == 4
+    assert fit_spec.variants_by_bank(specs) == {specs[0].bank: [0, 1, 2, 3, 4]}
+
+
+def test_of_a_single_variant_there_is_no_order(plan):
+    own, shared = (
+        plan(augment={"variants": 1, "variant_order": order})[0] for order in ("own", "shared")
+    )
+    assert own.digest == shared.digest
 
 
 def test_flattened():

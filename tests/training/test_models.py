@@ -213,6 +213,90 @@ def test_dropout_after_a_stage():
     assert "stage2_dropout" not in order
 
 
+RESIDUAL = Model(
+    stages=(Stage(width=4, depth=3, pool="first", residual=True), Stage(width=6, squeeze=2)),
+    pooling="average",
+    dropout=0.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("norm", "place", "first", "last"),
+    [
+        ("before", "early", "conv norm relu", "conv norm sum pool relu"),
+        ("before", "late", "conv norm relu", "conv norm sum relu pool"),
+        ("after", "early", "conv relu norm", "conv sum pool relu norm"),
+        ("after", "late", "conv relu norm", "conv sum relu norm pool"),
+        ("none", "early", "conv relu", "conv sum pool relu"),
+        ("none", "late", "conv relu", "conv sum relu pool"),
+    ],
+)
+def test_order_of_a_residual_stage(norm, place, first, last):
+    stages = (Stage(width=2, depth=2, pool="last", residual=True),)
+    found = names(stages=stages, norm=norm, pool_place=place, dense=())
+    named = [f"stage1_1_{part}" for part in first.split()]
+    named += ["stage1_sum" if part == "sum" else f"stage1_2_{part}" for part in last.split()]
+    assert found == [*named, "head", "logits_dropout", "logits"]
+
+
+def test_a_residual_stage_by_hand():
+    model, pixels = models.build(RESIDUAL, seed=1), make_pixels(3)
+    bypass, branch, found = (
+        output(model, name, pixels) for name in ("stage1_1_relu", "stage1_3_norm", "stage1_sum")
+    )
+    assert found.shape == (3, 14, 14, 4)  # pooled after the first convolution
+    assert branch.min() < 0  # no ReLU before the sum
+    np.testing.assert_allclose(found, bypass + branch, rtol=1e-6)
+    np.testing.assert_array_equal(output(model, "stage1_3_relu", pixels), np.maximum(found, 0))
+    # A sum has no weights, and of a single convolution there is none.
+    plain = models.build(with_stages(RESIDUAL, residual=False), seed=1)
+    assert all(same(model.get_weights(), plain.get_weights()))
+    assert models.cost(model) == models.cost(plain)
+    assert "stage1_sum" not in names(stages=(Stage(width=2, residual=True),))
+
+
+def with_stages(net, **changes):
+    stages = tuple(stage.model_copy(update=changes) for stage in net.stages)
+    return net.model_copy(update={"stages": stages})
+
+
+def test_squeeze_and_excitation_by_hand():
+    model, pixels = models.build(RESIDUAL, seed=1), make_pixels(3)
+    maps = output(model, "stage2_1_relu", pixels)
+    reduce, excite = (
+        model.get_layer(f"stage2_{part}").get_weights()[0] for part in ("reduce", "excite")
+    )
+    assert (reduce.shape, excite.shape) == ((6, 3), (3, 6))
+    hidden = np.maximum(maps.mean(axis=(1, 2)) @ reduce, 0)
+    weights = 1 / (1 + np.exp(-hidden @ excite))
+    assert weights.std() > 0
+    found = output(model, "stage2_scale", pixels)
+    np.testing.assert_allclose(found, maps * weights[:, None, None], rtol=1e-5)
+    # There are no biases.
+    without = models.cost(models.build(with_stages(RESIDUAL, squeeze=0), seed=1))
+    assert np.subtract(models.cost(model), without).tolist() == [18 + 18, 2 * (18 + 18)]
+    # A ratio above the width leaves one unit.
+    narrow = models.build(Model(stages=(Stage(width=3, squeeze=16),)), seed=1)
+    assert narrow.get_layer("stage1_reduce").output.shape == (None, 1, 1, 1)
+
+
+def test_parameters_and_cost_of_residual_squeezed_stages_by_hand():
+    both = Stage(width=4, depth=2, pool="last", residual=True, squeeze=2)
+    model = models.build(Model(stages=(both,), pooling="average"), seed=1)
+    convolutions = (3 * 3 * 1 * 4, 3 * 3 * 4 * 4)
+    dense = 4 * 2 + 2 * 4 + 4 * 10
+    assert models.cost(model) == (
+        sum(convolutions) + 2 * 4 * 4 + dense + 10,
+        2 * (28 * 28 * sum(convolutions) + dense),
+    )
+    # In a residual block the branch is weighed before the sum.
+    order = [layer.name for layer in model.layers if layer.name.startswith("stage1")]
+    assert order[3:] == [
+        *("stage1_2_conv", "stage1_2_norm", "stage1_squeeze", "stage1_reduce", "stage1_excite"),
+        *("stage1_scale", "stage1_sum", "stage1_2_pool", "stage1_2_relu"),
+    ]
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_batch_norm_on_the_logits(fused):
     model = models.build(POINT.model_copy(update={"logits_norm": True}), seed=1, fused=fused)
@@ -455,7 +539,7 @@ assert "kaggle_digits" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("net", [SMALL, PEERLIKE])
+@pytest.mark.parametrize("net", [SMALL, PEERLIKE, with_stages(RESIDUAL, squeeze=2)])
 def test_saved_stock_model_needs_nothing_but_keras(tmp_path, net):
     stock, _ = make_pair(net)
     pixels = make_pixels(20)

@@ -34,7 +34,7 @@ def test_learning_rate_rises_and_falls(name, warmup_epochs, rates):
     assert found == pytest.approx(rates, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_weight_decay_leaves_batch_norm_and_biases_alone(name):
     net = models.build(NET, seed=1)
     net.set_weights([np.full_like(weights, 2.0) for weights in net.get_weights()])
@@ -59,7 +59,7 @@ def test_weight_decay_leaves_batch_norm_and_biases_alone(name):
 
 
 def test_no_weight_decay():
-    for name in ("adamw", "sgd"):
+    for name in ("adamw", "sgd", "muon"):
         config = Train(optimizer=name, weight_decay=0, learning_rate=0.1, warmup_epochs=0)
         optimizer = make_optimizer(config, steps_per_epoch=10)
         variable = keras.Variable(np.float32([3.0]), name="kernel")
@@ -128,6 +128,78 @@ def test_adam_decays_no_weights():
     # Adam's first step is the learning rate, whatever the gradient.
     values, _ = weights_and_average(make_optimizer(config, 10), [7.0])
     assert values == pytest.approx([0.9], rel=1e-5)
+
+
+# Rotations by angles of 3-4-5 triangles: whatever is between them keeps its singular values.
+LEFT, RIGHT = np.array([[0.6, -0.8], [0.8, 0.6]]), np.array([[0.8, 0.6], [-0.6, 0.8]])
+
+
+def orthogonalised(value):
+    """Five steps of the quintic Newton-Schulz iteration for one singular value."""
+    for _ in range(5):
+        value = 3.4445 * value - 4.7750 * value**3 + 2.0315 * value**5
+    return value
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, 1, 2)])
+def test_muon_of_a_small_kernel_by_hand(shape):
+    config = Train(
+        optimizer="muon", momentum=0.5, learning_rate=0.1, weight_decay=0.2, schedule="constant"
+    )
+    optimizer = make_optimizer(config, steps_per_epoch=1)
+    kernel = keras.Variable(np.ones(shape, np.float32), name="kernel")
+    optimizer.build([kernel])
+    gradients = [LEFT @ np.diag(values) @ RIGHT for values in ([3.0, 1.0], [-2.0, 2.0])]
+    expected, velocity = np.ones((2, 2)), np.zeros(2)
+    for gradient, values in zip(gradients, ([3.0, 1.0], [-2.0, 2.0]), strict=True):
+        as_kernel = keras.ops.convert_to_tensor(gradient.reshape(shape).astype(np.float32))
+        optimizer.apply([as_kernel], [kernel])
+        velocity = 0.5 * velocity + values
+        looked_ahead = values + 0.5 * velocity
+        update = orthogonalised(looked_ahead / np.linalg.norm(looked_ahead))
+        assert (abs(abs(update) - 1) < 0.32).all()
+        scale = 0.1 * 0.2 * 2**0.5  # learning rate, size of AdamW's updates, larger side
+        expected = expected * (1 - 0.1 * 0.2) - scale * LEFT @ np.diag(update) @ RIGHT
+        found = keras.ops.convert_to_numpy(kernel).reshape(2, 2)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_muon_sees_a_convolution_as_a_matrix():
+    """Each output is a column: a kernel with equal ones has rank 1, whatever its window."""
+    config = Train(optimizer="muon", momentum=0.0, learning_rate=1.0, weight_decay=0, ema_epochs=0)
+    optimizer = make_optimizer(config.model_copy(update={"schedule": "constant"}), 1)
+    kernel = keras.Variable(np.zeros((3, 3, 2, 4), np.float32), name="kernel")
+    optimizer.build([kernel])
+    gradient = np.random.default_rng(1).normal(size=(3, 3, 2, 4)).astype(np.float32)
+    optimizer.apply([keras.ops.convert_to_tensor(gradient)], [kernel])
+    update = -keras.ops.convert_to_numpy(kernel).reshape(18, 4) / (0.2 * 18**0.5)
+    values = np.linalg.svd(update, compute_uv=False)
+    assert (abs(values - 1) < 0.32).all()
+    left, _, right = np.linalg.svd(gradient.reshape(18, 4), full_matrices=False)
+    # The singular vectors are the gradient's.
+    aligned = left.T @ update @ right.T
+    np.testing.assert_allclose(aligned, np.diag(np.diag(aligned)), atol=1e-4)
+
+
+def test_muon_leaves_vectors_and_the_last_layer_to_adamw():
+    net = models.build(NET.model_copy(update={"logits_norm": True}), seed=1)
+    settings = {"learning_rate": 0.1, "weight_decay": 0.5, "schedule": "constant", "ema_epochs": 0}
+    after = {}
+    for name in ("muon", "adamw"):
+        for variable in net.trainable_variables:
+            variable.assign(np.full(variable.shape, 2.0))
+        optimizer = make_optimizer(Train(optimizer=name, **settings), steps_per_epoch=10)
+        optimizer.build(net.trainable_variables)
+        generator = np.random.default_rng(3)
+        for _ in range(2):
+            gradients = [generator.normal(size=v.shape) for v in net.trainable_variables]
+            tensors = [keras.ops.convert_to_tensor(np.float32(each)) for each in gradients]
+            optimizer.apply(tensors, net.trainable_variables)
+        after[name] = {v.path: np.array(v) for v in net.trainable_variables}
+    alike = {
+        path for path, value in after["muon"].items() if np.allclose(value, after["adamw"][path])
+    }
+    assert after["muon"].keys() - alike == {"stage1_1_conv/kernel", "dense1/kernel"}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "exponential", "plateau"])

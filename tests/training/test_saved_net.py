@@ -19,6 +19,7 @@ def test_as_keras_counts(tmp_path, settings):
 
 
 def test_states_of_random_layers_and_optimizers_are_no_parameters(tmp_path):
+    keras.utils.set_random_seed(1)  # another test may have asked for deterministic operations
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
     net.compile("adam", "mse")
     net.fit(np.ones((1, 3)), np.ones((1, 2)), verbose=0)

@@ -12,8 +12,8 @@ import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Stage, Train
 from kaggle_digits.training import backend, models, train
+from kaggle_digits.training.batches import TrainingData
 from kaggle_digits.training.callbacks import Hooks
-from kaggle_digits.training.train import TrainingData
 
 ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
@@ -33,7 +33,7 @@ def make_pixels(seed=1):
     return pixels
 
 
-def settings(net=NET, **changes):
+def settings(net=NET, shift=0, **changes):
     values = {
         "epochs": 2,
         "batch_size": 10,
@@ -42,7 +42,7 @@ def settings(net=NET, **changes):
         "warmup_epochs": 0.5,
         "ema_epochs": 0.0,
     } | changes
-    return MemberSettings(model=net, train=Train(**values), augment=Augment())
+    return MemberSettings(model=net, train=Train(**values), augment=Augment(shift=shift))
 
 
 def fit(
@@ -118,24 +118,6 @@ def test_each_epoch_reads_its_own_variant(usual):
     assert changed.history[1]["loss"] != usual.history[1]["loss"]
 
 
-def test_each_epoch_sees_every_row_once_in_an_order_of_its_own():
-    batches = train._Batches(
-        TrainingData(make_pixels, LABELS, TRAINING, make_pixels(9)), 10, seed=5
-    )
-    orders = []
-    for epoch in range(2):
-        batches.begin(epoch)
-        pixels, targets = (
-            np.concatenate(parts) for parts in zip(*map(batches.__getitem__, range(4)), strict=True)
-        )
-        variant = make_pixels(epoch)
-        orders.append([int(np.flatnonzero((variant == p).all(axis=(1, 2))).item()) for p in pixels])
-        assert sorted(orders[-1]) == TRAINING.tolist()
-        assert targets.argmax(axis=1).tolist() == LABELS[orders[-1]].tolist()
-        assert (targets.sum(axis=1) == 1).all()
-    assert orders[0] != orders[1]
-
-
 # What a fit leaves behind
 
 
@@ -192,6 +174,18 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.history[0] == whole.history[0]
     assert resumed.history[1]["loss"] == whole.history[1]["loss"]
     assert resumed.images == usual.images
+
+
+def test_muon_and_moved_and_mixed_images_go_on_from_a_kept_state(usual):
+    states = []
+    config = settings(optimizer="muon", ema_epochs=0.5, shift=2, mixup=0.4)
+    whole = fit(config, on_checkpoint=states.append)
+    assert weight_bytes(whole) != weight_bytes(usual)
+    assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)
+    # Of a kernel it keeps no second moment.
+    adamw = []
+    fit(settings(ema_epochs=0.5, epochs=1), on_checkpoint=adamw.append)
+    assert len(states[0].arrays) == len(adamw[0].arrays) - 1
 
 
 # Stopping

@@ -317,6 +317,36 @@ def test_kinds_of_nets_and_schedules_can_be_searched():
     }
 
 
+def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
+    found = declared(
+        """
+        model.stages.1.residual: {choices: [false, true]}
+        model.stages.1.squeeze: {choices: [0, 4, 8]}
+        train.optimizer: {choices: [adamw, muon]}
+        train.momentum: {low: 0.9, high: 0.98, when: {train.optimizer: muon}}
+        train.mixup: {low: 0.0, high: 0.4}
+        augment.shift: {low: 0, high: 2}
+        augment.variant_order: {choices: [shared, own]}
+        """
+    )
+    assert found.start == {
+        "model.stages.1.residual": False,
+        "model.stages.1.squeeze": 0,
+        "train.optimizer": "adamw",
+        "train.momentum": 0.9,
+        "train.mixup": 0.0,
+        "augment.shift": 0,
+        "augment.variant_order": "shared",
+    }
+    with pytest.raises(UserError, match=r"stages\.1\.residual: expected false with padding valid"):
+        declared(
+            """
+            model.stages.1.residual: {choices: [false, true]}
+            model.stages.1.padding: {choices: [same, valid]}
+            """
+        )
+
+
 def test_start_is_what_the_config_has():
     found = declared(
         """

@@ -1,0 +1,125 @@
+"""What a net is trained on: the batches of each epoch, shuffled, moved by whole pixels and mixed.
+
+Everything random follows from a fit's seed and the epoch alone, so that a training that resumes
+sees the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from kaggle_digits.config.schema import MemberSettings
+
+# Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
+MOVES, MIXES = 1, 2
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a net is trained on.
+
+    Attributes:
+        images: epoch (from 0) -> (n, 28, 28) uint8, all rows, augmented for that epoch.
+        labels: (n,) integers 0..9.
+        rows: the fit's training rows, indices into `labels`.
+        clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
+            training rows.
+        heldout: rows that are evaluated after each epoch, clean, where the settings look at them;
+            no row but these and the training rows is read.
+    """
+
+    images: Callable[[int], np.ndarray]
+    labels: np.ndarray
+    rows: np.ndarray
+    clean: np.ndarray
+    heldout: np.ndarray = field(default_factory=lambda: np.arange(0))
+
+
+class Batches(keras.utils.PyDataset):
+    """Serves shuffled batches of one epoch; `begin` moves it to the next.
+
+    Args:
+        data: what the net is trained on.
+        settings: the member's resolved settings.
+        seed: start of everything random.
+    """
+
+    def __init__(self, data: TrainingData, settings: MemberSettings, seed: int) -> None:
+        super().__init__(workers=0)
+        self._data, self._seed = data, seed
+        self._size = min(settings.train.batch_size, len(data.rows))
+        self._shift, self._mixup = settings.augment.shift, settings.train.mixup
+        self._targets = np.eye(10, dtype=np.float32)[data.labels]
+
+    def begin(self, epoch: int) -> None:
+        """Open the epoch's variant and draw its order, which follows from (seed, epoch) alone."""
+        self._variant = self._data.images(epoch)
+        self._order = np.random.default_rng([self._seed, epoch]).permutation(self._data.rows)
+        if self._shift:
+            generator = np.random.default_rng([self._seed, epoch, MOVES])
+            size = (len(self._order), 2)
+            self._moves = generator.integers(-self._shift, self._shift, size, endpoint=True)
+        if self._mixup:
+            generator = np.random.default_rng([self._seed, epoch, MIXES])
+            self._shares = generator.beta(self._mixup, self._mixup, len(self))
+
+    @property
+    def images(self) -> int:
+        """Images in an epoch."""
+        return len(self) * self._size
+
+    def __len__(self) -> int:
+        # The rest of the order is left out: a smaller batch would be noise, and other rows are
+        # left out in the next epoch.
+        return len(self._data.rows) // self._size
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        places = slice(step * self._size, (step + 1) * self._size)
+        rows = self._order[places]
+        images, targets = self._variant[rows], self._targets[rows]
+        if self._shift:
+            images = moved(images, self._moves[places], self._shift)
+        if self._mixup:
+            # The net takes bytes, as everywhere: a rounding of less than half a gray level.
+            images = np.rint(mixed(images, self._shares[step])).astype(np.uint8)
+            targets = mixed(targets, self._shares[step])
+        return images, targets
+
+
+def moved(images: np.ndarray, moves: np.ndarray, largest: int) -> np.ndarray:
+    """Move each image by whole pixels; what comes in is background.
+
+    Args:
+        images: (n, height, width).
+        moves: (n, 2) integers, pixels down and to the right.
+        largest: of all moves, either way.
+
+    Returns:
+        The moved images, of the same shape and dtype.
+    """
+    border = (largest, largest)
+    padded = np.pad(images, ((0, 0), border, border))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:], axis=(1, 2))
+    tops, lefts = largest - moves.T
+    return windows[np.arange(len(images)), tops, lefts]
+
+
+def mixed(values: np.ndarray, share: float) -> np.ndarray:
+    """Mix each row of a shuffled batch with the row before it, the first one with the last.
+
+    Source: H. Zhang et al. (2018), mixup: beyond empirical risk minimization; as in their program,
+    one share for a batch.
+
+    Args:
+        values: (n, ...) images or labels.
+        share: of a row itself, 0..1.
+
+    Returns:
+        The mixed rows, float32, of the same shape.
+    """
+    share = np.float32(share)
+    return share * values + (1 - share) * np.roll(values, 1, axis=0)

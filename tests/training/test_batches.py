@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from kaggle_digits.config.schema import Augment, MemberSettings, Model, Train
+from kaggle_digits.training.batches import Batches, TrainingData, mixed, moved
+
+ROWS = 44
+TRAINING = np.arange(4, ROWS)  # the first four are held out
+LABELS = np.arange(ROWS) % 10
+
+
+def make_pixels(seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (ROWS, 28, 28), np.uint8)
+
+
+def make_batches(images=make_pixels, seed=5, mixup=0.0, **augment):
+    settings = MemberSettings(
+        model=Model(), train=Train(batch_size=10, mixup=mixup), augment=Augment(**augment)
+    )
+    return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(9)), settings, seed)
+
+
+def epoch_of(batches, epoch):
+    """The images and targets of an epoch, in its order."""
+    batches.begin(epoch)
+    parts = zip(*map(batches.__getitem__, range(len(batches))), strict=True)
+    return [np.concatenate(part) for part in parts]
+
+
+def test_each_epoch_sees_every_row_once_in_an_order_of_its_own():
+    batches, orders = make_batches(), []
+    for epoch in range(2):
+        pixels, targets = epoch_of(batches, epoch)
+        variant = make_pixels(epoch)
+        orders.append([int(np.flatnonzero((variant == p).all(axis=(1, 2))).item()) for p in pixels])
+        assert sorted(orders[-1]) == TRAINING.tolist()
+        assert targets.argmax(axis=1).tolist() == LABELS[orders[-1]].tolist()
+        assert (targets.sum(axis=1) == 1).all()
+    assert orders[0] != orders[1]
+
+
+# Moves
+
+
+@pytest.mark.parametrize(
+    ("move", "expected"),
+    [
+        ((0, 0), [[1, 2, 3], [4, 5, 6]]),
+        ((1, 0), [[0, 0, 0], [1, 2, 3]]),
+        ((0, -1), [[2, 3, 0], [5, 6, 0]]),
+        ((-1, 2), [[0, 0, 4], [0, 0, 0]]),
+        ((-2, -2), [[0, 0, 0], [0, 0, 0]]),
+    ],
+)
+def test_moved_by_hand(move, expected):
+    image = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    images, moves = np.stack([image, image]), np.array([move, (0, 0)])
+    found = moved(images, moves, 2)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [expected, image.tolist()]
+
+
+def moves_of(batches, epoch):
+    """How a single bright pixel in the middle of each image is moved."""
+    pixels = epoch_of(batches, epoch)[0]
+    assert (np.count_nonzero(pixels, axis=(1, 2)) == 1).all()
+    return np.argwhere(pixels)[:, 1:] - 14
+
+
+def bright_pixels(epoch):
+    pixels = np.zeros((ROWS, 28, 28), np.uint8)
+    pixels[:, 14, 14] = 255
+    return pixels
+
+
+def test_each_image_of_an_epoch_is_moved_by_itself():
+    batches = make_batches(bright_pixels, shift=2)
+    first, second = moves_of(batches, 0), moves_of(batches, 1)
+    for moves in (first, second):
+        assert {*moves[:, 0]} == {*moves[:, 1]} == {-2, -1, 0, 1, 2}
+        assert len({*map(tuple, moves)}) > 10
+    assert (first != second).any()
+    # They follow from the seed and the epoch, whatever was before.
+    assert (moves_of(make_batches(bright_pixels, shift=2), 1) == second).all()
+    assert (moves_of(make_batches(bright_pixels, seed=6, shift=2), 1) != second).any()
+
+
+def test_moves_leave_the_order_as_it_is():
+    plain, shifted = epoch_of(make_batches(), 0), epoch_of(make_batches(shift=1), 0)
+    assert (plain[1] == shifted[1]).all()
+    stay = [(a == b).all() for a, b in zip(plain[0], shifted[0], strict=True)]
+    assert 0 < np.sum(stay) < 15  # a ninth of 40 is not moved
+
+
+# Mixing
+
+
+def test_mixed_by_hand():
+    values = np.array([[0, 100], [200, 10], [40, 255]], np.uint8)
+    found = mixed(values, 0.75)
+    assert found.dtype == np.float32
+    # The first with the last, the others with the one before.
+    assert found.tolist() == [[10.0, 138.75], [150.0, 32.5], [80.0, 193.75]]
+    assert mixed(values, 1.0).tolist() == values.tolist()
+
+
+def test_images_and_labels_of_a_batch_are_mixed_alike():
+    plain, batches = epoch_of(make_batches(shift=1), 1), make_batches(mixup=0.5, shift=1)
+    found, repeated = epoch_of(batches, 1), epoch_of(make_batches(mixup=0.5, shift=1), 1)
+    shares = []
+    for batch in range(4):
+        pixels, targets, mixed_pixels, mixed_targets = (
+            values[10 * batch : 10 * batch + 10] for values in (*plain, *found)
+        )
+        before = np.arange(-1, 9)
+        own = targets.argmax(axis=1)
+        row = int(np.flatnonzero(own != own[before])[0])
+        share = mixed_targets[row, own[row]]
+        expected = share * targets + (1 - share) * targets[before]
+        np.testing.assert_allclose(mixed_targets, expected, atol=1e-6)
+        np.testing.assert_allclose(mixed_targets.sum(axis=1), 1, rtol=1e-6)
+        between = share * pixels + (1 - share) * pixels[before]
+        assert np.abs(mixed_pixels - between).max() < 0.5001
+        shares.append(share)
+    assert len(set(shares)) == 4
+    assert found[0].dtype == np.uint8
+    assert all((one == other).all() for one, other in zip(found, repeated, strict=True))
