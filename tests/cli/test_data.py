@@ -90,7 +90,7 @@ def test_a_class_without_rows_is_refused(data, demo_folder):
 
 def test_leaks_are_refused_as_in_a_run(data, demo_folder):
     (demo_folder / "test.csv").write_bytes(DEMO["train"])
-    with pytest.raises(UserError, match=r"also in train.csv .*, found 1,400"):
+    with pytest.raises(UserError, match=r"also in the training rows .*, found 1,400"):
         data("check", demo_folder)
     assert "1,400 of the 1,400 rows of test.csv also in" in data(
         "check", demo_folder, "--allow-leak"
