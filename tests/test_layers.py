@@ -31,8 +31,8 @@ THIN |= {name for name in SOURCES if name.startswith("cli/") and "__init__" not 
 THIN -= {"cli/config.py", "cli/data.py"}
 # Only these are about nets or KerasTuner throughout, and import what they are about at the top.
 ABOUT = {
-    "training/callbacks.py": {"keras"},
     "training/batches.py": {"keras"},
+    "training/callbacks.py": {"keras"},
     "training/models.py": {"keras"},
     "training/optimizers.py": {"keras"},
     "training/train.py": {"keras"},

@@ -6,9 +6,9 @@ What it does on Kaggle is `in_kernel`; `kernel_folder` puts it into a folder for
 from __future__ import annotations
 
 import base64
+import bz2
 import io
 import json
-import lzma
 import re
 import tarfile
 from collections.abc import Iterator
@@ -95,14 +95,14 @@ class KernelCode:
 
 @cache
 def packed() -> bytes:
-    """Return this package as a .tar.xz, with what says its version; always the same bytes."""
+    """Return this package as a .tar.bz2, with what says its version; always the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in sorted(_files()):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
-    return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
+    return bz2.compress(buffer.getvalue())  # of text smaller than xz
 
 
 def _files() -> Iterator[tuple[str, bytes]]:

@@ -217,7 +217,7 @@ class Run:
         piece, nets_done = PROGRESS_BATCHES * PREDICT_BATCH, count()
 
         def test_of(member: str, fold: int) -> np.ndarray:
-            self._folder.check_fit(member, fold)
+            self._folder.check_net(member, fold)
             net, done = self._net(self._folder.model_path(member, fold)), next(nets_done)
             found = []
             for start in range(0, max(len(images), 1), piece):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from kaggle_digits.storage import files
@@ -81,26 +81,30 @@ class FitFiles(LockedFolder):
             raise files.DamagedError(path, "its checksum differs")
         return facts
 
-    def check_fit(self, member: str, fold: int) -> None:
-        """Compare the checksums of all files of a finished fit.
+    def check_net(self, member: str, fold: int) -> None:
+        """Compare the checksum of a finished fit's net.
+
+        Raises:
+            files.DamagedError: it is not as it was written, or missing.
+        """
+        self._compare_checksums(member, fold, [MODEL])
+
+    def _compare_checksums(self, member: str, fold: int, names: Collection[str] | None) -> None:
+        """Compare those of some files of a finished fit; None: of all."""
+        folder, checksums = self.fit_folder(member, fold), self.read_fit(member, fold)["checksums"]
+        for name in checksums if names is None else names:
+            if not (folder / name).is_file():
+                raise files.DamagedError(folder / name, "it is missing")
+            if files.checksum(folder / name) != checksums[name]:
+                raise files.DamagedError(folder / name, "its checksum in fit.json differs")
+
+    def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
+        """Read a finished fit's predictions, after comparing all its files' checksums.
 
         Raises:
             files.DamagedError: a file is not as it was written, or missing.
         """
-        folder = self.fit_folder(member, fold)
-        for name, expected in self.read_fit(member, fold)["checksums"].items():
-            if not (folder / name).is_file():
-                raise files.DamagedError(folder / name, "it is missing")
-            if files.checksum(folder / name) != expected:
-                raise files.DamagedError(folder / name, "its checksum in fit.json differs")
-
-    def read_fit_arrays(self, member: str, fold: int) -> files.Arrays:
-        """Read a finished fit's predictions, once `check_fit` has found nothing.
-
-        Raises:
-            files.DamagedError: see `check_fit`.
-        """
-        self.check_fit(member, fold)
+        self._compare_checksums(member, fold, None)
         return files.read_arrays(self.fit_folder(member, fold) / PREDICTIONS)
 
     def write_fit(

@@ -65,7 +65,12 @@ def test_metrics_survive_their_file(tmp_path, metrics):
 def test_dump_by_hand():
     dumped = record.to_json(FINISHED, run_metrics.FORMAT)
     score = {"errors": 2, "rows": 40, "accuracy": 0.95, "interval": [0.83, 0.99]}
-    of_folds = {"fits": {"fold1": score}, "fold_mean": 0.95, "fold_std": 0.0}
+    of_folds = {
+        "fits": {"fold1": score},
+        "fold_mean": 0.95,
+        "fold_std": 0.0,
+        "precision": "float32",
+    }
     assert dumped["members"] == {"cnn": score | of_folds}
     assert dumped["test"] == score
     assert dumped["skipped"] == {"cnn fold 2": "loss is nan in epoch 1"}
