@@ -146,10 +146,8 @@ def join(options: EnsembleOptions, say: Callable[[str], None]) -> JoinedRun:
 
 def _report(folder: RunFolder, digits: Digits, say: Callable[[str], None]) -> Path | None:
     """Make the page of a joined run, which is whole without it."""
-    try:
-        reporting.write(folder, digits)
-    except (UserError, OSError) as error:
-        say(f"WARNING: no report: {error}")
+    if why := reporting.attempt(folder, digits):
+        say(f"WARNING: no report: {why}")
         return None
     return folder.report
 

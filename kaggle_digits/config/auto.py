@@ -26,8 +26,9 @@ def precision_keys(config: Config) -> dict[str, tuple[str, ...]]:
         for name in own
         if config.member(name).train.precision == AUTO
     }
-    if config.train.precision == AUTO:
-        keys["train.precision"] = tuple(name for name in config.members if name not in own)
+    others = tuple(name for name in config.members if name not in own)
+    if config.train.precision == AUTO and others:
+        keys["train.precision"] = others
     return keys
 
 

@@ -48,7 +48,7 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _adds_maps_of_one_size(self) -> Stage:
-        if self.residual and self.padding != "same":
+        if self.residual and self.depth > 1 and self.padding != "same":
             raise ValueError(
                 "residual: expected false with padding valid, which shrinks what would be added; "
                 "found true, use padding: same"

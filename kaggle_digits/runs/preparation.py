@@ -65,7 +65,9 @@ def is_same_run(folder: RunFolder, config: Config, digits: Digits, backend_name:
         backend_name: see `backend.name`.
     """
     begun = config_begun(folder)
-    own = machine_settings.as_begun(loading.without_tuning(config), begun_with(folder, begun))
+    own = machine_settings.as_begun(
+        loading.without_tuning(config), begun_with(folder, begun), asks=False
+    )
     digest = summary.config_digest(own)
     manifest = files.read_json(folder.manifest)
     if not manifest:

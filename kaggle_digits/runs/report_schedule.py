@@ -9,7 +9,6 @@ from pathlib import Path
 from shlex import quote
 
 from kaggle_digits.data.digits import Digits
-from kaggle_digits.errors import UserError
 from kaggle_digits.runs import reporting
 from kaggle_digits.runs.costs import Clock
 from kaggle_digits.storage.run_folder import RunFolder
@@ -46,7 +45,7 @@ class Reports:
         self._clock, self._say, self._wanted = clock, say, wanted
         self._seconds, self._last = REPORT_SECONDS, time.monotonic()
         # Of the run's figures as they are; and whether they have changed since this began.
-        self._is_current = self._has_changed = False
+        self._is_current = self._has_changed = self._has_failed = False
 
     def discard(self) -> None:
         """Delete the report: it shows figures that are not the run's any more."""
@@ -66,7 +65,8 @@ class Reports:
             return
         is_cheap = self._seconds <= MOST_OF_TIME * (time.monotonic() - self._last)
         is_stopping = self._budget.signals.received is not None
-        if self._wanted and is_cheap and self._has_time() and not is_stopping:
+        is_promising = is_cheap and not self._has_failed  # else once more, at the end
+        if self._wanted and is_promising and self._has_time() and not is_stopping:
             self._make()
 
     def at_end(self) -> Path | None:
@@ -91,14 +91,11 @@ class Reports:
 
     def _make(self) -> None:
         start = time.monotonic()
-        try:
-            with self._clock.timed("reporting"):
-                reporting.write(self._folder, self._data)
-            self._is_current = True
-        except Exception as error:  # a run never ends for its page; `Stopped` is no Exception
-            why = str(error)
-            if not isinstance(error, UserError | OSError):
-                why = f"{type(error).__name__}: {error}" if why else type(error).__name__
-            self._say(f"WARNING: no report: {' '.join(why.split())}")
+        with self._clock.timed("reporting"):
+            why = reporting.attempt(self._folder, self._data)
+        self._is_current = why is None
+        if why is not None:
+            self._has_failed = True
+            self._say(f"WARNING: no report: {why}")
         self._last = time.monotonic()
         self._seconds = self._last - start

@@ -51,6 +51,22 @@ def write(folder: RunFolder, data: Digits | None) -> None:
     files.write_bytes(folder.report, run_page.page(report).encode())
 
 
+def attempt(folder: RunFolder, data: Digits | None) -> str | None:
+    """Write the report of a run that is whole without it.
+
+    Returns:
+        Why there is none, in one line; None: it is written.
+    """
+    try:
+        write(folder, data)
+    except Exception as error:  # a run never ends for its page; `Stopped` is no Exception
+        why = str(error)
+        if not isinstance(error, UserError | OSError):
+            why = f"{type(error).__name__}: {error}" if why else type(error).__name__
+        return " ".join(why.split())
+    return None
+
+
 def read(folder: RunFolder, data: Digits | None) -> RunReport:
     """Read what the report of a run shows.
 

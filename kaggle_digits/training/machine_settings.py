@@ -69,14 +69,19 @@ def resolved(config: Config, begun: Begun, kind: str, say: Callable[[str], objec
     return found
 
 
-def as_begun(config: Config, begun: Begun = NOTHING) -> Config:
+def as_begun(config: Config, begun: Begun = NOTHING, *, asks: bool = True) -> Config:
     """Return a config with what was begun with, else with this machine's threads and precision.
 
-    The backend is started only where it has to say what it runs on.
+    Args:
+        config: may have `auto`.
+        begun: of what is perhaps continued.
+        asks: whether the backend may be started, where it has to say what it runs on. It keeps the
+            threads that it is started with, so nobody asks who only looks at a folder; a precision
+            that is not known then stays `auto`, which is that of no run.
     """
     config = auto.with_threads(config, begun.threads or environment.usable_cores())
     config = auto.with_precision(config, begun.precisions)
-    if auto.precision_keys(config):
+    if asks and auto.precision_keys(config):
         config = auto.with_precision(config, {}, precision.here(config.train.threads).precision)
     return config
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from kaggle_digits.config.train_section import Train
-from kaggle_digits.training import precision
+from kaggle_digits.training import backend, precision
 from kaggle_digits.training.fit_spec import FitSpec
 
 # Floating-point operations a second of one CPU thread in training, of the large nets of `best`, for
@@ -50,7 +50,8 @@ def cpu_seconds(specs: Sequence[FitSpec], rows: int) -> float:
 
 
 def _flops_per_second(train: Train) -> float:
-    is_fast = train.precision == "bfloat16" and precision.why_slow("bfloat16") is None
+    has_instructions = train.precision == "bfloat16" and precision.why_slow("bfloat16") is None
+    is_fast = has_instructions and backend.gains_on_processors()
     return CPU_FLOPS_PER_THREAD * train.threads * (BFLOAT16_SPEEDUP if is_fast else 1.0)
 
 

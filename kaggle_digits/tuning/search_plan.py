@@ -237,7 +237,7 @@ def choose_folder(options: TuneOptions, digits: Digits) -> SearchFolder:
         if not folder.identity.is_file():
             return path.is_dir() and folder.may_be_used()
         found = files.read_json(folder.identity)
-        config = machine_settings.as_begun(options.config, begun_with(folder))
+        config = machine_settings.as_begun(options.config, begun_with(folder), asks=False)
         identity = identity_of(config, digits)
         same = all(found.get(key) == identity[key] for key in FIXED)
         return same and folder.may_be_used() and not folder.is_complete()

@@ -35,7 +35,7 @@ def test_precision_keys():
     assert auto.precision_keys(Config(members=MEMBERS)) == {"members.b.train.precision": ("b",)}
     assert auto.precision_keys(Config()) == {}
     alone = Config(train={"precision": "auto"}, members={"c": MEMBERS["c"]})
-    assert auto.precision_keys(alone) == {"train.precision": ()}
+    assert auto.precision_keys(alone) == {}  # it decides for nobody
 
 
 def test_what_a_config_states_stays():

@@ -58,13 +58,16 @@ def test_what_has_an_effect_stays(settings):
 
 
 def test_a_residual_stage_keeps_the_size_of_its_maps():
+    stage = "model.stages.1={width: 8, depth: 2, residual: true, padding: valid}"
     with pytest.raises(UserError) as caught:
-        loading.load("quick", ["model.stages.1={width: 8, residual: true, padding: valid}"])
+        loading.load("quick", [stage])
     assert str(caught.value).startswith(
         "model.stages.1.residual: expected false with padding valid, which shrinks what would be "
         "added; found true, use padding: same"
     )
     assert "\n" not in str(caught.value)
+    alone = Stage(width=8, residual=True, padding="valid")  # there is nothing to bypass
+    assert alone.canonical() == Stage(width=8, padding="valid")
 
 
 def test_files_hold_a_later_setting_only_where_it_is_no_default():

@@ -121,6 +121,18 @@ def test_a_report_that_fails_is_a_line_and_no_more(making, error, words):
     assert words in line
 
 
+def test_a_report_that_has_failed_is_tried_once_more_at_the_end(making):
+    run = making()
+    run.takes, run.fails = 0.0, ValueError("no font")
+    for now in (200.0, 400.0, 600.0):
+        run.now = now
+        run.reports.after_fit()
+    assert len(run.said) == 1
+    run.fails = None
+    assert run.reports.at_end() is not None
+    assert len(run.made) == 1
+
+
 @pytest.mark.parametrize("stop", [Stopped(2), KeyboardInterrupt(), SystemExit(2)])
 def test_what_stops_a_run_is_no_failure_of_its_report(making, stop):
     run = making()

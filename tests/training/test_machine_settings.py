@@ -105,3 +105,12 @@ def test_what_a_config_says_of_what_was_begun():
         "a": "float32",
         "b": "float16",
     }
+
+
+def test_who_only_looks_at_a_folder_starts_no_backend(monkeypatch):
+    monkeypatch.setattr(machine_settings.precision, "here", lambda threads: 1 / 0)
+    config = Config(train={"precision": "auto"}, members={"a": {}, "new": {}})
+    found = machine_settings.as_begun(config, Begun(3), asks=False)
+    assert (found.train.threads, found.train.precision) == (3, "auto")
+    begun = Begun(3, {"a": "bfloat16"})
+    assert machine_settings.as_begun(config, begun, asks=False).train.precision == "bfloat16"

@@ -97,3 +97,6 @@ def test_seconds_on_a_cpu_by_hand(monkeypatch):
     for reason, factor in ((None, 4), ("it is emulated", 1)):
         monkeypatch.setattr(time_left.precision, "why_slow", lambda chosen, reason=reason: reason)
         assert time_left.cpu_seconds(specs, rows=100) == pytest.approx(seconds / factor)
+    monkeypatch.setattr(time_left.precision, "why_slow", lambda chosen: None)
+    monkeypatch.setattr(time_left.backend, "gains_on_processors", lambda: False)
+    assert time_left.cpu_seconds(specs, rows=100) == pytest.approx(seconds)
