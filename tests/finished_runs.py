@@ -104,3 +104,12 @@ def _write_fit(run, spec, heldout):
             "seconds": {"train": 2.0, "predict": 1.0},
         },
     )
+
+
+def write_pair(home):
+    """Write data and two runs on the same folds, quick-1 of one member and pair of two."""
+    write_data(home / "data")
+    write_run(home / "quick-1", home / "data", {"cnn": wrong_at(0, 1)})
+    pair = {"cnn": wrong_at(1, 2, top=0.8), "big": wrong_at(1, 3, top=0.7)}
+    write_run(home / "pair", home / "data", pair, settings=["model.dropout=0.5"], seconds=30.0)
+    return home

@@ -131,9 +131,8 @@ def _of_run(folder: RunFolder, entry: RunEntry) -> Iterator[RunEntry]:
 
 def _figures(metrics: RunMetrics) -> dict[str, Any]:
     low, high = metrics.oof_interval or (None, None)
-    # Of other data there is no leaderboard.
-    is_for_upload = not (metrics.demo_data or metrics.not_for_upload)
-    expected_low, expected_high = (is_for_upload and metrics.expected_leaderboard) or (None, None)
+    expected = metrics.expected_leaderboard if metrics.has_leaderboard else None
+    expected_low, expected_high = expected or (None, None)
     return {
         "complete": metrics.complete,
         "fits_planned": metrics.fits_planned,

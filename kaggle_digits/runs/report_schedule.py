@@ -44,7 +44,8 @@ class Reports:
         self._folder, self._data, self._budget = folder, data, budget
         self._clock, self._say, self._wanted = clock, say, wanted
         self._seconds, self._last = REPORT_SECONDS, time.monotonic()
-        # Of the run's figures as they are; and whether they have changed since this began.
+        # Of the run's figures as they are; whether they have changed since this began, and whether
+        # a report could not be made.
         self._is_current = self._has_changed = self._has_failed = False
 
     def discard(self) -> None:

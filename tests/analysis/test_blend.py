@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from finished_runs import LABELS, ROWS, TEST_LABELS, sure, write_data, write_run, wrong_at
+from finished_runs import (
+    LABELS,
+    ROWS,
+    TEST_LABELS,
+    sure,
+    write_data,
+    write_pair,
+    write_run,
+    wrong_at,
+)
 from folders import names
 
 from kaggle_digits.analysis import blend
@@ -26,12 +35,7 @@ DROPOUT = ["model.dropout=0.5"]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Two runs on the same folds, with one and two members, and their data."""
-    home = tmp_path_factory.mktemp("joined")
-    write_data(home / "data")
-    write_run(home / "quick-1", home / "data", {"cnn": wrong_at(0, 1)})
-    pair = {"cnn": wrong_at(1, 2, top=0.8), "big": wrong_at(1, 3, top=0.7)}
-    write_run(home / "pair", home / "data", pair, settings=DROPOUT, seconds=30.0)
-    return home
+    return write_pair(tmp_path_factory.mktemp("joined"))
 
 
 @pytest.fixture

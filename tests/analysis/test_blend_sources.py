@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from finished_runs import write_data, write_run, wrong_at
+from finished_runs import write_data, write_pair, write_run, wrong_at
 from folders import flip_last_byte
 
 from kaggle_digits.analysis.blend_sources import read_sources
@@ -14,12 +14,7 @@ DROPOUT = ["model.dropout=0.5"]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Two runs on the same folds, with one and two members, and their data."""
-    home = tmp_path_factory.mktemp("sources")
-    write_data(home / "data")
-    write_run(home / "quick-1", home / "data", {"cnn": wrong_at(0, 1)})
-    pair = {"cnn": wrong_at(1, 2, top=0.8), "big": wrong_at(1, 3, top=0.7)}
-    write_run(home / "pair", home / "data", pair, settings=DROPOUT)
-    return home
+    return write_pair(tmp_path_factory.mktemp("sources"))
 
 
 def refusal(*folders):
