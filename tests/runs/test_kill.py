@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,12 +43,7 @@ def test_killed_run_ends_with_the_same_bytes(tmp_path, undisturbed):
 
 
 def test_killed_run_of_random_holdouts_ends_with_the_same_bytes(tmp_path, undisturbed):
-    settings = (*SETTINGS, "folds.kind=holdout", "train.epochs=4")
-    whole = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "whole")
-    whole.finish()
-    job = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "run")
-    kill_once(job, job.state("cnn-fold2").exists)
-    last = job.finish()
+    job, whole, last = killed_in_its_second_fit(tmp_path, undisturbed, "folds.kind=holdout")
     assert last.said("2 random splits hold out 10 % of the rows each; ")
     assert last.said("reused: 1 of 2 fits, finished earlier")
     assert last.said("cnn fold 2 resumes after epoch")
@@ -58,14 +54,19 @@ def test_killed_run_of_random_holdouts_ends_with_the_same_bytes(tmp_path, undist
 
 
 def test_killed_run_in_bfloat16_ends_with_the_same_bytes(tmp_path, undisturbed):
-    settings = (*SETTINGS, "train.precision=bfloat16", "train.epochs=4")
-    whole = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "whole")
-    whole.finish()
-    job = Job(tmp_path, undisturbed.cache, settings, out=tmp_path / "run")
-    kill_once(job, job.state("cnn-fold2").exists)
-    last = job.finish()
+    job, whole, last = killed_in_its_second_fit(tmp_path, undisturbed, "train.precision=bfloat16")
     assert last.said("cnn fold 2 resumes after epoch")
     assert_same_result(job, whole.result())
+
+
+def killed_in_its_second_fit(home: Path, undisturbed: Job, setting: str) -> tuple[Job, Job, Life]:
+    """Finish a run with a setting, and the same one killed; return (killed, whole, end)."""
+    settings = (*SETTINGS, setting, "train.epochs=4")
+    whole = Job(home, undisturbed.cache, settings, out=home / "whole")
+    whole.finish()
+    job = Job(home, undisturbed.cache, settings, out=home / "run")
+    kill_once(job, job.state("cnn-fold2").exists)
+    return job, whole, job.finish()
 
 
 def kill_once(job: Job, reached: Callable[[], object]) -> None:
