@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from kaggle_digits.cli.options import ConfigOption, DataOption
+from typing import Annotated
+
+import typer
+
+from kaggle_digits.cli.options import (
+    ConfigOption,
+    DataOption,
+    ProgressOption,
+    TimeLimitOption,
+    budget_of,
+    how_to_continue,
+    path_of,
+)
 
 
-def bench(config: ConfigOption = "quick", data: DataOption = None) -> None:
+def bench(
+    context: typer.Context,
+    config: ConfigOption = "quick",
+    data: DataOption = None,
+    frontier: Annotated[
+        bool,
+        typer.Option(
+            "--frontier",
+            help="Instead, run configs of several lengths, Deotte's recipe and a plain Keras CNN "
+            "on five folds, and show what accuracy every second buys; takes many hours, repeat "
+            "the command to continue. A --config that is not shipped is one more point.",
+        ),
+    ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            callback=path_of,
+            metavar="FOLDER",
+            help="Folder of the runs of --frontier. Without it: submissions/frontier.",
+        ),
+    ] = None,
+    time_limit: TimeLimitOption = None,
+    progress: ProgressOption = "auto",
+) -> None:
     """Measure this machine against bare Keras and Deotte's net; estimate each config's time."""
     from kaggle_digits.config import loading
     from kaggle_digits.diagnostics import benchmark
+    from kaggle_digits.diagnostics import frontier as frontiers
+    from kaggle_digits.errors import UserError
+    from kaggle_digits.storage.run_folder import SUBMISSIONS
     from kaggle_digits.system.console import Reporter
 
-    reporter = Reporter()
+    reporter = Reporter(progress=progress)
     resolved, name = loading.resolve(config, (), reporter.say)
+    if frontier:
+        is_own = name not in (*loading.shipped_names(), *loading.peer_names())
+        options = frontiers.FrontierOptions(
+            data=data or resolved.data.path,
+            out=out or SUBMISSIONS / "frontier",
+            own=(name, resolved) if is_own else None,
+            how_to_continue=how_to_continue(),
+        )
+        frontiers.run(options, reporter, budget_of(context, time_limit, reporter))
+        return
+    if out or time_limit:
+        option = "--out" if out else "--time-limit"
+        raise UserError(f"{option}: belongs to --frontier; add that, or leave it out")
     benchmark.run(resolved, name, data, reporter)

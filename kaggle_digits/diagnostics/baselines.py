@@ -14,6 +14,7 @@ import numpy as np
 
 from kaggle_digits.augmentation import transforms
 from kaggle_digits.config.schema import Augment, Elastic, MemberSettings
+from kaggle_digits.config.train_section import Precision
 from kaggle_digits.scoring.ensemble import CLASSES
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ DEOTTE_RANGES = Augment(
     rotate=(-10, 10), scale=(0.9, 1.1), translate=(-0.1, 0.1), shear=(0, 0), elastic=Elastic(p=0)
 )
 
-Measure = Callable[[], float]  # measures once; returns images per second
+# Forward, the gradient of what comes in and that of the kernels cost alike.
+TRAINING_FLOPS = 3
+
+Measure = Callable[[], float]  # measures once; returns how much per second
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -66,7 +70,7 @@ def training_baselines(
     scaled, targets = _scaled(images), np.eye(CLASSES, dtype=np.float32)[labels]
     return {
         BARE: _from_memory(bare, images.astype(np.float32), labels, settings.train.batch_size),
-        DEOTTE_SINGLE: _one_image_at_a_time(deotte_net(), images, targets, seed),
+        DEOTTE_SINGLE: deotte_one_at_a_time(images, labels, seed),
         DEOTTE_64: _from_memory(deotte_net(), scaled, targets, 64),
         DEOTTE_128: _from_memory(deotte_net(), scaled, targets, 128),
     }
@@ -77,15 +81,23 @@ def _from_memory(net: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int
     return _traced(net, whole, x[:whole], y[:whole], batch_size=batch_size)
 
 
-def _one_image_at_a_time(
-    net: keras.Model, images: np.ndarray, targets: np.ndarray, seed: int
-) -> Measure:
-    """Feed a net as Deotte does: a generator that augments image by image, batches of 64."""
+def deotte_one_at_a_time(images: np.ndarray, labels: np.ndarray, seed: int) -> Measure:
+    """Feed Deotte's net as he does: a generator that augments image by image, batches of 64.
+
+    Args:
+        images: (n, 28, 28) uint8, the images of an epoch.
+        labels: (n,) integers 0..9.
+        seed: seed of the augmentation.
+
+    Returns:
+        A measure of the training speed, images per second.
+    """
     import keras
 
     transform = transforms.build_transform(DEOTTE_RANGES)
     transform.set_random_seed(seed)
     size = min(64, len(images))
+    targets = np.eye(CLASSES, dtype=np.float32)[labels]
 
     class Batches(keras.utils.PyDataset):
         def __len__(self) -> int:
@@ -97,7 +109,39 @@ def _one_image_at_a_time(
             return _scaled(np.stack(batch)), targets[rows]
 
     batches = Batches()
-    return _traced(net, len(batches) * size, batches)
+    return _traced(deotte_net(), len(batches) * size, batches)
+
+
+def convolutions_alone(precision: Precision, batch_size: int, images: int) -> Measure:
+    """Train convolutions with nothing between them: how fast this machine can be.
+
+    Args:
+        precision: what they are computed in.
+        batch_size: images a step.
+        images: images of an epoch.
+
+    Returns:
+        A measure of floating-point operations per second, counted as those of nets: three times
+        the forward pass.
+    """
+    import keras
+    from keras import layers, ops
+
+    from kaggle_digits.training import models
+
+    net = keras.Sequential([keras.Input((14, 14, 64))], name="convolutions")
+    for _ in range(4):
+        net.add(
+            layers.Conv2D(64, 3, padding="same", use_bias=False, dtype=models.POLICIES[precision])
+        )
+    # Nothing is learnt: the gradients are computed as those of any loss.
+    net.compile(keras.optimizers.SGD(0.0), loss=lambda wanted, found: ops.mean(found))
+    size = min(batch_size, images)
+    whole = images // size * size
+    maps = np.random.default_rng(0).random((whole, *net.input_shape[1:]), np.float32)
+    measure = _traced(net, whole, maps, np.zeros(whole, np.float32), batch_size=size)
+    _, flops = models.cost(net)
+    return lambda: TRAINING_FLOPS * flops * measure()
 
 
 def _traced(net: keras.Model, images: int, *fit_data, **fit_options) -> Measure:

@@ -21,13 +21,13 @@ from rich.table import Table
 
 from kaggle_digits.augmentation import bank
 from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Config, MemberSettings
-from kaggle_digits.config.train_section import EarlyStopping
+from kaggle_digits.config.schema import Config
 from kaggle_digits.data import sources
 from kaggle_digits.data.competition import TEST_ROWS, TRAIN_ROWS
 from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics import baselines
 from kaggle_digits.diagnostics.baselines import KIT, seconds_of
+from kaggle_digits.diagnostics.net_speed import NetSpeed, measure_nets, nets_table, shortened
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.system import environment
@@ -41,7 +41,7 @@ BANK, BANK_ROW = "augmentation bank", "start of its processes included"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; the defaults take three to five minutes on two cores.
+    """How much is measured; the defaults take five to ten minutes on two cores.
 
     Attributes:
         repetitions: how often everything is measured, in turn.
@@ -62,21 +62,6 @@ FULL = Sizes()
 
 
 @dataclass(frozen=True)
-class NetSpeed:
-    """What a net costs here.
-
-    Attributes:
-        train: training images per second.
-        predict: predicted images per second.
-        overhead: seconds of a fit that do not depend on its images: building, tracing, saving.
-    """
-
-    train: float
-    predict: float
-    overhead: float
-
-
-@dataclass(frozen=True)
 class Measurements:
     """What was measured, one number per repetition.
 
@@ -86,6 +71,7 @@ class Measurements:
         csv: row of the table -> seconds to hash, read, unpack and check.
         speeds: stage -> row of the table -> images per second; the kit is the first row.
         estimates: config -> part of a run -> seconds.
+        nets: config -> member -> the speed of its net.
     """
 
     title: str
@@ -93,6 +79,7 @@ class Measurements:
     csv: Mapping[str, Sequence[float]]
     speeds: Mapping[str, Mapping[str, Sequence[float]]]
     estimates: Mapping[str, Mapping[str, float]]
+    nets: Mapping[str, Mapping[str, NetSpeed]]
 
     def ratio(self, stage: str, baseline: str) -> float:
         """Return the kit's speed over a baseline's: the median of each repetition's ratio."""
@@ -136,7 +123,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="kaggle-digits-") as temporary:
         folder = Path(temporary)
         csv, speeds = _measure_rounds(config, source, digits, folder, sizes, reporter)
-        nets = _measure_nets(shipped, digits, folder, sizes.net_images, reporter)
+        nets = measure_nets(shipped, digits, folder, sizes.net_images, reporter)
     costs = median(csv[CSV_COLD]) * sum(rows) / rows_read, median(speeds[BANK][BANK_ROW])
     estimates = {
         each: estimate(shipped[each], rows, *costs, speeds_of) for each, speeds_of in nets.items()
@@ -147,8 +134,10 @@ def run(
         csv=csv,
         speeds=speeds,
         estimates=estimates,
+        nets=nets,
     )
     reporter.show(speed_table(measurements))
+    reporter.show(nets_table(nets))
     reporter.show(estimate_table(measurements))
     return measurements
 
@@ -202,7 +191,7 @@ def _measure_rounds(
         speeds[BANK][BANK_ROW].append(variants * len(bank_images) / seconds_of(fill))
         read = partial(cache.read_variant, source_bank.key)
         data = train.TrainingData(read, labels, rows, images)
-        trained = train.train(_two_epochs(settings), data, seed)
+        trained = train.train(shortened(settings, 2), data, seed)
         speeds["training"][KIT].append(trained.history[1]["images_per_second"])
         for stage, measures in (("training", training), ("prediction", prediction)):
             for row, measure in measures.items():
@@ -231,76 +220,6 @@ def measure_csv(source: sources.Source, cache_folder: Path) -> tuple[float, floa
     start = time.monotonic()
     read_digits(source, cached)
     return finished[0] - start, time.monotonic() - start
-
-
-def _two_epochs(settings: MemberSettings) -> MemberSettings:
-    """Shorten the training: the first epoch traces, the second one is timed.
-
-    Nothing is held out, so it looks at no such rows.
-    """
-    changes: dict[str, object] = {"epochs": 2, "early_stopping": EarlyStopping()}
-    if settings.train.schedule == "plateau":
-        changes["schedule"] = "constant"
-    shortened = settings.train.model_copy(update=changes)
-    return settings.model_copy(update={"train": shortened})
-
-
-def _measure_nets(
-    shipped: Mapping[str, Config],
-    digits: Digits,
-    folder: Path,
-    images: int,
-    reporter: Reporter,
-) -> dict[str, dict[str, NetSpeed]]:
-    """Measure each distinct net of the configs once; return speeds by config and member."""
-    sample = digits.train_images[:images], digits.train_labels[:images]
-    measured: dict[tuple, NetSpeed] = {}
-    speeds: dict[str, dict[str, NetSpeed]] = defaultdict(dict)
-    for name, config in shipped.items():
-        for member in config.members:
-            settings = config.member(member)
-            train = settings.train
-            # All that the time of a step depends on.
-            options = train.batch_size, train.optimizer, train.averages, train.precision
-            net = (settings.model, *options)
-            if net not in measured:
-                reporter.say(f"a short fit of {name}, member {member}")
-                measured[net] = measure_net(settings, *sample, config.seed, folder)
-            speeds[name][member] = measured[net]
-    return speeds
-
-
-def measure_net(
-    settings: MemberSettings, images: np.ndarray, labels: np.ndarray, seed: int, folder: Path
-) -> NetSpeed:
-    """Measure one short fit.
-
-    Args:
-        settings: the member's resolved settings.
-        images: (n, 28, 28) uint8, trained on and predicted.
-        labels: (n,) integers 0..9.
-        seed: seed of the fit.
-        folder: where the net is saved.
-
-    Returns:
-        The net's speeds.
-    """
-    from kaggle_digits.training import train
-
-    start = time.monotonic()
-    rows = np.arange(len(images))
-    data = train.TrainingData(lambda epoch: images, labels, rows, images)
-    trained = train.train(_two_epochs(settings), data, seed)
-    train.predict(trained.model, images)
-    predict_seconds = seconds_of(lambda: train.predict(trained.model, images))
-    trained.model.save(folder / "model.keras")
-    whole = time.monotonic() - start
-    epoch_seconds = min(entry["seconds"] for entry in trained.history)  # the other one traced
-    return NetSpeed(
-        train=trained.images / 2 / epoch_seconds,
-        predict=len(images) / predict_seconds,
-        overhead=whole - 2 * epoch_seconds - 2 * predict_seconds,
-    )
 
 
 def estimate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -29,6 +30,14 @@ PACKAGES = (
     "albumentations",
     "opencv-python-headless",
 )
+# glibc's <malloc.h>: option -> value. Memory comes from one growing heap, in large pieces, and is
+# never given back in between.
+MALLOC_OPTIONS = {
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: as much as there may be free at the end of the heap
+    -2: 64 * 2**20,  # M_TOP_PAD: what the heap grows by
+    -4: 0,  # M_MMAP_MAX: no large piece comes from the system and goes back to it
+    -8: 1,  # M_ARENA_MAX: threads share the heap, so that one uses what another has freed
+}
 GIT_SECONDS = 5  # that git may take; what it would say only informs
 
 
@@ -147,3 +156,18 @@ def peak_memory_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, for what it allocates next.
+
+    Each training step allocates and frees hundreds of megabytes. glibc gives much of that back to
+    the system at once, which then hands the pages out again one by one, filled with zeros. Where
+    that is dear, as on some virtual machines, it takes nearly half of the processor time of a
+    training. The most memory that is held at a time stays what it is. Other C libraries than glibc
+    are left as they are.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in MALLOC_OPTIONS.items():
+            mallopt(option, value)

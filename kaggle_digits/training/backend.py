@@ -62,6 +62,7 @@ def configure(threads: int) -> None:
         threads: CPU threads for one operation. Summation order, and with it the last bits of every
             result, depends on this number.
     """
+    environment.keep_freed_memory()
     with _quiet_start():
         import keras
 

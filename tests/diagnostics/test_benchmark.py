@@ -14,7 +14,8 @@ from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import digits_csv, sources
 from kaggle_digits.diagnostics import baselines, benchmark
-from kaggle_digits.diagnostics.benchmark import Measurements, NetSpeed, Sizes
+from kaggle_digits.diagnostics.benchmark import Measurements, Sizes
+from kaggle_digits.diagnostics.net_speed import NetSpeed
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.training import backend
 
@@ -54,6 +55,7 @@ def measurements():
             "long": {"data and bank": 60.0, "training": 7200.0, "prediction": 90.0, "other": 30.0},
             "short": {"data and bank": 10.0, "training": 30.0, "prediction": 5.0, "other": 2.4},
         },
+        nets={},
     )
 
 
@@ -257,6 +259,8 @@ def test_run_on_the_demo_data(tmp_path, monkeypatch):
     text = output.getvalue()
     measured = [line for line in text.splitlines() if line.startswith("a short fit of")]
     assert measured == ["a short fit of one, member a"]  # b and config two have the same net
+    [speed] = {*found.nets["one"].values(), *found.nets["two"].values()}
+    assert min(speed.over_deotte, speed.of_convolutions, speed.overhead) > 0
     for part in ("one, member a", "demo data", backend.name(), "numpy", "memory: ", "kit / this"):
         assert part in text
     assert list(temporary.iterdir()) == []

@@ -1,0 +1,188 @@
+"""Measures what every second buys: runs of several lengths, beside those of other recipes.
+
+Each point is a run like any other, in a folder of its own, and resumed like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_digits.config import loading
+from kaggle_digits.config.schema import Config
+from kaggle_digits.data import sources
+from kaggle_digits.data.digits import Digits, read_digits
+from kaggle_digits.diagnostics.baselines import TRAINING_FLOPS
+from kaggle_digits.report.frontier_tables import frontier_picture, frontier_tables
+from kaggle_digits.results import frontier as records
+from kaggle_digits.results import record
+from kaggle_digits.results.frontier import Frontier, FrontierPoint
+from kaggle_digits.runs import pipeline
+from kaggle_digits.runs.run import Run
+from kaggle_digits.storage import files
+from kaggle_digits.storage.frontier_folder import FrontierFolder
+from kaggle_digits.storage.run_folder import RunFolder
+from kaggle_digits.system import environment
+from kaggle_digits.system.console import Reporter
+from kaggle_digits.system.time_budget import TimeBudget
+
+KIT, DEOTTE, PLAIN = "kaggle-digits", "Deotte's net", "a plain Keras CNN"
+OWN = "yours"
+# All points have the same rows held out.
+FIVE_FOLDS = {"folds.kind": "stratified", "folds.count": 5, "folds.repeats": 1}
+FOLDS = tuple(f"{key}={value}" for key, value in FIVE_FOLDS.items())
+# What `auto` becomes where a run begins.
+MACHINE_SETTINGS = ("train.threads", "train.precision")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A point that is to be measured; the attributes are those of `FrontierPoint`."""
+
+    name: str
+    system: str
+    config: str
+    overrides: tuple[str, ...] = ()
+
+
+def _lengths(system: str, stem: str, config: str, epochs: Sequence[int]) -> list[Plan]:
+    return [Plan(f"{stem}-{count}", system, config, (f"train.epochs={count}",)) for count in epochs]
+
+
+# The cheap ones first, so that a run that is stopped has a table of them. All nets of Deotte's and
+# of the plain CNN are alike: one for each fold.
+POINTS = (
+    *_lengths(PLAIN, "plain", "peers/five-fold-cnn", (2, 5, 10)),
+    *_lengths(KIT, "quick", "quick", (2, 4)),
+    Plan("quick", KIT, "quick"),
+    *_lengths(DEOTTE, "deotte", "peers/deotte-15", (2, 5)),
+    Plan("standard", KIT, "standard"),
+    *_lengths(PLAIN, "plain", "peers/five-fold-cnn", (20,)),
+    *_lengths(DEOTTE, "deotte", "peers/deotte-15", (10, 20, 45)),
+)
+
+
+@dataclass(frozen=True)
+class FrontierOptions:
+    """The options of `kaggle-digits bench --frontier`.
+
+    Attributes:
+        data: see `sources.find_source`.
+        out: the folder of all runs.
+        own: a config of the user's own as a further point: its name and the config.
+        plans: what is measured.
+        how_to_continue: what people do after a stop.
+    """
+
+    data: Path | None
+    out: Path
+    own: tuple[str, Config] | None = None
+    plans: tuple[Plan, ...] = POINTS
+    how_to_continue: str = "repeat the command"
+
+
+def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Frontier:
+    """Run what is not finished yet, as far as the time goes, and show what there is.
+
+    Args:
+        options: what was asked for.
+        reporter: where progress and the tables go.
+        budget: the time there is.
+
+    Returns:
+        What was measured, also by earlier calls.
+
+    Raises:
+        Stopped: a signal came; nothing finished is lost.
+        UserError: anything a person can fix; nothing finished is lost.
+    """
+    folder = FrontierFolder(options.out)
+    wanted = [
+        (plan, loading.load(plan.config, (*FOLDS, *plan.overrides))) for plan in options.plans
+    ]
+    if options.own:
+        name, config = options.own
+        wanted.insert(0, (Plan(Path(name).stem, OWN, name), loading.changed(config, FIVE_FOLDS)))
+    plans = [plan for plan, _ in wanted]
+    digits = read_digits(sources.find_source(options.data))
+    for number, (plan, config) in enumerate(wanted, 1):
+        run_folder = RunFolder(folder.run(plan.name))
+        if _is_complete(run_folder, config, digits):
+            continue
+        reporter.say(f"point {number} of {len(wanted)}: {plan.system}, {plan.name}")
+        pipeline.run(
+            pipeline.RunOptions(
+                config,
+                plan.name,
+                data=options.data,
+                out=run_folder.folder,
+                cache=folder.cache(plan.name),
+                how_to_continue=options.how_to_continue,
+                report=False,
+            ),
+            reporter,
+            budget,
+        )
+        if not _is_complete(run_folder, config, digits):
+            break  # the time is up
+        folder.remove_cache(plan.name)
+        _write(folder, _measured(folder, plans, digits))
+    frontier = _measured(folder, plans, digits)
+    _write(folder, frontier)
+    reporter.show(frontier_tables(frontier))
+    reporter.say(f"record and picture: {folder.record}, {folder.picture}", important=True)
+    return frontier
+
+
+def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
+    """Return whether a point's run has ended; one of other settings or data is left to `run`."""
+    manifest = files.read_json(folder.manifest)
+    if not manifest.get("complete") or manifest.get("data") != digits.hashes:
+        return False
+    differing = loading.differences(Run(folder.folder).config, loading.without_tuning(config))
+    return all(key.endswith(MACHINE_SETTINGS) for key in differing)
+
+
+def _measured(folder: FrontierFolder, plans: Sequence[Plan], digits: Digits) -> Frontier:
+    """Read what all points have come to so far."""
+    points = [
+        _point(plan, RunFolder(folder.run(plan.name)))
+        for plan in plans
+        if RunFolder(folder.run(plan.name)).predictions.is_file()
+    ]
+    return Frontier(
+        points=tuple(points),
+        machine=environment.description(),
+        data=digits.source,
+        date=time.strftime("%Y-%m-%d"),
+    )
+
+
+def _point(plan: Plan, folder: RunFolder) -> FrontierPoint:
+    found = Run(folder.folder)
+    table = found.oof[found.oof.predicted >= 0]
+    by_fold = (table.predicted == table.label).groupby(table.fold).mean()
+    facts = [folder.read_fit(*fit) for fit in folder.finished_fits()]
+    metrics = found.metrics
+    return FrontierPoint(
+        **vars(plan),
+        complete=metrics.complete,
+        folds=len(by_fold),
+        accuracy=float(by_fold.mean()),
+        accuracy_std=float(by_fold.std()) if len(by_fold) > 1 else 0.0,
+        errors=metrics.oof_errors,
+        rows=metrics.oof_rows,
+        seconds=metrics.wall_seconds - metrics.reporting_seconds,
+        image_passes=sum(fact["train_images"] for fact in facts),
+        training_flops=float(
+            sum(TRAINING_FLOPS * fact["net"]["flops"] * fact["train_images"] for fact in facts)
+        ),
+    )
+
+
+def _write(folder: FrontierFolder, frontier: Frontier) -> None:
+    files.write_json(folder.record, record.to_json(frontier, records.FORMAT))
+    if any(point.complete for point in frontier.points):
+        files.write_bytes(folder.picture, frontier_picture(frontier))
