@@ -57,9 +57,11 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
-    later: ClassVar[frozenset[str]] = frozenset(("variant_order", "shift"))
+    later: ClassVar[frozenset[str]] = frozenset(("variant_order", "shift", "test_shift"))
     # What a fit does with the bank's variants; the bank itself does not depend on it.
-    of_fits: ClassVar[frozenset[str]] = frozenset(("variants", "variant_order", "shift"))
+    of_fits: ClassVar[frozenset[str]] = frozenset(
+        ("variants", "variant_order", "shift", "test_shift")
+    )
 
     variants: int | None = Field(
         None, ge=1, description="augmented copies of all rows in the bank; null: one per epoch"
@@ -84,6 +86,13 @@ class Augment(Section):
         le=14,
         description="largest move of an image up, down or sideways, pixels; drawn by each fit for "
         "each epoch, after all of the above",
+    )
+    test_shift: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="at prediction, a digit that a net is unsure of counts with the mean of five: "
+        "as it is, and moved up, down, left and right by this many pixels; 0: as it is alone",
     )
 
     def of_bank(self) -> Augment:

@@ -219,9 +219,10 @@ class Run:
         def test_of(member: str, fold: int) -> np.ndarray:
             self._folder.check_net(member, fold)
             net, done = self._net(self._folder.model_path(member, fold)), next(nets_done)
+            test_shift = self.config.member(member).augment.test_shift
             found = []
             for start in range(0, max(len(images), 1), piece):
-                found.append(predict(net, images[start : start + piece]))
+                found.append(predict(net, images[start : start + piece], test_shift))
                 on_progress(done + min((start + piece) / max(len(images), 1), 1))
             return np.concatenate(found)
 

@@ -298,7 +298,9 @@ class _Engine:
         from kaggle_digits.training.train import predict
 
         self._show(spec, "predicting")
-        return Provisional(predict(trained.model, self._inputs.test_images), self._epochs_done)
+        test_shift = spec.settings.augment.test_shift
+        test = predict(trained.model, self._inputs.test_images, test_shift)
+        return Provisional(test, self._epochs_done)
 
     # The time there is
 

@@ -155,11 +155,11 @@ def finish_fit(spec: FitSpec, inputs: Inputs, trained: TrainingResult) -> FitRes
     from kaggle_digits.training import models
     from kaggle_digits.training.train import predict
 
-    start = time.monotonic()
+    start, test_shift = time.monotonic(), spec.settings.augment.test_shift
     return FitResult(
         model=trained.model,
-        heldout=predict(trained.model, inputs.train_images[spec.heldout]),
-        test=predict(trained.model, inputs.test_images),
+        heldout=predict(trained.model, inputs.train_images[spec.heldout], test_shift),
+        test=predict(trained.model, inputs.test_images, test_shift),
         training=trained,
         predict_seconds=time.monotonic() - start,
         accelerators=tuple(backend.accelerators()),

@@ -26,7 +26,11 @@ SETTINGS = {
     "train.batch_size": 8,
     "train.learning_rate": 0.02,
     "augment.elastic.p": 0,
-    "members": {"one": {}, "two": {"model": {"pooling": "max"}}, "cnn": None},
+    "members": {
+        "one": {},
+        "two": {"model": {"pooling": "max"}, "augment": {"test_shift": 1}},
+        "cnn": None,
+    },
 }
 CLASSES = list("0123456789")
 

@@ -699,6 +699,35 @@ def test_predicted_rows_sum_to_one(usual):
     assert (found >= 0).all()
 
 
+def make_lookup(logits):
+    """A net whose answer to one bright pixel stands in a table: (row, column) -> {class: logit}."""
+    kernel = np.zeros((28, 28, 10), np.float32)
+    for (row, column), answers in logits.items():
+        for digit, value in answers.items():
+            kernel[row, column, digit] = value / 255
+    model = make_constant(np.zeros(10))
+    model.get_layer("logits").set_weights([kernel.reshape(784, 10), np.zeros(10, np.float32)])
+    return model
+
+
+def test_unsure_predictions_are_means_over_moved_copies():
+    above_and_below = {(9, 10): {3: 50}, (11, 10): {3: 50}}
+    beside = {(10, 9): {4: 50}, (10, 11): {5: 50}}
+    sure = {(3, 3): {7: 50}, (3, 4): {8: 50}, (4, 3): {8: 50}}
+    net = make_lookup(above_and_below | beside | sure)
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[0, 10, 10] = images[1, 3, 3] = 255
+
+    # By itself 0.1 for each class; two copies say 3, one 4 and one 5.
+    expected = [0.02, 0.02, 0.02, 0.42, 0.22, 0.22, *[0.02] * 4]
+    found = train.predict(net, images, test_shift=1)
+    np.testing.assert_allclose(found, [expected, np.eye(10)[7]], atol=1e-6)
+    # Two pixels away is nothing, and without a shift nobody looks.
+    for shift in (0, 2):
+        found = train.predict(net, images, test_shift=shift)
+        np.testing.assert_allclose(found, [[0.1] * 10, np.eye(10)[7]], atol=1e-6)
+
+
 OF_ANY_BACKEND = ("test_models.py", "test_optimizers.py", "test_callbacks.py", "test_train.py")
 
 
