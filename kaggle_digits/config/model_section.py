@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,6 +60,13 @@ class Stage(Section):
 class Model(Section):
     """A CNN: stages one after the other, then pooling and dense layers."""
 
+    former_defaults: ClassVar[Mapping[str, Any]] = {
+        "stages": (
+            Stage(width=24, pool="first"),
+            Stage(width=48, depth=2, pool="last"),
+            Stage(width=96, depth=2, pool="last"),
+        )
+    }
     later: ClassVar[frozenset[str]] = frozenset(
         (
             "input",
@@ -81,9 +89,10 @@ class Model(Section):
         tuple[Stage, ...], Expected("a list of stages, for example [{width: 24, pool: first}]")
     ] = Field(
         (
-            Stage(width=24, pool="first"),
-            Stage(width=48, depth=2, pool="last"),
-            Stage(width=96, depth=2, pool="last"),
+            Stage(width=32, kernel=5, stride=2, padding="valid"),
+            Stage(width=64, depth=2, padding="valid"),
+            Stage(width=96, depth=2, padding="valid"),
+            Stage(width=128, padding="valid"),
         ),
         min_length=1,
         description="from the image to the pooling",

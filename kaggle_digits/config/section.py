@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from kaggle_digits.config.problems import described
 from kaggle_digits.errors import UserError
@@ -14,6 +14,7 @@ from kaggle_digits.errors import UserError
 # its format: a default that changes later goes to its section's `former_defaults`, or takes a new
 # number. A new setting whose default is what happened before takes neither.
 SETTINGS_FORMAT = 1
+AUTO = "auto"  # of threads: one for each core; of precision: what the processor or GPU is fast in
 # Where to read more, in errors.
 HINT = "kaggle-digits config show quick lists all settings"
 
@@ -40,7 +41,9 @@ class Section(BaseModel):
 
         A later version's new settings do not change it; see `SETTINGS_FORMAT`.
         """
-        return _as_left_out(self.canonical()).model_dump(mode="json", exclude_defaults=True)
+        canonical = self.canonical()
+        found = _as_left_out(canonical).model_dump(mode="json", exclude_defaults=True)
+        return _with_new_defaults(found, canonical)
 
     @classmethod
     def from_identity(cls, identity: dict[str, Any], where: str = "") -> Self:
@@ -69,6 +72,21 @@ def _as_left_out(section: Section) -> Section:
         elif name in section.former_defaults and value == section.former_defaults[name]:
             changes[name] = field.default
     return section.model_copy(update=changes)
+
+
+def _with_new_defaults(identity: dict[str, Any], section: Section) -> dict[str, Any]:
+    """Write down what is at a default of today that was another one when the format began."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            below = _with_new_defaults(identity.get(name, {}), value)
+            if below or name in identity:
+                identity[name] = below
+        # `auto` is settled before an identity is stored.
+        elif name in section.former_defaults and value == field.default != AUTO:
+            kind = TypeAdapter(field.annotation)
+            identity[name] = kind.dump_python(value, mode="json", exclude_defaults=True)
+    return identity
 
 
 def _as_meant(section: type[Section], identity: Any) -> Any:

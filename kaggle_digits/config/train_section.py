@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from kaggle_digits.config.problems import Expected
+from kaggle_digits.config.section import AUTO as AUTO
 from kaggle_digits.config.section import Section
 
 WARMUP_FRACTION = 0.2  # of the epochs, where the warm-up would fill them
 Monitored = Literal["val_loss", "val_accuracy"]
-AUTO = "auto"  # of threads: one for each core; of precision: what the processor or GPU is fast in
 FLOAT32 = "float32"
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -40,7 +40,11 @@ class EarlyStopping(Section):
 class Train(Section):
     """How one net is trained."""
 
-    former_defaults: ClassVar[Mapping[str, Any]] = {"threads": 2}
+    former_defaults: ClassVar[Mapping[str, Any]] = {
+        "threads": 2,
+        "epochs": 7,
+        "learning_rate": 8e-3,
+    }
     later: ClassVar[frozenset[str]] = frozenset(
         (
             "schedule",
@@ -55,14 +59,14 @@ class Train(Section):
         )
     )
 
-    epochs: int = Field(7, ge=1, description="passes over the fold's training rows")
+    epochs: int = Field(10, ge=1, description="passes over the fold's training rows")
     batch_size: int = Field(128, ge=2, description="images per step")
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw",
         description="sgd: with Nesterov momentum; muon: of kernels, and adamw of the last layer, "
         "biases and batch norm",
     )
-    learning_rate: float = Field(8e-3, gt=0, description="at the top of the schedule")
+    learning_rate: float = Field(1e-2, gt=0, description="at the top of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and muon")
     weight_decay: float = Field(
         0.05, ge=0, description="decoupled; not of adam, not on biases and batch norm"

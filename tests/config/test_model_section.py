@@ -49,7 +49,7 @@ def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
     [
         {"norm": "none", "logits_norm": True, "norm_momentum": 0.5},
         {"dropout_place": "after", "dense": (9,), "dropout": 0.5},
-        {"pool_place": "late"},
+        {"stages": (Stage(width=2, pool="first"),), "pool_place": "late"},
         {"stages": (Stage(width=2, depth=2, residual=True, squeeze=4),)},
     ],
 )

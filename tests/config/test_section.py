@@ -8,6 +8,7 @@ from kaggle_digits.config.schema import (
     Elastic,
     Ensemble,
     Folds,
+    Grid,
     MemberSettings,
     Model,
     SearchParameter,
@@ -49,10 +50,11 @@ class LaterSettings(MemberSettings):
 def test_identity_has_what_is_not_at_its_default():
     assert SETTINGS.identity() == {
         "model": {"stages": [{"width": 8, "pool": "first"}, {"width": 9}], "dense": [7]},
-        "train": {"epochs": 9},  # AdamW has no momentum
+        # AdamW has no momentum; the learning rate was another one when the format began.
+        "train": {"epochs": 9, "learning_rate": 0.01},
         "augment": {"variants": 3, "elastic": {"p": 0.0}},  # which never happens
     }
-    assert Train().identity() == Config().identity() == {}
+    assert Elastic().identity() == Grid().identity() == {}
 
 
 def test_identity_gives_the_section_back():
@@ -66,7 +68,7 @@ def test_a_later_setting_at_its_default_changes_no_identity():
     assert later.identity() == SETTINGS.identity()
     assert LaterSettings.from_identity(SETTINGS.identity()) == later.canonical()
     clipped = later.model_copy(update={"train": LaterTrain(epochs=9, clip=1.0, threads=2)})
-    assert clipped.identity()["train"] == {"epochs": 9, "clip": 1.0}
+    assert clipped.identity()["train"] == {"epochs": 9, "learning_rate": 0.01, "clip": 1.0}
     # Key by key both have a value.
     values = LaterSettings.from_identity(SETTINGS.identity()).model_dump(mode="json")
     assert (values["train"]["clip"], values["model"]["stages"][0]["groups"]) == (0.0, 1)
@@ -78,19 +80,40 @@ def test_identity_of_a_later_version_is_refused_with_its_key():
         MemberSettings.from_identity({"model": {}, "train": later, "augment": {}}, "fits/a: ")
 
 
+# What quick was when the format began.
+FORMER = {"epochs": 7, "learning_rate": 0.008}
+FORMER_STAGES = [
+    {"width": 24, "pool": "first"},
+    {"width": 48, "depth": 2, "pool": "last"},
+    {"width": 96, "depth": 2, "pool": "last"},
+]
+
+
 def test_a_default_that_has_changed_is_still_left_out():
-    # Before `auto` the default was 2, and identities still mean it.
+    # Before `auto` the default was 2 threads, and identities still mean it.
     for settings, identity in (
-        (Train(threads=2), {}),
-        (Train(threads=4), {"threads": 4}),
-        (Config(train={"threads": 2}), {}),
-        (Config(train={"threads": 4}), {"train": {"threads": 4}}),
+        (Train(threads=2, **FORMER), {}),
+        (Train(threads=4, **FORMER), {"threads": 4}),
+        (Model(stages=FORMER_STAGES), {}),
+        (Config(train={"threads": 2, **FORMER}, model={"stages": FORMER_STAGES}), {}),
     ):
         assert settings.identity() == identity
         assert type(settings).from_identity(identity) == settings
-    assert Train().identity() == {}
     whole = {"model": {}, "train": {"epochs": 9}, "augment": {}}
-    assert MemberSettings.from_identity(whole).train == Train(epochs=9, threads=2)
+    assert MemberSettings.from_identity(whole).train == Train(threads=2, **(FORMER | {"epochs": 9}))
+
+
+def test_a_default_of_today_that_was_another_one_is_stated():
+    stages = [
+        {"width": 32, "kernel": 5, "padding": "valid", "stride": 2},
+        {"width": 64, "depth": 2, "padding": "valid"},
+        {"width": 96, "depth": 2, "padding": "valid"},
+        {"width": 128, "padding": "valid"},
+    ]
+    expected = {"model": {"stages": stages}, "train": {"epochs": 10, "learning_rate": 0.01}}
+    assert Config().identity() == expected
+    assert Config(train={"threads": 2}).identity() == expected
+    assert Model.from_identity(Model().identity()) == Model()
 
 
 # The defaults that identities of each format leave out. Never change them: a default that changes

@@ -11,8 +11,6 @@ from rich.console import Console
 from kaggle_digits.diagnostics import frontier
 from kaggle_digits.diagnostics.frontier import DEOTTE, KIT, FrontierOptions, Plan
 from kaggle_digits.errors import UserError
-from kaggle_digits.report import frontier_tables
-from kaggle_digits.results.frontier import Frontier, FrontierPoint
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
 from kaggle_digits.system.console import Reporter
@@ -26,41 +24,6 @@ PLANS = (
 )
 
 
-def point(name, system=KIT, **changes):
-    values = {
-        "name": name,
-        "system": system,
-        "config": "quick",
-        "overrides": (),
-        "complete": True,
-        "folds": 5,
-        "accuracy": 0.994,
-        "accuracy_std": 0.0005,
-        "errors": 252,
-        "rows": 42_000,
-        "seconds": 300.0,
-        "image_passes": 1_176_000,
-        "training_flops": 8.7e13,
-    }
-    return FrontierPoint(**values | changes)
-
-
-@pytest.fixture
-def measured():
-    points = (
-        point("short", accuracy=0.991, seconds=60.0, errors=378),
-        point("middle", accuracy=0.9951, seconds=300.0),
-        point("long", accuracy=0.9955, seconds=900.0),
-        point("best", accuracy=0.9972, seconds=200.0, folds=2, complete=False),
-        point("theirs", DEOTTE, accuracy=0.9952, seconds=1200.0),
-    )
-    return Frontier(points, {"processor": "toy"}, "nowhere", "2026-11-29")
-
-
-def cells(table):
-    return list(zip(*(column.cells for column in table.columns), strict=True))
-
-
 def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     configs = [
         frontier.loading.load(plan.config, (*frontier.FOLDS, *plan.overrides))
@@ -70,41 +33,6 @@ def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     assert configs[0].folds.kind == "stratified"
     assert configs[0].folds.fits == 5
     assert len({plan.name for plan in frontier.POINTS}) == len(frontier.POINTS)
-
-
-def test_the_cheapest_complete_point_that_reaches_a_level(measured):
-    assert measured.cheapest(KIT, 0.990).name == "short"
-    assert measured.cheapest(KIT, 0.995).name == "middle"
-    assert measured.cheapest(KIT, 0.997) is None  # the one that does is not complete
-    assert measured.cheapest(DEOTTE, 0.995).name == "theirs"
-    assert measured.systems() == [KIT, DEOTTE]
-
-
-def test_points_table(measured):
-    rows = cells(frontier_tables.points_table(measured))
-    assert [row[1] for row in rows] == ["short", "best", "middle", "long", "theirs"]
-    assert rows[0] == (
-        *(KIT, "short", "5", "0.99100 ± 0.00050", "378 of 42,000"),
-        *("1 min 0 s", "1.18 million", "0.09"),
-    )
-    assert rows[1][2] == "2, unfinished"
-
-
-def test_levels_table(measured):
-    rows = cells(frontier_tables.levels_table(measured))
-    assert [row[:3] for row in rows[4:8]] == [
-        ("99.5%", KIT, "middle"),
-        ("", DEOTTE, "theirs"),
-        ("99.6%", KIT, "-"),
-        ("", DEOTTE, "-"),
-    ]
-    assert rows[4][3:] == ("0.99510", "5 min 0 s", "1.18 million", "0.09")
-
-
-def test_picture_is_a_png_and_the_same_again(measured):
-    first = frontier_tables.frontier_picture(measured)
-    assert first.startswith(b"\x89PNG")
-    assert first == frontier_tables.frontier_picture(measured)
 
 
 @pytest.fixture(scope="module")
