@@ -41,7 +41,7 @@ class Bank:
     Attributes:
         images_key: digest of the images, see `files.digest`.
         augment: the `augment` section; what fits do with variants is no part of the key.
-        seed: the run's seed.
+        seed: the run's seed, or one that follows from it for a single member.
     """
 
     images_key: str

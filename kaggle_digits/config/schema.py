@@ -57,14 +57,19 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
-    later: ClassVar[frozenset[str]] = frozenset(("variant_order", "shift", "test_shift"))
+    later: ClassVar[frozenset[str]] = frozenset(("bank", "variant_order", "shift", "test_shift"))
     # What a fit does with the bank's variants; the bank itself does not depend on it.
     of_fits: ClassVar[frozenset[str]] = frozenset(
-        ("variants", "variant_order", "shift", "test_shift")
+        ("variants", "bank", "variant_order", "shift", "test_shift")
     )
 
     variants: int | None = Field(
         None, ge=1, description="augmented copies of all rows in the bank; null: one per epoch"
+    )
+    bank: Literal["shared", "own"] = Field(
+        "shared",
+        description="shared: members with the same changes read the same copies; own: each member "
+        "has copies of its own, drawn with other random numbers",
     )
     variant_order: Literal["shared", "own"] = Field(
         "shared",

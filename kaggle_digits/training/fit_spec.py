@@ -119,8 +119,7 @@ class FitSpec:
 
         Other members, their order and their number have no influence.
         """
-        text = f"{self.seed}/{self.member}/{self.fold}/{self.attempt}/{purpose}"
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
+        return _seed_of(f"{self.seed}/{self.member}/{self.fold}/{self.attempt}/{purpose}")
 
     def variants_of_epoch(self, epoch: int) -> list[int]:
         """List the variants of the bank that an epoch (from 0) reads.
@@ -161,12 +160,12 @@ def variants_by_bank(specs: Iterable[FitSpec]) -> dict[Bank, list[int]]:
 
 
 def bank_variants(config: Config) -> int:
-    """Count the variants that a run draws; members with the same augmentation share a bank."""
-    variants: dict[Augment, int] = {}
+    """Count the variants that a run draws; members with the same augmentation may share a bank."""
+    variants: dict[Bank, int] = {}
     for member in config.members:
         augment = canonical(config.member(member)).augment
-        of_bank = augment.of_bank()
-        variants[of_bank] = max(augment.variants, variants.get(of_bank, 0))
+        bank = _bank(augment, "", config.seed, member)
+        variants[bank] = max(augment.variants, variants.get(bank, 0))
     return sum(variants.values())
 
 
@@ -201,9 +200,19 @@ def plan(config: Config, inputs: Inputs, split: list[np.ndarray], backend: str) 
         )
         for member in config.members
         for settings in [canonical(config.member(member))]
-        for bank in [Bank(inputs.images_key, settings.augment.of_bank(), config.seed)]
+        for bank in [_bank(settings.augment, inputs.images_key, config.seed, member)]
         for fold, heldout in enumerate(split)
     ]
+
+
+def _bank(augment: Augment, images_key: str, seed: int, member: str) -> Bank:
+    """Return the bank that a member reads; one of its own has other random numbers."""
+    drawn_with = _seed_of(f"{seed}/{member}/bank") if augment.bank == "own" else seed
+    return Bank(images_key, augment.of_bank(), drawn_with)
+
+
+def _seed_of(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
 
 
 def canonical(settings: MemberSettings) -> MemberSettings:

@@ -133,6 +133,23 @@ def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
     assert {spec.bank for spec in plan(members=members)} == {shared}
 
 
+def test_members_with_banks_of_their_own_share_none(plan, inputs):
+    specs = plan(augment={"bank": "own"})
+    first, second = (spec.bank for spec in specs[::2])
+    assert [spec.bank for spec in specs] == [first, first, second, second]
+    # Other random numbers, and nothing else.
+    assert dataclasses.replace(first, seed=3) == dataclasses.replace(second, seed=3)
+    assert dataclasses.replace(first, seed=3) == bank.Bank(inputs.images_key, Config().augment, 3)
+    assert len({3, first.seed, second.seed}) == 3
+    # They follow from the run's seed and the member's name alone.
+    alone = plan(augment={"bank": "own"}, members={"b": {}})
+    assert alone[0].bank == second
+    assert plan(augment={"bank": "own"}, seed=4)[0].bank.seed != first.seed
+    # A member may have its own beside others that share one.
+    members = {"a": {}, "b": {}, "c": {"augment": {"bank": "own"}}}
+    assert len({spec.bank for spec in plan(members=members)}) == 2
+
+
 def test_variants_that_fits_read_by_bank(plan):
     members = {"a": {"augment": {"variants": 2}}, "b": {}, "c": {"augment": {"rotate": [-1, 1]}}}
     specs = plan(members=members)
@@ -154,6 +171,8 @@ def test_number_of_variants_that_a_run_draws():
     config = Config.model_validate(SETTINGS | {"members": members})
     assert fit_spec.bank_variants(config) == 4 + 4
     assert fit_spec.bank_variants(Config.model_validate(SETTINGS)) == 6
+    own = Config.model_validate(SETTINGS | {"augment": {"bank": "own"}})
+    assert fit_spec.bank_variants(own) == 4 + 6
 
 
 # Identity and seeds
