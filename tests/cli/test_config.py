@@ -52,8 +52,8 @@ def test_what_differs_from_quick_is_said(config):
     for line in (
         "# standard, all settings. What differs from quick:",
         "#   folds.count: 5 # quick: 3",
-        "#   train.epochs: 12 # quick: 7",
-        "#   members.shrinking: {}",
+        "#   train.epochs: 14 # quick: 10",
+        "#   members.strided: {}",
         "#   members.cnn: null # quick: {}",
     ):
         assert line in lines
@@ -64,7 +64,7 @@ def test_what_differs_from_quick_is_said(config):
 def test_only_what_differs(config):
     assert config("show", "--changes") == "# Nothing differs from quick.\n"
     words = ("show", "--changes", "--set", "train.epochs=9", "--set", "augment.rotate=[-5,5]")
-    changes = "augment.rotate: [-5.0, 5.0] # quick: [-12.0, 12.0]\ntrain.epochs: 9 # quick: 7\n"
+    changes = "augment.rotate: [-5.0, 5.0] # quick: [-12.0, 12.0]\ntrain.epochs: 9 # quick: 10\n"
     assert config(*words) == changes
     # As options they make the config again.
     overrides = [
@@ -78,7 +78,7 @@ def test_own_config_is_shown(config, tmp_path):
     warned = "# my.yaml: tune.race is now called tune.racing_alpha; the old name is still read\n"
     shown = config("show", "my.yaml", "--set", "train.epochs=4", warned=warned)
     assert shown.startswith("# my.yaml with --set, all settings. What differs from quick:\n")
-    assert "#   train.epochs: 4 # quick: 7\n" in shown
+    assert "#   train.epochs: 4 # quick: 10\n" in shown
     with pytest.raises(UserError, match=r"^absent: no such config; give a path to a YAML file or"):
         config("show", "absent")
 

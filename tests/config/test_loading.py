@@ -94,22 +94,18 @@ def leaves(values, prefix=""):
 CHANGED = {
     "standard": {
         "folds.count": 5,
-        "train.epochs": 12,
-        "train.learning_rate": 0.01,
-        "model.stages": [
-            {"width": 32, "pool": "first", "padding": "valid"},
-            {"width": 48, "padding": "valid"},
-            {"width": 64, "depth": 2, "padding": "valid"},
-            {"width": 128, "depth": 2, "padding": "valid"},
-        ],
+        "augment.bank": "own",
+        "augment.test_shift": 1,
+        "train.epochs": 14,
         "members": {
-            "shrinking": {},
-            "padded": {
+            "strided": {},
+            "shrinking": {
                 "model": {
                     "stages": [
-                        {"width": 24, "pool": "first"},
-                        {"width": 48, "depth": 2, "pool": "last"},
-                        {"width": 96, "depth": 2, "pool": "last"},
+                        {"width": 32, "pool": "first", "padding": "valid"},
+                        {"width": 48, "padding": "valid"},
+                        {"width": 64, "depth": 2, "padding": "valid"},
+                        {"width": 128, "depth": 2, "padding": "valid"},
                     ]
                 }
             },
