@@ -56,6 +56,7 @@ class Train(Section):
             "norm_statistics",
             "mixup",
             "precision",
+            "row_fraction",
         )
     )
 
@@ -91,6 +92,13 @@ class Train(Section):
         ge=0,
         description="images and labels are mixed by two, with weights from Beta(mixup, mixup); "
         "0: none",
+    )
+    row_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="fraction of the training rows in an epoch: first all once, then half of it "
+        "those that the net finds hardest, and a draw of the others",
     )
     ema_epochs: float = Field(
         0.5, ge=0, description="span of the moving average of the weights, epochs; 0: none"
@@ -138,6 +146,10 @@ class Train(Section):
             if has_no_effect:
                 changes[name] = Train.model_fields[name].default
         return self.model_copy(update=changes)
+
+    def rows_an_epoch(self, rows: int) -> int:
+        """Return how many of so many training rows an epoch trains on."""
+        return min(rows, max(2, round(self.row_fraction * rows)))
 
     @property
     def warmup(self) -> float:

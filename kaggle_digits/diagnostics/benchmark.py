@@ -250,7 +250,8 @@ def estimate(
         settings = config.member(member)
         epochs = settings.train.epochs
         fit_rows = train_rows * (1 - heldout)
-        train_seconds += fits * epochs * fit_rows / speed.train
+        passes = fits * epochs * settings.train.rows_an_epoch(round(fit_rows))
+        train_seconds += passes / speed.train
         # The batch-norm statistics take a forward pass too.
         predicted = train_rows * heldout + test_rows + statistics_rows(settings.train, fit_rows)
         predict_seconds += fits * predicted / speed.predict

@@ -13,9 +13,10 @@ import keras
 import numpy as np
 
 from kaggle_digits.config.schema import MemberSettings
+from kaggle_digits.training import hard_rows
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
-MOVES, MIXES = 1, 2
+MOVES, MIXES, PICKS = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,34 @@ class Batches(keras.utils.PyDataset):
         data: what the net is trained on.
         settings: the member's resolved settings.
         seed: start of everything random.
+
+    Attributes:
+        losses: (n,) float32, what is remembered of each training row's loss, NaN before it was
+            trained on; none where an epoch trains on all rows.
     """
 
     def __init__(self, data: TrainingData, settings: MemberSettings, seed: int) -> None:
         super().__init__(workers=0)
         self._data, self._seed = data, seed
-        self._size = min(settings.train.batch_size, len(data.rows))
+        self._rows = settings.train.rows_an_epoch(len(data.rows))
+        self._size = min(settings.train.batch_size, self._rows)
+        is_short = self._rows < len(data.rows)
+        self.losses = np.full(len(data.rows) if is_short else 0, np.nan, np.float32)
         self._shift, self._mixup = settings.augment.shift, settings.train.mixup
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
-        """Open the epoch's variant and draw its order, which follows from (seed, epoch) alone."""
+        """Open the epoch's variant and draw its rows and their order.
+
+        They follow from (seed, epoch), and in a short epoch from the losses of those before it.
+        """
         self._variant = self._data.images(epoch)
-        self._order = np.random.default_rng([self._seed, epoch]).permutation(self._data.rows)
+        places = np.arange(len(self._data.rows))
+        if len(self.losses):
+            generator = np.random.default_rng([self._seed, epoch, PICKS])
+            places = hard_rows.pick(self.losses, self._rows, generator)
+        self._places = np.random.default_rng([self._seed, epoch]).permutation(places)
+        self._order = self._data.rows[self._places]
         if self._shift:
             generator = np.random.default_rng([self._seed, epoch, MOVES])
             size = (len(self._order), 2)
@@ -66,6 +82,16 @@ class Batches(keras.utils.PyDataset):
         if self._mixup:
             generator = np.random.default_rng([self._seed, epoch, MIXES])
             self._shares = generator.beta(self._mixup, self._mixup, len(self))
+
+    def remember(self, losses: np.ndarray) -> None:
+        """Take note of the losses of the images of the epoch, in their order."""
+        places = self._places[: len(losses)]
+        self.losses[places] = hard_rows.remembered(self.losses[places], losses)
+
+    @property
+    def size(self) -> int:
+        """Images in a batch."""
+        return self._size
 
     @property
     def images(self) -> int:
@@ -75,7 +101,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         # The rest of the order is left out: a smaller batch would be noise, and other rows are
         # left out in the next epoch.
-        return len(self._data.rows) // self._size
+        return self._rows // self._size
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         places = slice(step * self._size, (step + 1) * self._size)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 
 from kaggle_digits.config.train_section import Train
 from kaggle_digits.training import monitoring
+from kaggle_digits.training.batches import Batches
+from kaggle_digits.training.hard_rows import BatchLosses
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Checkpoint:
         history: one dict for each epoch done.
         best: with early stopping the weights of the best epoch, as `finished_weights` returns
             them; else empty.
+        losses: of each training row, as `Batches.losses`.
     """
 
     epochs: int
     arrays: list[np.ndarray]
     history: list[dict[str, float]]
     best: Sequence[np.ndarray] = ()
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -173,17 +177,31 @@ class EarlyStopping(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+class RememberLosses(keras.callbacks.Callback):
+    """Tells the batches after each epoch which rows were hard."""
+
+    def __init__(self, history: History, batches: Batches, losses: BatchLosses) -> None:
+        super().__init__()
+        self._history, self._batches, self._losses = history, batches, losses
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Pass the losses on."""
+        if self._history.is_kept:
+            self._batches.remember(self._losses.of_images)
+
+
 class SaveCheckpoint(keras.callbacks.Callback):
     """Makes a checkpoint after each epoch and passes it on."""
 
     def __init__(
         self,
         history: History,
+        batches: Batches,
         on_checkpoint: Callable[[Checkpoint], None],
         early_stopping: EarlyStopping | None = None,
     ) -> None:
         super().__init__()
-        self._history, self._on_checkpoint = history, on_checkpoint
+        self._history, self._batches, self._on_checkpoint = history, batches, on_checkpoint
         self._early_stopping = early_stopping
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
@@ -192,7 +210,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
             arrays = [_to_numpy(value) for value in variables(self.model)]
             best = self._early_stopping.best if self._early_stopping else ()
             entries = list(self._history.entries)
-            self._on_checkpoint(Checkpoint(epoch + 1, arrays, entries, best))
+            losses = self._batches.losses.copy()
+            self._on_checkpoint(Checkpoint(epoch + 1, arrays, entries, best, losses))
 
 
 class ReportProgress(keras.callbacks.Callback):

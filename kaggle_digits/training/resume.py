@@ -263,7 +263,11 @@ def save_checkpoint(folder: RunFolder, spec: FitSpec, checkpoint: Checkpoint) ->
     }
     arrays = {
         f"{kind}{number:04d}": array
-        for kind, of_kind in (("variable", checkpoint.arrays), ("best", checkpoint.best))
+        for kind, of_kind in (
+            ("variable", checkpoint.arrays),
+            ("best", checkpoint.best),
+            ("losses", [checkpoint.losses]),
+        )
         for number, array in enumerate(of_kind)
     }
     facts_array = np.frombuffer(json.dumps(facts).encode(), np.uint8)
@@ -289,11 +293,12 @@ def load_checkpoint(folder: RunFolder, spec: FitSpec) -> Checkpoint | None:
     facts = _facts(arrays)
     if facts is None or facts["fit"] != spec.digest:
         return None
-    variables, best = (
+    variables, best, losses = (
         [arrays[name] for name in sorted(arrays) if name.startswith(kind)]
-        for kind in ("variable", "best")
+        for kind in ("variable", "best", "losses")
     )
-    return Checkpoint(facts["epochs"], variables, facts["history"], best)
+    # An earlier version's checkpoint has no losses: it knew no short epochs.
+    return Checkpoint(facts["epochs"], variables, facts["history"], best, *losses)
 
 
 def read_checkpoint_facts(folder: RunFolder, member: str, fold: int) -> dict | None:

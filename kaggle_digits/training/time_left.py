@@ -23,7 +23,9 @@ PASSES = 3
 def training_images(specs: Sequence[FitSpec], rows: int) -> dict[str, int]:
     """Return how many images each fit sees if it trains all its epochs, by its name."""
     return {
-        spec.name: (rows - len(spec.heldout_rows)) * spec.settings.train.epochs for spec in specs
+        spec.name: spec.settings.train.epochs
+        * spec.settings.train.rows_an_epoch(rows - len(spec.heldout_rows))
+        for spec in specs
     }
 
 

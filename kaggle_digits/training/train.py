@@ -16,6 +16,7 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.training import callbacks, models, monitoring
 from kaggle_digits.training.batches import Batches, TrainingData, moved
 from kaggle_digits.training.callbacks import Checkpoint, Hooks
+from kaggle_digits.training.hard_rows import BatchLosses
 from kaggle_digits.training.optimizers import make_optimizer
 
 PREDICT_BATCH = 512
@@ -96,14 +97,17 @@ def train(
     keras.utils.set_random_seed(seed)
     config = settings.train
     batches = Batches(data, settings, seed)
+    if checkpoint:
+        batches.losses[:] = checkpoint.losses
     batches.begin(0)
+    losses = BatchLosses(len(batches), batches.size) if len(batches.losses) else None
     model = models.build(settings.model, seed, fused=True, precision=config.precision)
     model.compile(
         optimizer=make_optimizer(config, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
-        metrics=["accuracy"],
+        metrics=["accuracy", *filter(None, [losses])],
     )
     # A loss is scaled with a variable of the optimizer, which has to be there before it is traced.
     if checkpoint or config.precision == "float16":
@@ -125,9 +129,10 @@ def train(
     ours = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.begin(epoch)),
         history,
+        callbacks.RememberLosses(history, batches, losses) if losses else None,
         callbacks.SetLearningRate(history, config) if config.schedule != "cosine" else None,
         early,
-        callbacks.SaveCheckpoint(history, hooks.on_checkpoint, early)
+        callbacks.SaveCheckpoint(history, batches, hooks.on_checkpoint, early)
         if hooks.on_checkpoint
         else None,
         callbacks.ReportProgress(history, hooks.on_progress),

@@ -23,7 +23,7 @@ KNOWN = "best, detuned, quick, standard, peers/... (kaggle-digits config list)"
 TRAIN_KEYS = (
     "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
     "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, mixup, "
-    "ema_epochs, ema_momentum, ema_warmup, norm_statistics, threads, precision"
+    "row_fraction, ema_epochs, ema_momentum, ema_warmup, norm_statistics, threads, precision"
 )
 
 

@@ -52,6 +52,7 @@ def test_what_has_no_effect_is_no_part_of_an_identity(given, meant):
         {"ema_epochs": 0, "ema_momentum": 0.5, "ema_warmup": True},
         {"norm_statistics": "moving"},
         {"optimizer": "muon", "momentum": 0.95, "mixup": 0.2},
+        {"row_fraction": 0.5},
     ],
 )
 def test_what_has_an_effect_is(settings):
@@ -74,6 +75,13 @@ def test_what_has_an_effect_is(settings):
 )
 def test_who_looks_at_held_out_rows(settings, expected):
     assert Train(**settings).picks_on_heldout is expected
+
+
+@pytest.mark.parametrize(
+    ("fraction", "rows", "expected"), [(1.0, 9, 9), (0.5, 9, 4), (0.1, 9, 2), (0.5, 1, 1)]
+)
+def test_rows_of_an_epoch(fraction, rows, expected):
+    assert Train(row_fraction=fraction).rows_an_epoch(rows) == expected
 
 
 def test_files_hold_a_later_setting_only_where_it_is_no_default():

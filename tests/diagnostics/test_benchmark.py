@@ -81,6 +81,7 @@ def test_estimate_adds_the_parts_of_all_members():
                 "plain": {},
                 "longer": {"train": {"epochs": 6, "ema_epochs": 0}},
                 "other": {"augment": {"rotate": [-1, 1], "variants": 2}},
+                "short": {"train": {"row_fraction": 0.5}},
             }
         }
     )
@@ -88,18 +89,20 @@ def test_estimate_adds_the_parts_of_all_members():
         "plain": NetSpeed(train=20.0, predict=10.0, overhead=1.5),
         "longer": NetSpeed(train=40.0, predict=20.0, overhead=2.0),
         "other": NetSpeed(train=20.0, predict=10.0, overhead=0.5),
+        "short": NetSpeed(train=20.0, predict=10.0, overhead=0.0),
     }
 
     parts = benchmark.estimate(settings, (60, 30), csv_seconds=2.0, bank_speed=10.0, nets=nets)
 
-    # Banks: one of max(4, 6) variants that two members share, one of 2: 8 x 60 images at 10/s.
-    # Training: 4 x 2 x 60 / 20 + 6 x 2 x 60 / 40 + 4 x 2 x 60 / 20 = 24 + 18 + 24.
+    # Banks: one of max(4, 6) variants that three members share, one of 2: 8 x 60 images at 10/s.
+    # Training: 4 x 2 x 60 / 20 + 6 x 2 x 60 / 40 + 4 x 2 x 60 / 20 = 24 + 18 + 24,
+    # and half of 24.
     # Prediction: 60 held-out rows, 3 x 30 test rows, and 3 x 40 for the statistics:
-    # 270 / 10 + 270 / 20 + 270 / 10 = 27 + 13.5 + 27.
+    # 270 / 10 + 270 / 20 + 270 / 10 = 27 + 13.5 + 27, and 27.
     assert parts == {
         "data and bank": pytest.approx(50.0),
-        "training": pytest.approx(66.0),
-        "prediction": pytest.approx(67.5),
+        "training": pytest.approx(78.0),
+        "prediction": pytest.approx(94.5),
         "other": pytest.approx(12.0),
     }
 

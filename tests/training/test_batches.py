@@ -13,10 +13,9 @@ def make_pixels(seed=1):
     return np.random.default_rng(seed).integers(0, 256, (ROWS, 28, 28), np.uint8)
 
 
-def make_batches(images=make_pixels, seed=5, mixup=0.0, **augment):
-    settings = MemberSettings(
-        model=Model(), train=Train(batch_size=10, mixup=mixup), augment=Augment(**augment)
-    )
+def make_batches(images=make_pixels, seed=5, mixup=0.0, row_fraction=1.0, **augment):
+    train = Train(batch_size=10, mixup=mixup, row_fraction=row_fraction)
+    settings = MemberSettings(model=Model(), train=train, augment=Augment(**augment))
     return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(9)), settings, seed)
 
 
@@ -37,6 +36,56 @@ def test_each_epoch_sees_every_row_once_in_an_order_of_its_own():
         assert targets.argmax(axis=1).tolist() == LABELS[orders[-1]].tolist()
         assert (targets.sum(axis=1) == 1).all()
     assert orders[0] != orders[1]
+
+
+# Short epochs
+
+
+def rows_of(batches, epoch):
+    """The rows of an epoch in their order, found by their pixels."""
+    pixels = epoch_of(batches, epoch)[0]
+    variant = make_pixels(epoch)
+    return [int(np.flatnonzero((variant == p).all(axis=(1, 2))).item()) for p in pixels]
+
+
+def test_short_epochs_see_all_rows_once_and_then_the_hard_ones_more_often():
+    batches = make_batches(row_fraction=0.5)
+    assert (len(batches), batches.size, batches.images) == (2, 10, 20)
+    assert batches.losses.shape == (40,)
+    hard, seen = TRAINING[5:15], []
+    for epoch in range(6):
+        rows = rows_of(batches, epoch)
+        assert len(set(rows)) == 20
+        seen.append(rows)
+        batches.remember(np.float32([2.0 if row in hard else 0.1 for row in rows]))
+    assert sorted(seen[0] + seen[1]) == TRAINING.tolist()
+    assert all(set(hard) <= set(rows) for rows in seen[2:])
+    # Losses are those of their rows, whatever the order was.
+    assert batches.losses == pytest.approx([2.0 if row in hard else 0.1 for row in TRAINING])
+    # The order is not that of their losses.
+    assert set(seen[2][:10]) != set(hard)
+
+
+def test_rows_of_a_short_epoch_follow_from_losses_seed_and_epoch():
+    one, same, other = (make_batches(row_fraction=0.5, seed=seed) for seed in (5, 5, 6))
+    for batches in (one, same, other):
+        batches.losses[:] = np.linspace(0, 1, 40)
+    assert rows_of(one, 3) == rows_of(same, 3)
+    assert set(rows_of(one, 3)) != set(rows_of(one, 4))
+    assert set(rows_of(one, 3)) != set(rows_of(other, 3))
+
+
+def test_rows_that_fill_no_batch_of_a_short_epoch_stay_new():
+    batches = make_batches(row_fraction=0.65)  # 26 rows, 2 batches
+    rows = rows_of(batches, 0)
+    batches.remember(np.ones(20, np.float32))
+    assert np.flatnonzero(~np.isnan(batches.losses)).tolist() == sorted(
+        TRAINING.tolist().index(row) for row in rows
+    )
+
+
+def test_whole_epochs_remember_nothing():
+    assert make_batches().losses.shape == (0,)
 
 
 # Moves

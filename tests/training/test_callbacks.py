@@ -10,6 +10,7 @@ from kaggle_digits.training.callbacks import (
     Checkpoint,
     History,
     Hooks,
+    RememberLosses,
     ReportProgress,
     SaveCheckpoint,
     StopInTime,
@@ -28,6 +29,15 @@ class FakeModel:
         self.stop_training = False
 
 
+class FakeBatches:
+    """Batches of two rows."""
+
+    losses = np.float32([np.nan, np.nan])
+
+    def remember(self, losses):
+        self.losses = losses.copy()
+
+
 class Training:
     """Calls callbacks as `fit` does, by a clock of the test."""
 
@@ -37,9 +47,13 @@ class Training:
         hooks = Hooks(**hooks)
         self.history = History(entries, STEPS, IMAGES)
         self.stop = StopInTime(self.history, hooks.must_stop)
+        self.batches = FakeBatches()
+        losses = SimpleNamespace(of_images=np.float32([0.5, 0.25]))
+        saving = [SaveCheckpoint(self.history, self.batches, hooks.on_checkpoint)]
         self.all = [
             self.history,
-            *([SaveCheckpoint(self.history, hooks.on_checkpoint)] if hooks.on_checkpoint else []),
+            RememberLosses(self.history, self.batches, losses),
+            *(saving if hooks.on_checkpoint else []),
             ReportProgress(self.history, hooks.on_progress),
             self.stop,
         ]
@@ -145,6 +159,19 @@ def test_checkpoint_after_each_whole_epoch(make_training):
     # A later epoch changes no earlier checkpoint.
     assert [each["epoch"] for each in kept[0].history] == [1, 2]
     assert [each["epoch"] for each in kept[1].history] == [1, 2, 3]
+
+
+def test_losses_of_whole_epochs_are_remembered_and_in_the_checkpoint(make_training):
+    kept = []
+    training = make_training(on_checkpoint=kept.append)
+    training.begin(0)
+    training.steps(0)
+    training.end(0)  # cut off
+    assert np.isnan(training.batches.losses).all()
+    training.epoch(0)
+    assert training.batches.losses.tolist() == [0.5, 0.25]
+    training.batches.losses[:] = 9  # by a later epoch
+    assert kept[0].losses.tolist() == [0.5, 0.25]
 
 
 def test_no_checkpoint_of_an_epoch_whose_loss_is_not_finite(make_training):

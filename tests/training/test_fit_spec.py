@@ -195,7 +195,7 @@ def test_identity_holds_nothing_that_the_fit_does_not_depend_on(plan):
     assert digests(plan(data={"path": "elsewhere"})) == before
     assert digests(plan(tune={"max_trials": 5}, callbacks=["mine:make"], tuned=TUNED)) == before
     # What is given in so many words is no change.
-    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.008})) == before
+    assert digests(plan(train={"epochs": 4, "threads": 2, "learning_rate": 0.01})) == before
     assert digests(plan(train={"epochs": 4, "momentum": 0.5})) == before  # AdamW has none
     explicit = plan(members={"a": {"augment": {"variants": 4}}})
     assert digests(explicit).items() < before.items()
@@ -242,7 +242,7 @@ def test_a_capped_warmup_is_the_one_in_effect(plan):
     members = {"a": {"train": {"epochs": 1}}, "b": {"train": {"epochs": 1, "warmup_epochs": 0.2}}}
     capped, given = plan(members=members)[::2]
     assert capped.settings.train.warmup_epochs == 0.2
-    assert capped.identity["settings"]["train"] == {"epochs": 1, "warmup_epochs": 0.2}
+    assert capped.identity["settings"]["train"]["warmup_epochs"] == 0.2
     assert given.identity["settings"] == capped.identity["settings"]
 
 
@@ -263,7 +263,7 @@ def test_identity_by_hand(plan, inputs):
         "seed": 3,
         "settings": {
             "model": {"stages": [{"width": 8}]},
-            "train": {"epochs": 4},
+            "train": {"epochs": 4, "learning_rate": 0.01},
             "augment": {"variants": 4},
         },
         "inputs_key": inputs.key,

@@ -431,7 +431,17 @@ def test_damaged_note_is_made_again(run):
 def checkpoint(epochs=2, history=({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25})):
     arrays = [np.full((2, 3), number, np.float32) for number in range(12)]
     best = [np.full(2, -number, np.float32) for number in range(11)]
-    return SimpleNamespace(epochs=epochs, arrays=arrays, history=list(history), best=best)
+    losses = np.float32([0.5, np.nan])
+    history = list(history)
+    return SimpleNamespace(epochs=epochs, arrays=arrays, history=history, best=best, losses=losses)
+
+
+def test_checkpoint_of_a_version_without_short_epochs(run):
+    folder, spec = run.folder, run.specs[1]
+    resume.save_checkpoint(folder, spec, checkpoint())
+    arrays = folder.read_state("a", 1)
+    folder.write_state("a", 1, {n: a for n, a in arrays.items() if not n.startswith("losses")})
+    assert resume.load_checkpoint(folder, spec).losses.shape == (0,)
 
 
 def test_checkpoint_is_saved_and_read_back(run):
@@ -445,6 +455,7 @@ def test_checkpoint_is_saved_and_read_back(run):
         np.testing.assert_array_equal(array, np.full((2, 3), number, np.float32), strict=True)
     assert number == 11
     assert [array.tolist() for array in back.best] == [[-n, -n] for n in range(11)]
+    np.testing.assert_array_equal(back.losses, np.float32([0.5, np.nan]), strict=True)
     assert resume.read_checkpoint_facts(folder, "a", 1) == {
         "fit": spec.digest,
         "identity": json.loads(json.dumps(spec.identity)),

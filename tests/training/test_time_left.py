@@ -8,7 +8,7 @@ from kaggle_digits.training import time_left
 
 def make_specs(*names):
     """What a forecast reads of fits of 80 rows and 2 epochs."""
-    settings = SimpleNamespace(train=SimpleNamespace(epochs=2))
+    settings = SimpleNamespace(train=Train(epochs=2))
     return [SimpleNamespace(name=name, heldout_rows=range(20), settings=settings) for name in names]
 
 
@@ -27,6 +27,13 @@ def test_forecast_of_the_time_left(monkeypatch):
     now[0] = 150.0
     forecast.note(specs[1], 1.0)
     assert forecast.at(specs[1], 1.0) == pytest.approx((1.0, 6.4, 0.0))
+
+
+def test_short_epochs_have_fewer_images():
+    specs = make_specs("short", "whole")
+    specs[0].settings = SimpleNamespace(train=Train(epochs=5, row_fraction=0.33))
+    # 0.33 of 80 rows are 26.4.
+    assert time_left.training_images(specs, 100) == {"short": 5 * 26, "whole": 2 * 80}
 
 
 def test_speed_of_a_further_attempt_is_measured_from_its_start(monkeypatch):
