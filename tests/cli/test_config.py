@@ -52,7 +52,7 @@ def test_what_differs_from_quick_is_said(config):
     for line in (
         "# standard, all settings. What differs from quick:",
         "#   folds.count: 5 # quick: 3",
-        "#   train.epochs: 14 # quick: 10",
+        "#   train.epochs: 26 # quick: 10",
         "#   members.strided: {}",
         "#   members.cnn: null # quick: {}",
     ):

@@ -96,7 +96,10 @@ CHANGED = {
         "folds.count": 5,
         "augment.bank": "own",
         "augment.test_shift": 1,
-        "train.epochs": 14,
+        "train.epochs": 26,
+        "train.row_fraction": 0.5,
+        "train.warmup_epochs": 2.0,
+        "train.ema_epochs": 1.0,
         "members": {
             "strided": {},
             "shrinking": {
