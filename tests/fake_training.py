@@ -146,7 +146,7 @@ class FakeTraining:
             predict_seconds=self.finish_seconds,
         )
 
-    def predict(self, model, images, test_shift=0):
+    def predict(self, model, images):
         assert (model, images.shape) == ("a net", (TEST_ROWS, 28, 28))
         self.predicted.append(self.now)
         return self.provisional

@@ -52,7 +52,7 @@ def bench(
     reporter = Reporter(progress=progress)
     resolved, name = loading.resolve(config, (), reporter.say)
     if frontier:
-        is_own = name not in (*loading.shipped_names(), *loading.peer_names())
+        is_own = config not in (*loading.shipped_names(), *loading.peer_names())
         options = frontiers.FrontierOptions(
             data=data or resolved.data.path,
             out=out or SUBMISSIONS / "frontier",

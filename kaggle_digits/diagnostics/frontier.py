@@ -15,6 +15,7 @@ from kaggle_digits.config.schema import Config
 from kaggle_digits.data import sources
 from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics.baselines import TRAINING_FLOPS
+from kaggle_digits.errors import UserError
 from kaggle_digits.report.frontier_tables import frontier_picture, frontier_tables
 from kaggle_digits.results import frontier as records
 from kaggle_digits.results import record
@@ -27,14 +28,22 @@ from kaggle_digits.storage.run_folder import RunFolder
 from kaggle_digits.system import environment
 from kaggle_digits.system.console import Reporter
 from kaggle_digits.system.time_budget import TimeBudget
+from kaggle_digits.training import machine_settings
 
 KIT, DEOTTE, PLAIN = "kaggle-digits", "Deotte's net", "a plain Keras CNN"
 OWN = "yours"
-# All points have the same rows held out.
-FIVE_FOLDS = {"folds.kind": "stratified", "folds.count": 5, "folds.repeats": 1}
-FOLDS = tuple(f"{key}={value}" for key, value in FIVE_FOLDS.items())
-# What `auto` becomes where a run begins.
-MACHINE_SETTINGS = ("train.threads", "train.precision")
+# All points have the same rows held out, and the same threads: a backend keeps those of its start.
+COMMON = {
+    "seed": 2026,
+    "folds.kind": "stratified",
+    "folds.count": 5,
+    "folds.repeats": 1,
+    "folds.holdout": 0.1,
+    "train.threads": "auto",
+}
+COMMON_OPTIONS = tuple(f"{key}={value}" for key, value in COMMON.items())
+# Less time than this is not worth to begin a point with.
+POINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,8 @@ class FrontierOptions:
     Attributes:
         data: see `sources.find_source`.
         out: the folder of all runs.
-        own: a config of the user's own as a further point: its name and the config.
+        own: a config of the user's own as a further point: its name and the config, whose seed,
+            folds and threads do not count.
         plans: what is measured.
         how_to_continue: what people do after a stop.
     """
@@ -100,40 +110,87 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
     """
     folder = FrontierFolder(options.out)
     wanted = [
-        (plan, loading.load(plan.config, (*FOLDS, *plan.overrides))) for plan in options.plans
+        (plan, loading.load(plan.config, (*COMMON_OPTIONS, *plan.overrides)))
+        for plan in options.plans
     ]
     if options.own:
         name, config = options.own
-        wanted.insert(0, (Plan(Path(name).stem, OWN, name), loading.changed(config, FIVE_FOLDS)))
-    plans = [plan for plan, _ in wanted]
+        config = loading.changed(loading.without_tuning(config), COMMON)
+        wanted.insert(0, (Plan(f"own-{name}", OWN, name), config))
+    before = _read(folder)
+    plans = _with_earlier([plan for plan, _ in wanted], before)
     digits = read_digits(sources.find_source(options.data))
-    for number, (plan, config) in enumerate(wanted, 1):
-        run_folder = RunFolder(folder.run(plan.name))
-        if _is_complete(run_folder, config, digits):
-            continue
-        reporter.say(f"point {number} of {len(wanted)}: {plan.system}, {plan.name}")
-        pipeline.run(
-            pipeline.RunOptions(
-                config,
-                plan.name,
-                data=options.data,
-                out=run_folder.folder,
-                cache=folder.cache(plan.name),
-                how_to_continue=options.how_to_continue,
-                report=False,
-            ),
-            reporter,
-            budget,
-        )
-        if not _is_complete(run_folder, config, digits):
-            break  # the time is up
-        folder.remove_cache(plan.name)
-        _write(folder, _measured(folder, plans, digits))
-    frontier = _measured(folder, plans, digits)
-    _write(folder, frontier)
-    reporter.show(frontier_tables(frontier))
-    reporter.say(f"record and picture: {folder.record}, {folder.picture}", important=True)
+    try:
+        for number, (plan, config) in enumerate(wanted, 1):
+            run_folder = RunFolder(folder.run(plan.name))
+            if not _is_complete(run_folder, config, digits):
+                if budget.seconds_left() < POINT_SECONDS:
+                    break
+                reporter.say(f"point {number} of {len(wanted)}: {plan.system}, {plan.name}")
+                _run_point(plan, config, folder, options, reporter, budget.rest())
+                if not _is_complete(run_folder, config, digits):
+                    break  # the time is up
+                before = None
+                _write(folder, _measured(folder, plans, digits, before))
+            folder.remove_cache(plan.name)
+    finally:
+        # Also where the next point ran out of time, or is refused.
+        frontier = _measured(folder, plans, digits, before)
+        if frontier.points:
+            _write(folder, frontier)
+            reporter.show(frontier_tables(frontier))
+            reporter.say(f"record and picture: {folder.record}, {folder.picture}", important=True)
     return frontier
+
+
+def _run_point(
+    plan: Plan,
+    config: Config,
+    folder: FrontierFolder,
+    options: FrontierOptions,
+    reporter: Reporter,
+    budget: TimeBudget,
+) -> None:
+    run_options = pipeline.RunOptions(
+        config,
+        plan.name,
+        data=options.data,
+        out=folder.run(plan.name),
+        cache=folder.cache(plan.name),
+        how_to_continue=options.how_to_continue,
+        report=False,
+    )
+    pipeline.run(run_options, reporter, budget)
+
+
+def _read(folder: FrontierFolder) -> Frontier | None:
+    """Read what earlier calls measured; None: nothing yet.
+
+    Raises:
+        UserError: on another machine, whose times do not compare.
+    """
+    values = files.read_json(folder.record)
+    if not values:
+        return None
+    before = record.from_json(Frontier, values, records.FORMAT, folder.record)
+    there, here = (machine["processor"] for machine in (before.machine, environment.description()))
+    if there != here:
+        raise UserError(
+            f"{folder.record}: measured on {there}, here it is {here}; such times do not compare, "
+            "use another --out"
+        )
+    return before
+
+
+def _with_earlier(plans: list[Plan], before: Frontier | None) -> list[Plan]:
+    """Return plans with the points of one's own that earlier calls measured."""
+    names = {plan.name for plan in plans}
+    earlier = [
+        Plan(point.name, point.system, point.config, point.overrides)
+        for point in (before.points if before else ())
+        if point.system == OWN and point.name not in names
+    ]
+    return [*earlier, *plans]
 
 
 def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
@@ -141,12 +198,16 @@ def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
     manifest = files.read_json(folder.manifest)
     if not manifest.get("complete") or manifest.get("data") != digits.hashes:
         return False
-    differing = loading.differences(Run(folder.folder).config, loading.without_tuning(config))
-    return all(key.endswith(MACHINE_SETTINGS) for key in differing)
+    there = Run(folder.folder).config
+    begun = machine_settings.begun_with(there)
+    wanted = machine_settings.as_begun(loading.without_tuning(config), begun, asks=False)
+    return not loading.differences(there, wanted)
 
 
-def _measured(folder: FrontierFolder, plans: Sequence[Plan], digits: Digits) -> Frontier:
-    """Read what all points have come to so far."""
+def _measured(
+    folder: FrontierFolder, plans: Sequence[Plan], digits: Digits, before: Frontier | None
+) -> Frontier:
+    """Read what all points have come to so far; `before`: nothing was measured since."""
     points = [
         _point(plan, RunFolder(folder.run(plan.name)))
         for plan in plans
@@ -156,7 +217,7 @@ def _measured(folder: FrontierFolder, plans: Sequence[Plan], digits: Digits) -> 
         points=tuple(points),
         machine=environment.description(),
         data=digits.source,
-        date=time.strftime("%Y-%m-%d"),
+        date=before.date if before else time.strftime("%Y-%m-%d"),
     )
 
 

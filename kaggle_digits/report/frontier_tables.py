@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Out-of-fold accuracies that people ask for.
 LEVELS = (0.990, 0.994, 0.995, 0.996, 0.997)
 MARKERS = "os^Dv"
-COLORS = ("front", "best", "other")
+COLORS = ("front", "best", "other", "edge")
 
 
 def frontier_tables(frontier: Frontier) -> Group:
@@ -123,6 +123,7 @@ def frontier_picture(frontier: Frontier) -> bytes:
                     color=color,
                 )
         axes.set_xscale("log")
+        charts.set_ticks(axes.xaxis, charts.ROUND)
         charts.scale_accuracies(axes, [point.accuracy for point in complete])
         axes.set_xlabel("minutes of the whole run")
         axes.set_ylabel("out-of-fold accuracy")

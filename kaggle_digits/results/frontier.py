@@ -15,7 +15,7 @@ class FrontierPoint:
     Attributes:
         name: of the point.
         system: whose recipe it is.
-        config: name or path of the config.
+        config: name of the config.
         overrides: settings changed in it, as `--set` takes them.
         complete: all its folds are finished; only then its costs are those of a submission.
         folds: folds with a prediction.

@@ -213,7 +213,8 @@ class Run:
         backend.configure(machine_settings.as_begun(self.config).train.threads)
         from kaggle_digits.training.train import PREDICT_BATCH, predict
 
-        # Of whole batches, so that what is predicted does not depend on the pieces.
+        # Of whole batches, so that what a net predicts of an image does not depend on the pieces;
+        # with `test_shift` the last bits of unsure ones may.
         piece, nets_done = PROGRESS_BATCHES * PREDICT_BATCH, count()
 
         def test_of(member: str, fold: int) -> np.ndarray:

@@ -248,6 +248,11 @@ class TimeBudget:
         end = self.start + (math.inf if self.limit is None else self.limit)
         return min(end, self.signals.received_at + GRACE_SECONDS) - time.monotonic()
 
+    def rest(self) -> TimeBudget:
+        """Return the budget of a part of the work that begins now and may take all that is left."""
+        limit = None if self.limit is None else max(0.0, self.limit - self.seconds())
+        return TimeBudget(limit, self.signals)
+
     def exit_seconds(self) -> float:
         """Return how long before the time is up the last work of a run has to be done."""
         return EXIT_SECONDS + EXIT_FRACTION * (self.limit or 0.0)

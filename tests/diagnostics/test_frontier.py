@@ -1,8 +1,8 @@
 import io
 import json
-import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -26,24 +26,22 @@ PLANS = (
 
 def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     configs = [
-        frontier.loading.load(plan.config, (*frontier.FOLDS, *plan.overrides))
+        frontier.loading.load(plan.config, (*frontier.COMMON_OPTIONS, *plan.overrides))
         for plan in frontier.POINTS
     ]
-    assert {config.folds for config in configs} == {configs[0].folds}
+    assert {(config.seed, config.folds) for config in configs} == {(2026, configs[0].folds)}
     assert configs[0].folds.kind == "stratified"
     assert configs[0].folds.fits == 5
+    assert {config.train.threads for config in configs} == {"auto"}
     assert len({plan.name for plan in frontier.POINTS}) == len(frontier.POINTS)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("frontier")
-
-
 @pytest.fixture
-def demo(monkeypatch, folder):
+def folder(monkeypatch, tmp_path):
+    """The folder of a frontier on the demo data."""
     monkeypatch.setenv("KAGGLE_DIGITS_DATA", "")
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def measure(folder, plans=PLANS, budget=None, **options):
@@ -57,7 +55,8 @@ def measure(folder, plans=PLANS, budget=None, **options):
     return found, output.getvalue()
 
 
-def test_points_are_runs_that_are_not_repeated(demo, folder, monkeypatch):
+def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
+    start = time.monotonic()
     trained = []
     run = pipeline.run
 
@@ -85,7 +84,9 @@ def test_points_are_runs_that_are_not_repeated(demo, folder, monkeypatch):
         forward = 2 * (14 * 14 * 9 * 4 + 7 * 7 * 4 * 10)
         if plan.system == KIT:
             assert point.training_flops == 3 * forward * point.image_passes
-        assert 0 < point.seconds < math.inf
+        assert point.seconds > 0
+    # No point's time has that of another one in it.
+    assert sum(point.seconds for point in found.points) < time.monotonic() - start
     assert "What every second buys" in text
     assert "99.7%" in text
     written = json.loads((folder / "out" / "frontier.json").read_text())
@@ -93,21 +94,48 @@ def test_points_are_runs_that_are_not_repeated(demo, folder, monkeypatch):
     assert (folder / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "out" / "caches").iterdir()) == []
 
+    # A point of other settings is refused, and what there is is shown.
+    capsys.readouterr()
+    changed = (*PLANS[:1], Plan("long", KIT, "quick", (*TINY, "train.epochs=3")))
+    reporter = Reporter(Console(width=160), progress="none")
+    options = FrontierOptions(None, folder / "out", plans=changed)
+    with pytest.raises(UserError, match=r"made with another train\.epochs: 2 there, 3 here"):
+        frontier.run(options, reporter, TimeBudget())
+    assert "What every second buys" in capsys.readouterr().out
+    # So are times of another processor.
+    written["machine"]["processor"] = "abacus, 2 cores"
+    (folder / "out" / "frontier.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=r"frontier\.json: measured on abacus, 2 cores, here it is"):
+        measure(folder)
 
-def test_a_config_of_ones_own_is_one_more_point(demo, folder):
-    config = frontier.loading.load("quick", (*TINY, "train.epochs=1", "folds.count=2"))
-    found, _ = measure(folder, PLANS[:1], own=("mine", config))
+
+def test_a_config_of_ones_own_is_one_more_point(folder):
+    settings = ("train.epochs=1", "folds.kind=holdout", "folds.holdout=0.2", "seed=7")
+    config = frontier.loading.load(
+        "quick", (*TINY, *settings, "members.a.train.precision=auto", "train.threads=1")
+    )
+    found, _ = measure(folder, PLANS[:1], own=("short", config))
     assert [(point.name, point.system) for point in found.points] == [
-        ("mine", frontier.OWN),
+        ("own-short", frontier.OWN),
         ("short", KIT),
     ]
     assert found.points[0].folds == 5
+    mine, theirs = (Run(folder / "out" / name) for name in ("own-short", "short"))
+    assert mine.oof.fold.tolist() == theirs.oof.fold.tolist()
+    assert mine.config.train.threads == theirs.config.train.threads
+    # It stays in the record, with the date of its measurement.
+    record = folder / "out" / "frontier.json"
+    record.write_text(record.read_text().replace(found.date, "2001-02-03"))
+    again, text = measure(folder, PLANS[:1])
+    assert [point.name for point in again.points] == ["own-short", "short"]
+    assert again.date == "2001-02-03"
+    assert "point 1" not in text
 
 
-def test_a_point_of_other_settings_is_refused(demo, folder):
-    changed = (Plan("short", KIT, "quick", (*TINY, "train.epochs=3")),)
-    with pytest.raises(UserError, match=r"made with another train\.epochs: 1 there, 3 here"):
-        measure(folder, changed)
+def test_no_point_is_begun_without_time(folder, monkeypatch):
+    monkeypatch.setattr(pipeline, "run", lambda *_: pytest.fail("begun"))
+    found, text = measure(folder, budget=TimeBudget(frontier.POINT_SECONDS - 1))
+    assert (found.points, text) == ((), "")
 
 
 @pytest.mark.parametrize("option", ["--out=somewhere", "--time-limit=5m"])

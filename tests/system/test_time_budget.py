@@ -127,6 +127,17 @@ def test_limit_counts_from_the_start(clock):
     assert budget.seconds_left() == -5.0
 
 
+def test_rest_of_a_budget_is_counted_from_its_own_start(clock, signals):
+    budget = TimeBudget(90.0, signals)
+    clock.now += 30.0
+    rest = budget.rest()
+    assert (rest.limit, rest.seconds(), rest.signals) == (60.0, 0.0, signals)
+    clock.now += 70.0
+    assert rest.seconds_left() == budget.seconds_left() == -10.0
+    assert budget.rest().limit == 0.0
+    assert TimeBudget().rest().limit is None
+
+
 def test_limit_counts_from_a_start_before_the_option_was_read(clock):
     clock.now = 1030.0
     budget = TimeBudget(45.0, start=1000.0)
