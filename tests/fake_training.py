@@ -164,7 +164,13 @@ class FakeTraining:
 
 
 def checkpoint_after(epochs, history):
-    return SimpleNamespace(epochs=epochs, arrays=[np.zeros(3)], history=list(history), best=[])
+    return SimpleNamespace(
+        epochs=epochs,
+        arrays=[np.zeros(3)],
+        history=list(history),
+        best=[],
+        losses=np.zeros(0, np.float32),
+    )
 
 
 def epochs_before(epochs, seconds=5.0):

@@ -1,6 +1,6 @@
 """A frontier made by hand, for the tests of its record and of its tables."""
 
-from kaggle_digits.results.frontier import Frontier, FrontierPoint
+from kaggle_digits.results.frontier_record import Frontier, FrontierPoint
 
 KIT, OTHER = "kaggle-digits", "another net"
 

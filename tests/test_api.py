@@ -321,7 +321,7 @@ def test_search(place):
     found = kd.tune(config, out=place / "search")
     assert found.record.complete
     assert found.trials["status"].isin(["completed", "stopped early"]).all()
-    assert found.trials["train.learning_rate"].iloc[0] == 0.008
+    assert found.trials["train.learning_rate"].iloc[0] == 0.01
     assert found.best_config.tuned[0].trials == 2
 
 

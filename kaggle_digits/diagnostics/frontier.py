@@ -17,9 +17,9 @@ from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics.baselines import TRAINING_FLOPS
 from kaggle_digits.errors import UserError
 from kaggle_digits.report.frontier_tables import frontier_picture, frontier_tables
-from kaggle_digits.results import frontier as records
+from kaggle_digits.results import frontier_record
 from kaggle_digits.results import record
-from kaggle_digits.results.frontier import Frontier, FrontierPoint
+from kaggle_digits.results.frontier_record import Frontier, FrontierPoint
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
 from kaggle_digits.storage import files
@@ -172,7 +172,7 @@ def _read(folder: FrontierFolder) -> Frontier | None:
     values = files.read_json(folder.record)
     if not values:
         return None
-    before = record.from_json(Frontier, values, records.FORMAT, folder.record)
+    before = record.from_json(Frontier, values, frontier_record.FORMAT, folder.record)
     there, here = (machine["processor"] for machine in (before.machine, environment.description()))
     if there != here:
         raise UserError(
@@ -244,6 +244,6 @@ def _point(plan: Plan, folder: RunFolder) -> FrontierPoint:
 
 
 def _write(folder: FrontierFolder, frontier: Frontier) -> None:
-    files.write_json(folder.record, record.to_json(frontier, records.FORMAT))
+    files.write_json(folder.record, record.to_json(frontier, frontier_record.FORMAT))
     if any(point.complete for point in frontier.points):
         files.write_bytes(folder.picture, frontier_picture(frontier))

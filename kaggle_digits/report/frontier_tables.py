@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 
 from kaggle_digits.report import charts
-from kaggle_digits.results.frontier import Frontier, FrontierPoint
+from kaggle_digits.results.frontier_record import Frontier, FrontierPoint
 from kaggle_digits.system.console import duration
 
 if TYPE_CHECKING:

@@ -245,7 +245,7 @@ def test_callbacks_that_took_part_are_named(tmp_path):
 def test_digest_of_a_config_is_that_of_what_its_results_depend_on():
     digest = summary.config_digest(CONFIG)
     for changes in (
-        {"train": {"epochs": 7, "threads": 2}, "tuned": None},  # defaults that are written out
+        {"train": {"epochs": 10, "threads": 2}, "tuned": None},  # defaults that are written out
         {"train": {}},  # auto has the digest of the number that was the default before
         {"data": {"path": "elsewhere"}},
         {"callbacks": ("mine:Watch",)},

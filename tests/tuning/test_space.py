@@ -10,11 +10,20 @@ from kaggle_digits.training import backend
 from kaggle_digits.tuning import space
 
 
+# Three stages whose convolutions keep the size of the map.
+STAGES = [
+    {"width": 24, "pool": "first"},
+    {"width": 48, "depth": 2, "pool": "last"},
+    {"width": 96, "depth": 2, "pool": "last"},
+]
+
+
 def config_with(declaration, **changes):
-    """The defaults with a search space, given as YAML or as a dict."""
+    """The defaults with a net of three stages and a search space, given as YAML or as a dict."""
     if isinstance(declaration, str):
         declaration = yaml.safe_load(declaration)
-    return loading.from_values({"tune": {"space": declaration}, **changes})
+    values = {"tune": {"space": declaration}, "model": {"stages": STAGES}, **changes}
+    return loading.from_values(values)
 
 
 def declared(declaration, **changes):
@@ -357,7 +366,7 @@ def test_start_is_what_the_config_has():
         """
     )
     assert found.start == {
-        "train.learning_rate": 0.008,
+        "train.learning_rate": 0.01,
         "model.stages.1.width": 48,
         "augment.rotate": [-12.0, 12.0],
         "augment.variants": None,
@@ -462,7 +471,7 @@ def test_ranges_and_choices_become_hyperparameters(keras_tuner):
         "min_value": 0.001,
         "max_value": 0.1,
         "sampling": "log",
-        "default": 0.008,
+        "default": 0.01,
     }
     assert without_name("train.batch_size") == number | {
         "class": "Int",
@@ -476,7 +485,7 @@ def test_ranges_and_choices_become_hyperparameters(keras_tuner):
         "min_value": 4,
         "max_value": 10,
         "step": 3,
-        "default": 7,
+        "default": 10,
     }
     assert without_name("model.stages.0.width") == number | {
         "class": "Int",
