@@ -17,8 +17,7 @@ from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics.baselines import TRAINING_FLOPS
 from kaggle_digits.errors import UserError
 from kaggle_digits.report.frontier_tables import frontier_picture, frontier_tables
-from kaggle_digits.results import frontier_record
-from kaggle_digits.results import record
+from kaggle_digits.results import frontier_record, record
 from kaggle_digits.results.frontier_record import Frontier, FrontierPoint
 from kaggle_digits.runs import pipeline
 from kaggle_digits.runs.run import Run
@@ -41,7 +40,6 @@ COMMON = {
     "folds.holdout": 0.1,
     "train.threads": "auto",
 }
-COMMON_OPTIONS = tuple(f"{key}={value}" for key, value in COMMON.items())
 # Less time than this is not worth to begin a point with.
 POINT_SECONDS = 60.0
 
@@ -109,14 +107,13 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
         UserError: anything a person can fix; nothing finished is lost.
     """
     folder = FrontierFolder(options.out)
-    wanted = [
-        (plan, loading.load(plan.config, (*COMMON_OPTIONS, *plan.overrides)))
-        for plan in options.plans
-    ]
+    wanted = [(plan, loading.load(plan.config, plan.overrides)) for plan in options.plans]
     if options.own:
         name, config = options.own
-        config = loading.changed(loading.without_tuning(config), COMMON)
         wanted.insert(0, (Plan(f"own-{name}", OWN, name), config))
+    wanted = [
+        (plan, loading.changed(loading.without_tuning(config), COMMON)) for plan, config in wanted
+    ]
     before = _read(folder)
     plans = _with_earlier([plan for plan, _ in wanted], before)
     digits = read_digits(sources.find_source(options.data))
@@ -200,7 +197,7 @@ def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
         return False
     there = Run(folder.folder).config
     begun = machine_settings.begun_with(there)
-    wanted = machine_settings.as_begun(loading.without_tuning(config), begun, asks=False)
+    wanted = machine_settings.as_begun(config, begun, asks=False)
     return not loading.differences(there, wanted)
 
 

@@ -164,9 +164,8 @@ def keep_freed_memory() -> None:
     Each training step allocates and frees hundreds of megabytes. glibc gives much of that back to
     the system at once, which then hands the pages out again one by one, filled with zeros. Where
     that is dear, as on some virtual machines, it takes nearly half of the processor time of a
-    training. The most memory that is held at a time stays about what it is, but falls no more: also in a
-    notebook whose process trains. Other C libraries than glibc
-    are left as they are.
+    training. The most memory that is held at a time stays about what it is, but it falls no more,
+    also where a notebook's process trains. Other C libraries than glibc are left as they are.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

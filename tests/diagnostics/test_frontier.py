@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from kaggle_digits.config import loading
 from kaggle_digits.diagnostics import frontier
 from kaggle_digits.diagnostics.frontier import DEOTTE, KIT, FrontierOptions, Plan
 from kaggle_digits.errors import UserError
@@ -26,7 +27,7 @@ PLANS = (
 
 def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     configs = [
-        frontier.loading.load(plan.config, (*frontier.COMMON_OPTIONS, *plan.overrides))
+        loading.changed(loading.load(plan.config, plan.overrides), frontier.COMMON)
         for plan in frontier.POINTS
     ]
     assert {(config.seed, config.folds) for config in configs} == {(2026, configs[0].folds)}
@@ -41,6 +42,7 @@ def folder(monkeypatch, tmp_path):
     """The folder of a frontier on the demo data."""
     monkeypatch.setenv("KAGGLE_DIGITS_DATA", "")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(frontier.COMMON, "folds.count", 2)
     return tmp_path
 
 
@@ -72,14 +74,14 @@ def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
     for point, plan in zip(found.points, PLANS, strict=True):
         one = Run(folder / "out" / plan.name)
         right = one.oof.predicted == one.oof.label
-        by_fold = [right[one.oof.fold == fold].mean() for fold in range(1, 6)]
+        by_fold = [right[one.oof.fold == fold].mean() for fold in (1, 2)]
         assert point.accuracy == pytest.approx(np.mean(by_fold))
         assert point.accuracy_std == pytest.approx(np.std(by_fold, ddof=1))
         assert (point.errors, point.rows) == ((~right).sum(), 1400)
-        assert (point.complete, point.folds) == (True, 5)
-        # 35 batches of 32 from four fifths of the rows.
+        assert (point.complete, point.folds) == (True, 2)
+        # 21 batches of 32 from half of the rows.
         epochs = int(plan.overrides[-1][-1])
-        assert point.image_passes == 5 * 35 * 32 * epochs
+        assert point.image_passes == 2 * 21 * 32 * epochs
         # 3 x 3 windows of one channel, 4 maps of 14 x 14; pooled to 7 x 7, ten classes.
         forward = 2 * (14 * 14 * 9 * 4 + 7 * 7 * 4 * 10)
         if plan.system == KIT:
@@ -111,7 +113,7 @@ def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
 
 def test_a_config_of_ones_own_is_one_more_point(folder):
     settings = ("train.epochs=1", "folds.kind=holdout", "folds.holdout=0.2", "seed=7")
-    config = frontier.loading.load(
+    config = loading.load(
         "quick", (*TINY, *settings, "members.a.train.precision=auto", "train.threads=1")
     )
     found, _ = measure(folder, PLANS[:1], own=("short", config))
@@ -119,7 +121,6 @@ def test_a_config_of_ones_own_is_one_more_point(folder):
         ("own-short", frontier.OWN),
         ("short", KIT),
     ]
-    assert found.points[0].folds == 5
     mine, theirs = (Run(folder / "out" / name) for name in ("own-short", "short"))
     assert mine.oof.fold.tolist() == theirs.oof.fold.tolist()
     assert mine.config.train.threads == theirs.config.train.threads

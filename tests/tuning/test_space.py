@@ -9,7 +9,6 @@ from kaggle_digits.errors import UserError
 from kaggle_digits.training import backend
 from kaggle_digits.tuning import space
 
-
 # Three stages whose convolutions keep the size of the map.
 STAGES = [
     {"width": 24, "pool": "first"},
