@@ -27,7 +27,7 @@ def bench(
             "--frontier",
             help="Instead, run configs of several lengths, Deotte's recipe and a plain Keras CNN "
             "on five folds, and show what accuracy every second buys; takes many hours, repeat "
-            "the command to continue. A --config that is not shipped is one more point.",
+            "the command to continue. A --config of your own is one more point.",
         ),
     ] = False,
     out: Annotated[
@@ -53,6 +53,11 @@ def bench(
     resolved, name = loading.resolve(config, (), reporter.say)
     if frontier:
         is_own = config not in (*loading.shipped_names(), *loading.peer_names())
+        if config != "quick" and not is_own:
+            raise UserError(
+                f"--config {config}: with --frontier expected a config of your own, found a "
+                f"shipped one; copy it: kaggle-digits config copy {config} mine.yaml"
+            )
         options = frontiers.FrontierOptions(
             data=data or resolved.data.path,
             out=out or SUBMISSIONS / "frontier",

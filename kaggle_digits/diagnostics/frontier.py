@@ -215,6 +215,7 @@ def _measured(
         machine=environment.description(),
         data=digits.source,
         date=before.date if before else time.strftime("%Y-%m-%d"),
+        demo_data=digits.demo,
     )
 
 

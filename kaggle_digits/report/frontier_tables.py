@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Out-of-fold accuracies that people ask for.
 LEVELS = (0.990, 0.994, 0.995, 0.996, 0.997)
+DEMO = "DEMO DATA, these figures mean nothing: "
 MARKERS = "os^Dv"
 COLORS = ("front", "best", "other", "edge")
 
@@ -33,7 +34,7 @@ def frontier_tables(frontier: Frontier) -> Group:
 def points_table(frontier: Frontier) -> Table:
     """Make the table of all points, the shortest run first."""
     table = Table(
-        title="What every second buys",
+        title=f"{DEMO if frontier.demo_data else ''}What every second buys",
         caption="Accuracy: out of fold, mean and standard deviation of the folds. Time: the whole "
         "run from an empty cache to its submission. "
         + "; ".join(f"{title}: {text}" for title, text in frontier.machine.items())
@@ -128,6 +129,8 @@ def frontier_picture(frontier: Frontier) -> bytes:
         axes.set_xlabel("minutes of the whole run")
         axes.set_ylabel("out-of-fold accuracy")
         axes.legend(loc="lower right")
+        if frontier.demo_data:
+            axes.set_title(DEMO.rstrip(": "))
         return {}
 
     text = "Out-of-fold accuracy against minutes of the whole run, system by system"

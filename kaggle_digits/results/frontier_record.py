@@ -53,12 +53,14 @@ class Frontier:
         machine: title -> text, what they were measured on.
         data: where the digits came from.
         date: of the last measurement, ISO 8601.
+        demo_data: the digits are the demo data's, and the figures mean nothing.
     """
 
     points: tuple[FrontierPoint, ...]
     machine: Mapping[str, str]
     data: str
     date: str
+    demo_data: bool = False
 
     def cheapest(self, system: str, level: float) -> FrontierPoint | None:
         """Return a system's point that reaches an accuracy in the least time; None: none does.

@@ -139,12 +139,22 @@ def test_no_point_is_begun_without_time(folder, monkeypatch):
     assert (found.points, text) == ((), "")
 
 
-@pytest.mark.parametrize("option", ["--out=somewhere", "--time-limit=5m"])
-def test_options_of_the_frontier_alone_are_refused(option):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out=somewhere"], "--out: belongs to --frontier; add that, or leave it out"),
+        (["--time-limit=5m"], "--time-limit: belongs to --frontier; add that, or leave it out"),
+        (
+            ["--frontier", "--config=peers/basic-cnn"],
+            "--config peers/basic-cnn: with --frontier expected a config of your own, found a "
+            "shipped one; copy it: kaggle-digits config copy peers/basic-cnn mine.yaml",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, message):
     code = "import sys; from kaggle_digits.cli import main; main()"
-    command = [sys.executable, "-c", code, "bench", option]
+    command = [sys.executable, "-c", code, "bench", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    name = option.split("=")[0]
-    assert done.stderr.endswith(f"{name}: belongs to --frontier; add that, or leave it out\n")
+    assert done.stderr.endswith(f"{message}\n")
     assert done.stderr.count("\n") == 1

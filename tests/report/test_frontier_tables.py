@@ -1,3 +1,5 @@
+import dataclasses
+
 from measured_frontier import KIT, OTHER, measured
 
 from kaggle_digits.report import frontier_tables
@@ -15,6 +17,15 @@ def test_points_table():
         *("1 min 0 s", "1.18 million", "0.09"),
     )
     assert rows[1][2] == "2, unfinished"
+
+
+def test_demo_data_is_called_so():
+    table = frontier_tables.points_table(measured())
+    assert table.title == "What every second buys"
+    demo = dataclasses.replace(measured(), demo_data=True)
+    table = frontier_tables.points_table(demo)
+    assert table.title == "DEMO DATA, these figures mean nothing: What every second buys"
+    assert frontier_tables.frontier_picture(demo) != frontier_tables.frontier_picture(measured())
 
 
 def test_levels_table():
