@@ -43,7 +43,8 @@ def run(tmp_path, tiny_images):
         facts |= {"packages": environment.package_versions(), "hardware": environment.hardware()}
         writers = {"predictions.npz": lambda path: files.write_arrays(path, {"test": np.zeros(3)})}
         folder.write_fit(spec.member, spec.fold, writers, facts)
-    checkpoint = SimpleNamespace(epochs=2, history=[], arrays=[np.zeros(4)], best=[])
+    arrays = {"arrays": [np.zeros(4)], "best": [], "losses": np.zeros(0)}
+    checkpoint = SimpleNamespace(epochs=2, history=[], **arrays)
     resume.save_checkpoint(folder, specs[2], checkpoint)
     files.write_json(folder.metrics, {"oof_accuracy": 0.5})
     planned = {

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from kaggle_digits.config.schema import Train
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.runs.progress import RunProgress, fraction_done
 from kaggle_digits.system.console import Reporter
@@ -129,7 +130,7 @@ def test_fraction_done():
         SimpleNamespace(
             name=name,
             heldout_rows=range(20),
-            settings=SimpleNamespace(train=SimpleNamespace(epochs=epochs)),
+            settings=SimpleNamespace(train=Train(epochs=epochs)),
         )
         for name, epochs in (("short", 1), ("long", 3), ("short too", 1))
     ]

@@ -155,7 +155,7 @@ def test_finished_fit_may_have_further_facts(tmp_path, plan):
 
 def test_finished_fit_leaves_no_epochs_behind(tmp_path, plan):
     folder, spec = RunFolder(tmp_path), plan()[3]
-    state = SimpleNamespace(epochs=2, arrays=[np.zeros(3)], history=[], best=[])
+    state = SimpleNamespace(epochs=2, arrays=[np.zeros(3)], history=[], best=[], losses=np.zeros(0))
     resume.save_checkpoint(folder, spec, state)
     fit.save_fit(folder, spec, result())
     assert folder.read_state("b", 1) is None
