@@ -100,19 +100,7 @@ CHANGED = {
         "train.row_fraction": 0.5,
         "train.warmup_epochs": 2.0,
         "train.ema_epochs": 1.0,
-        "members": {
-            "strided": {},
-            "shrinking": {
-                "model": {
-                    "stages": [
-                        {"width": 32, "pool": "first", "padding": "valid"},
-                        {"width": 48, "padding": "valid"},
-                        {"width": 64, "depth": 2, "padding": "valid"},
-                        {"width": 128, "depth": 2, "padding": "valid"},
-                    ]
-                }
-            },
-        },
+        "members": {"strided": {}, "twin": {}},
     },
     "best": {
         "folds.count": 10,
