@@ -100,7 +100,7 @@ CHANGED = {
         "train.row_fraction": 0.5,
         "train.warmup_epochs": 2.0,
         "train.ema_epochs": 1.0,
-        "members": {"strided": {}, "twin": {}},
+        "members": {"strided": {}},
     },
     "best": {
         "folds.count": 10,
