@@ -242,7 +242,8 @@ def test_a_capped_warmup_is_the_one_in_effect(plan):
     members = {"a": {"train": {"epochs": 1}}, "b": {"train": {"epochs": 1, "warmup_epochs": 0.2}}}
     capped, given = plan(members=members)[::2]
     assert capped.settings.train.warmup_epochs == 0.2
-    assert capped.identity["settings"]["train"]["warmup_epochs"] == 0.2
+    found = capped.identity["settings"]["train"]
+    assert found == {"epochs": 1, "learning_rate": 0.01, "warmup_epochs": 0.2}
     assert given.identity["settings"] == capped.identity["settings"]
 
 
