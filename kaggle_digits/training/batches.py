@@ -49,6 +49,7 @@ class Batches(keras.utils.PyDataset):
         seed: start of everything random.
 
     Attributes:
+        size: images in a batch.
         losses: (n,) float32, what is remembered of each training row's loss, NaN before it was
             trained on; none where an epoch trains on all rows.
     """
@@ -57,7 +58,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=0)
         self._data, self._seed = data, seed
         self._rows = settings.train.rows_an_epoch(len(data.rows))
-        self._size = min(settings.train.batch_size, self._rows)
+        self.size = min(settings.train.batch_size, self._rows)
         is_short = self._rows < len(data.rows)
         self.losses = np.full(len(data.rows) if is_short else 0, np.nan, np.float32)
         self._shift, self._mixup = settings.augment.shift, settings.train.mixup
@@ -89,22 +90,17 @@ class Batches(keras.utils.PyDataset):
         self.losses[places] = hard_rows.remembered(self.losses[places], losses)
 
     @property
-    def size(self) -> int:
-        """Images in a batch."""
-        return self._size
-
-    @property
     def images(self) -> int:
         """Images in an epoch."""
-        return len(self) * self._size
+        return len(self) * self.size
 
     def __len__(self) -> int:
         # The rest of the order is left out: a smaller batch would be noise, and other rows are
         # left out in the next epoch.
-        return self._rows // self._size
+        return self._rows // self.size
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        places = slice(step * self._size, (step + 1) * self._size)
+        places = slice(step * self.size, (step + 1) * self.size)
         rows = self._order[places]
         images, targets = self._variant[rows], self._targets[rows]
         if self._shift:
