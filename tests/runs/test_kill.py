@@ -197,6 +197,7 @@ TOO_SHORT = (
 NOT_DONE = re.compile(
     r"time limit of .*: ended after .*; not done yet: (.*); repeat the command to continue"
 )
+FIT_SECONDS = 12.0  # about as long as a fit should train
 EPOCHS_SAVED = re.compile(r" \(\d+ of \d+ epochs saved\)")
 
 
@@ -228,8 +229,12 @@ def live_within(job: Job, seconds: int, folds: int) -> Life:
 
 @pytest.mark.chaos
 def test_time_for_some_of_the_fits(tmp_path):
-    # Long enough that a third of it is more than the time that is kept free for a first step.
-    settings = (*SETTINGS, "folds.count=5", "train.epochs=80")
+    # Fits long enough that one takes more than what is kept free for the first step of the next, on
+    # a fast machine too, and short enough for a slow one.
+    probe = Job(tmp_path / "probe", tmp_path / "cache", (*SETTINGS, "train.epochs=10")).finish()
+    first, last = (probe.seconds_until(f"cnn fold {fold} finished") for fold in (1, 2))
+    epochs = max(10, math.ceil(10 * FIT_SECONDS / (last - first)))
+    settings = (*SETTINGS, "folds.count=5", f"train.epochs={epochs}")
     whole = Job(tmp_path / "whole", tmp_path / "cache", settings).finish()
     first, last = (whole.seconds_until(f"cnn fold {fold} finished") for fold in (1, 5))
     limit = math.ceil(EXIT_SECONDS + first + (last - first) / 3)
