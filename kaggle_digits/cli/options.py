@@ -50,8 +50,8 @@ ConfigOption = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         autocompletion=config_names,
-        help="A shipped config (quick, standard, best, detuned, peers/NAME) or the path of a YAML "
-        "file; see kaggle-digits config list.",
+        help="A shipped config (quick, lunch-break, standard, best, detuned, peers/NAME) or the "
+        "path of a YAML file; see kaggle-digits config list.",
     ),
 ]
 DataOption = Annotated[

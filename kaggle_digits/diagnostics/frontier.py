@@ -65,6 +65,7 @@ POINTS = (
     *_lengths(KIT, "quick", "quick", (2, 4)),
     Plan("quick", KIT, "quick"),
     *_lengths(DEOTTE, "deotte", "peers/deotte-15", (2, 5)),
+    Plan("lunch-break", KIT, "lunch-break"),
     Plan("standard", KIT, "standard"),
     *_lengths(PLAIN, "plain", "peers/five-fold-cnn", (20,)),
     *_lengths(DEOTTE, "deotte", "peers/deotte-15", (10, 20, 45)),

@@ -13,6 +13,7 @@ ENDINGS = (".py", ".html", ".jinja", "LICENSE")
 CONFIGS = (  # in a checkout people add their own
     "best",
     "detuned",
+    "lunch-break",
     "peers/basic-cnn",
     "peers/deep-bn-cnn",
     "peers/deotte-15",

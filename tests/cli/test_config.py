@@ -115,7 +115,7 @@ def test_copy_replaces_nothing(config, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mine",), "mine: expected one of best, detuned, quick, standard"),
+        (("mine",), "mine: expected one of best, detuned, lunch-break, quick, standard"),
         (("quick", "mine"), "mine: expected a file that ends in .yaml; give another name"),
         (("quick", "file/my.yaml"), "file: "),
     ],

@@ -19,7 +19,7 @@ from kaggle_digits.config.schema import (
 from kaggle_digits.errors import UserError
 
 SHIPPED = [*loading.shipped_names(), *loading.peer_names()]
-KNOWN = "best, detuned, quick, standard, peers/... (kaggle-digits config list)"
+KNOWN = "best, detuned, lunch-break, quick, standard, peers/... (kaggle-digits config list)"
 TRAIN_KEYS = (
     "epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, "
     "warmup_epochs, decay_factor, plateau, early_stopping, label_smoothing, mixup, "
@@ -101,6 +101,16 @@ CHANGED = {
         "train.warmup_epochs": 2.0,
         "train.ema_epochs": 1.0,
         "members": {"strided": {}},
+    },
+    "lunch-break": {
+        "folds.count": 5,
+        "augment.test_shift": 1,
+        "train.epochs": 18,
+        "train.row_fraction": 0.5,
+        "train.warmup_epochs": 2.0,
+        "train.ema_epochs": 1.0,
+        "train.precision": "auto",
+        "members": {"plain": {}, "upright": {"model": {"normalize": "slant"}}},
     },
     "best": {
         "folds.count": 10,
