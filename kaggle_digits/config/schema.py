@@ -57,10 +57,12 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
-    later: ClassVar[frozenset[str]] = frozenset(("bank", "variant_order", "shift", "test_shift"))
+    later: ClassVar[frozenset[str]] = frozenset(
+        ("bank", "variant_order", "shift", "stroke", "test_shift")
+    )
     # What a fit does with the bank's variants; the bank itself does not depend on it.
     of_fits: ClassVar[frozenset[str]] = frozenset(
-        ("variants", "bank", "variant_order", "shift", "test_shift")
+        ("variants", "bank", "variant_order", "shift", "stroke", "test_shift")
     )
 
     variants: int | None = Field(
@@ -91,6 +93,13 @@ class Augment(Section):
         le=14,
         description="largest move of an image up, down or sideways, pixels; drawn by each fit for "
         "each epoch, after all of the above",
+    )
+    stroke: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strokes become thicker or thinner by up to this fraction of a pixel on every "
+        "side; drawn by each fit for each epoch",
     )
     test_shift: int = Field(
         0,

@@ -1,4 +1,4 @@
-"""What a net is trained on: the batches of each epoch, shuffled, moved by whole pixels and mixed.
+"""What a net is trained on: the batches of each epoch, shuffled, changed cheaply and mixed.
 
 Everything random follows from a fit's seed and the epoch alone, so that a training that resumes
 sees the same batches.
@@ -16,7 +16,7 @@ from kaggle_digits.config.schema import MemberSettings
 from kaggle_digits.training import hard_rows
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
-MOVES, MIXES, PICKS = 1, 2, 3
+MOVES, MIXES, PICKS, STROKES = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Batches(keras.utils.PyDataset):
         self.size = min(settings.train.batch_size, self._rows)
         is_short = self._rows < len(data.rows)
         self.losses = np.full(len(data.rows) if is_short else 0, np.nan, np.float32)
-        self._shift, self._mixup = settings.augment.shift, settings.train.mixup
+        self._shift, self._stroke = settings.augment.shift, settings.augment.stroke
+        self._mixup = settings.train.mixup
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
@@ -80,6 +81,9 @@ class Batches(keras.utils.PyDataset):
             generator = np.random.default_rng([self._seed, epoch, MOVES])
             size = (len(self._order), 2)
             self._moves = generator.integers(-self._shift, self._shift, size, endpoint=True)
+        if self._stroke:
+            generator = np.random.default_rng([self._seed, epoch, STROKES])
+            self._strokes = generator.uniform(-self._stroke, self._stroke, len(self._order))
         if self._mixup:
             generator = np.random.default_rng([self._seed, epoch, MIXES])
             self._shares = generator.beta(self._mixup, self._mixup, len(self))
@@ -105,6 +109,8 @@ class Batches(keras.utils.PyDataset):
         images, targets = self._variant[rows], self._targets[rows]
         if self._shift:
             images = moved(images, self._moves[places], self._shift)
+        if self._stroke:
+            images = thickened(images, self._strokes[places])
         if self._mixup:
             # The net takes bytes, as everywhere: a rounding of less than half a gray level.
             images = np.rint(mixed(images, self._shares[step])).astype(np.uint8)
@@ -128,6 +134,35 @@ def moved(images: np.ndarray, moves: np.ndarray, largest: int) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:], axis=(1, 2))
     tops, lefts = largest - moves.T
     return windows[np.arange(len(images)), tops, lefts]
+
+
+def thickened(images: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Make strokes thicker or thinner.
+
+    1 gives every pixel the largest value among itself and its four neighbours, -1 the smallest
+    (gray-scale dilation and erosion, with background around the image); between them and 0, which
+    leaves an image as it is, values are interpolated.
+
+    Args:
+        images: (n, height, width) uint8.
+        amounts: (n,) -1..1.
+
+    Returns:
+        The changed images, of the same shape and dtype.
+    """
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    neighbours = (
+        images,
+        padded[:, :-2, 1:-1],
+        padded[:, 2:, 1:-1],
+        padded[:, 1:-1, :-2],
+        padded[:, 1:-1, 2:],
+    )
+    shares = amounts.astype(np.float32)[:, None, None]
+    extremes = np.where(
+        shares > 0, np.maximum.reduce(neighbours), np.minimum.reduce(neighbours)
+    ).astype(np.float32)
+    return np.rint(images + np.abs(shares) * (extremes - images)).astype(np.uint8)
 
 
 def mixed(values: np.ndarray, share: float) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Train
-from kaggle_digits.training.batches import Batches, TrainingData, mixed, moved
+from kaggle_digits.training.batches import Batches, TrainingData, mixed, moved, thickened
 
 ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
@@ -139,6 +139,46 @@ def test_moves_leave_the_order_as_it_is():
     assert (plain[1] == shifted[1]).all()
     stay = [(a == b).all() for a, b in zip(plain[0], shifted[0], strict=True)]
     assert 0 < np.sum(stay) < 15  # a ninth of 40 is not moved
+
+
+# Strokes
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        (0, [[0, 100, 0], [20, 200, 0], [0, 60, 0]]),
+        # The largest of each pixel and its four neighbours, and half way there.
+        (1, [[100, 200, 100], [200, 200, 200], [60, 200, 60]]),
+        (0.5, [[50, 150, 50], [110, 200, 100], [30, 130, 30]]),
+        # The smallest, with background around the image.
+        (-1, [[0, 0, 0], [0, 0, 0], [0, 0, 0]]),
+        (-0.25, [[0, 75, 0], [15, 150, 0], [0, 45, 0]]),
+    ],
+)
+def test_thickened_by_hand(amount, expected):
+    image = np.array([[0, 100, 0], [20, 200, 0], [0, 60, 0]], np.uint8)
+    found = thickened(np.stack([image, image]), np.array([amount, 0]))
+    assert found.dtype == np.uint8
+    assert found.tolist() == [expected, image.tolist()]
+
+
+def strokes_of(batches, epoch):
+    """How much thicker each image is, from what its only pixel has become and its neighbours."""
+    pixels = epoch_of(batches, epoch)[0].astype(int)
+    return (pixels[:, 14, 13] - (255 - pixels[:, 14, 14])) / 255
+
+
+def test_each_image_of_an_epoch_has_strokes_of_its_own():
+    batches = make_batches(bright_pixels, stroke=0.6)
+    first, second = strokes_of(batches, 0), strokes_of(batches, 1)
+    for strokes in (first, second):
+        assert len({*strokes}) > 30
+        assert -0.6 <= strokes.min() < -0.4
+        assert 0.4 < strokes.max() <= 0.6
+    assert (first != second).any()
+    assert (strokes_of(make_batches(bright_pixels, stroke=0.6), 1) == second).all()
+    assert (strokes_of(make_batches(bright_pixels, seed=6, stroke=0.6), 1) != second).any()
 
 
 # Mixing

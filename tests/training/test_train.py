@@ -33,7 +33,7 @@ def make_pixels(seed=1):
     return pixels
 
 
-def settings(net=NET, shift=0, **changes):
+def settings(net=NET, shift=0, stroke=0.0, **changes):
     values = {
         "epochs": 2,
         "batch_size": 10,
@@ -42,7 +42,9 @@ def settings(net=NET, shift=0, **changes):
         "warmup_epochs": 0.5,
         "ema_epochs": 0.0,
     } | changes
-    return MemberSettings(model=net, train=Train(**values), augment=Augment(shift=shift))
+    return MemberSettings(
+        model=net, train=Train(**values), augment=Augment(shift=shift, stroke=stroke)
+    )
 
 
 def fit(
@@ -176,9 +178,9 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.images == usual.images
 
 
-def test_muon_and_moved_and_mixed_images_go_on_from_a_kept_state(usual):
+def test_muon_and_moved_thickened_and_mixed_images_go_on_from_a_kept_state(usual):
     states = []
-    config = settings(optimizer="muon", ema_epochs=0.5, shift=2, mixup=0.4)
+    config = settings(optimizer="muon", ema_epochs=0.5, shift=2, stroke=0.5, mixup=0.4)
     whole = fit(config, on_checkpoint=states.append)
     assert weight_bytes(whole) != weight_bytes(usual)
     assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)
