@@ -92,25 +92,23 @@ def leaves(values, prefix=""):
 
 # What each config was when it stated every setting, without `train.threads`.
 CHANGED = {
-    "standard": {
-        "folds.count": 5,
-        "augment.bank": "own",
-        "augment.test_shift": 1,
-        "train.epochs": 26,
-        "train.row_fraction": 0.5,
-        "train.warmup_epochs": 2.0,
-        "train.ema_epochs": 1.0,
-        "members": {"strided": {}},
-    },
-    "lunch-break": {
-        "folds.count": 5,
-        "augment.test_shift": 1,
-        "train.epochs": 18,
-        "train.row_fraction": 0.5,
-        "train.warmup_epochs": 2.0,
-        "train.ema_epochs": 1.0,
-        "train.precision": "auto",
-        "members": {"plain": {}, "upright": {"model": {"normalize": "slant"}}},
+    **{
+        name: {
+            "folds.count": 5,
+            "augment.stroke": 0.6,
+            "augment.test_shift": 1,
+            "train.epochs": 18,
+            "train.row_fraction": 0.5,
+            "train.optimizer": "muon",
+            "train.warmup_epochs": 2.0,
+            "train.ema_epochs": 1.0,
+            "train.precision": "auto",
+            "members": {"plain": {}, "upright": {"model": {"normalize": "slant"}}} | third,
+        }
+        for name, third in (
+            ("lunch-break", {}),
+            ("standard", {"adamw": {"train": {"optimizer": "adamw"}}}),
+        )
     },
     "best": {
         "folds.count": 10,
