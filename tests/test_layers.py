@@ -33,7 +33,7 @@ THIN -= {"cli/config.py", "cli/data.py"}
 ABOUT = {
     "training/batches.py": {"keras"},
     "training/callbacks.py": {"keras"},
-    "training/digit_shape.py": {"keras"},
+    "training/deslant.py": {"keras"},
     "training/hard_rows.py": {"keras"},
     "training/models.py": {"keras"},
     "training/optimizers.py": {"keras"},

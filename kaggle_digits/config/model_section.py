@@ -13,7 +13,6 @@ from kaggle_digits.config.section import Section
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 Dropped = Annotated[float, Field(ge=0, lt=1)]
-Normalize = Literal["none", "slant", "width", "both"]
 SIDE = 28  # of an image, pixels
 
 
@@ -71,7 +70,7 @@ class Model(Section):
     later: ClassVar[frozenset[str]] = frozenset(
         (
             "input",
-            "normalize",
+            "deslant",
             "dropout_place",
             "norm",
             "norm_momentum",
@@ -87,9 +86,7 @@ class Model(Section):
     input: Literal["unit", "symmetric"] = Field(
         "unit", description="what pixels are scaled to: 0..1, or -1..1"
     )
-    normalize: Normalize = Field(
-        "none", description="slant: digits are set upright; width: they get one width; or both"
-    )
+    deslant: bool = Field(False, description="whether the net sets digits upright first")
     stages: Annotated[
         tuple[Stage, ...], Expected("a list of stages, for example [{width: 24, pool: first}]")
     ] = Field(

@@ -31,7 +31,8 @@ from kaggle_digits.training import machine_settings
 
 KIT, DEOTTE, PLAIN = "kaggle-digits", "Deotte's net", "a plain Keras CNN"
 OWN = "yours"
-# All points have the same rows held out, and the same threads: a backend keeps those of its start.
+# All points have the same rows held out, are computed in the same precision, and have the same
+# threads: a backend keeps those of its start.
 COMMON = {
     "seed": 2026,
     "folds.kind": "stratified",
@@ -39,6 +40,7 @@ COMMON = {
     "folds.repeats": 1,
     "folds.holdout": 0.1,
     "train.threads": "auto",
+    "train.precision": "auto",
 }
 # Less time than this is not worth to begin a point with.
 POINT_SECONDS = 60.0

@@ -16,7 +16,7 @@ from kaggle_digits.config.schema import Model
 from kaggle_digits.config.train_section import FLOAT32, Precision
 from kaggle_digits.results.run_report import Layer, NetSummary
 from kaggle_digits.training.backend import fused_batch_norm
-from kaggle_digits.training.digit_shape import normalized
+from kaggle_digits.training.deslant import deslanted
 
 LAST_LAYER = "logits"
 # Keras's policies: weights are float32, inputs and outputs of a layer are what they are named for.
@@ -137,7 +137,11 @@ def build(
         return layers.Dropout(rate, seed=next(seeds), name=f"{name}_dropout")(x)
 
     inputs = keras.Input((28, 28), dtype="uint8", name="pixels")
-    x = normalized(inputs, config.normalize)
+    x = inputs
+    if config.deslant:
+        # A model in itself, so that it has a name among the layers.
+        pixels = keras.Input((28, 28), dtype="uint8")
+        x = keras.Model(pixels, deslanted(pixels), name="deslant")(x)
     scaling = {"unit": (1 / 255, 0.0), "symmetric": (2 / 255, -1.0)}[config.input]
     x = layers.Rescaling(*scaling, name="rescale")(x)
     x = layers.Reshape((28, 28, 1), name="channel")(x)

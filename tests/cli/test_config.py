@@ -52,8 +52,8 @@ def test_what_differs_from_quick_is_said(config):
     for line in (
         "# standard, all settings. What differs from quick:",
         "#   folds.count: 5 # quick: 3",
-        "#   train.epochs: 26 # quick: 10",
-        "#   members.strided: {}",
+        "#   train.epochs: 18 # quick: 10",
+        "#   members.upright: {model: {deslant: true}}",
         "#   members.cnn: null # quick: {}",
     ):
         assert line in lines

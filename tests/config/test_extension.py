@@ -19,6 +19,15 @@ OTHER = Config(
 )
 
 
+def test_lunch_break_lacks_only_the_last_net_of_standard():
+    lunch_break, standard = loading.load("lunch-break"), loading.load("standard")
+    extended = extension.with_members_of(lunch_break, standard, "standard")
+    assert list(extended.members) == list(standard.members) == ["plain", "upright", "adamw"]
+    for name in standard.members:
+        assert extended.member(name) == standard.member(name)
+    assert (extended.seed, extended.folds) == (standard.seed, standard.folds)
+
+
 def test_members_of_another_config_keep_their_settings():
     extended = extension.with_members_of(OF_RUN, OTHER, "other.yaml")
     assert list(extended.members) == ["cnn", "wide", "deep"]
