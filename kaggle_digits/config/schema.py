@@ -99,7 +99,7 @@ class Augment(Section):
         ge=0,
         le=1,
         description="strokes become thicker or thinner by up to this fraction of a pixel on every "
-        "side; drawn by each fit for each epoch",
+        "side; drawn by each fit for each epoch, after shift",
     )
     test_shift: int = Field(
         0,

@@ -30,8 +30,8 @@ def warnings(
             lines.append(
                 f"WARNING: without a GPU this will take about {duration(seconds)}, by the size of "
                 "its nets. Use a machine with a GPU (on Kaggle: Settings > Accelerator), a smaller "
-                "config (--config standard or quick), or a --time-limit; kaggle-digits bench "
-                "measures more exactly"
+                "config (--config standard, lunch-break or quick), or a --time-limit; "
+                "kaggle-digits bench measures more exactly"
             )
     for spec in {spec.member: spec for spec in specs}.values():
         batch, seen = spec.settings.train.batch_size, rows - len(spec.heldout_rows)

@@ -118,7 +118,8 @@ def test_no_image_is_mirrored():
 
 def test_key_names_everything_but_what_fits_do_with_variants(monkeypatch):
     key = transforms.transform_key(Augment())
-    assert transforms.transform_key(Augment(variants=7, variant_order="own", shift=2)) == key
+    of_fits = Augment(variants=7, variant_order="own", shift=2, stroke=0.5)
+    assert transforms.transform_key(of_fits) == key
     changes = {
         "rotate": (-1, 1),
         "scale": (1, 1),

@@ -181,6 +181,16 @@ def test_each_image_of_an_epoch_has_strokes_of_its_own():
     assert (strokes_of(make_batches(bright_pixels, seed=6, stroke=0.6), 1) != second).any()
 
 
+def test_strokes_leave_the_order_and_the_moves_as_they_are():
+    plain, thick = (make_batches(bright_pixels, shift=2, **more) for more in ({}, {"stroke": 0.4}))
+    moves = moves_of(plain, 1)
+    images, targets = epoch_of(thick, 1)
+    assert (epoch_of(plain, 1)[1] == targets).all()
+    # The brightest pixel of each image is still where it was moved to.
+    brightest = images.reshape(len(images), -1).argmax(axis=1)
+    assert (np.stack(np.divmod(brightest, 28), axis=1) - 14 == moves).all()
+
+
 # Mixing
 
 

@@ -128,7 +128,7 @@ def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
     # What a member does with variants is no part of a bank.
     members = {
         "a": {"augment": {"variants": 2}},
-        "b": {"augment": {"shift": 1, "variant_order": "own", "test_shift": 1}},
+        "b": {"augment": {"shift": 1, "stroke": 0.5, "variant_order": "own", "test_shift": 1}},
     }
     assert {spec.bank for spec in plan(members=members)} == {shared}
 

@@ -787,9 +787,10 @@ def test_the_scale_of_the_loss_is_in_a_checkpoint():
     assert (4.0, 2.0**15) in itertools.pairwise(scalars)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_net_learns_in_low_precision(precision):
-    config = settings(epochs=12, learning_rate=0.02, precision=precision)
+def test_a_net_learns_in_low_precision(precision, optimizer):
+    config = settings(epochs=12, learning_rate=0.02, precision=precision, optimizer=optimizer)
     assert fit(config, images=lambda epoch: make_pixels(epoch)).history[-1]["accuracy"] > 0.5
 
 

@@ -334,7 +334,9 @@ def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
         train.momentum: {low: 0.9, high: 0.98, when: {train.optimizer: muon}}
         train.mixup: {low: 0.0, high: 0.4}
         augment.shift: {low: 0, high: 2}
+        augment.stroke: {low: 0.0, high: 0.9}
         augment.variant_order: {choices: [shared, own]}
+        model.deslant: {choices: [false, true]}
         """
     )
     assert found.start == {
@@ -344,7 +346,9 @@ def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
         "train.momentum": 0.9,
         "train.mixup": 0.0,
         "augment.shift": 0,
+        "augment.stroke": 0.0,
         "augment.variant_order": "shared",
+        "model.deslant": False,
     }
     with pytest.raises(UserError, match=r"stages\.1\.residual: expected false with padding valid"):
         declared(
