@@ -82,7 +82,7 @@ class FrontierOptions:
         data: see `sources.find_source`.
         out: the folder of all runs.
         own: a config of the user's own as a further point: its name and the config, whose seed,
-            folds and threads do not count.
+            folds, threads and precision do not count.
         plans: what is measured.
         how_to_continue: what people do after a stop.
     """

@@ -34,6 +34,7 @@ def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     assert configs[0].folds.kind == "stratified"
     assert configs[0].folds.fits == 5
     assert {config.train.threads for config in configs} == {"auto"}
+    assert {config.train.precision for config in configs} == {"auto"}
     assert len({plan.name for plan in frontier.POINTS}) == len(frontier.POINTS)
 
 
