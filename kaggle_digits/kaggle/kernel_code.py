@@ -22,7 +22,9 @@ from kaggle_digits.kaggle.package_files import package_files
 from kaggle_digits.report.rendering import templates
 from kaggle_digits.system.environment import package_versions
 
-LINE = 100  # characters of a line of base 85
+# Characters of a line of base 85. In a notebook, whose cell of it is hidden, the end of each line
+# takes two more.
+SCRIPT_LINE, NOTEBOOK_LINE = 100, 1000
 CELL = re.compile(r"^# %%(?: \[(markdown|hidden)\])?\n", re.MULTILINE)
 HIDDEN = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # Jupyter's word and Kaggle's
 
@@ -51,7 +53,7 @@ class KernelCode:
 
     def script(self) -> str:
         """Return the Python script; equal code and package give equal bytes."""
-        return self._render("script.py.jinja")
+        return self._render("script.py.jinja", SCRIPT_LINE)
 
     def notebook(self) -> str:
         """Return the notebook as JSON; equal code and package give equal bytes.
@@ -67,7 +69,7 @@ class KernelCode:
                 "--notebook: nbformat is not installed; install it with pip install nbformat"
             ) from None
 
-        _, *parts = CELL.split(self._render("notebook.py.jinja"))
+        _, *parts = CELL.split(self._render("notebook.py.jinja", NOTEBOOK_LINE))
         cells = []
         for number, (kind, text) in enumerate(zip(parts[::2], parts[1::2], strict=True), 1):
             new = v4.new_markdown_cell if kind == "markdown" else v4.new_code_cell
@@ -77,7 +79,7 @@ class KernelCode:
         metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
         return nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)) + "\n"
 
-    def _render(self, template: str) -> str:
+    def _render(self, template: str, line: int) -> str:
         found = templates("kaggle_digits.kaggle")
         found.filters["in_quotes"] = _in_quotes
         words = [f"--{flag.replace('_', '-')}" for flag in self.flags]
@@ -88,7 +90,7 @@ class KernelCode:
                 "version": package_versions().get("kaggle-digits", ""),
                 "config": loading.dump(self.config, compact=True),
                 "run_options": json.dumps(["--time-limit", self.time_limit, *words]),
-                "package": "\n".join(re.findall(f".{{1,{LINE}}}", package)),
+                "package": "\n".join(re.findall(f".{{1,{line}}}", package)),
             }
         )
 
