@@ -17,6 +17,7 @@ from kaggle_digits.training import hard_rows
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
 MOVES, MIXES, PICKS, STROKES = 1, 2, 3, 4
+DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # of moves by a pixel: down, right
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def moved(images: np.ndarray, moves: np.ndarray, largest: int) -> np.ndarray:
 
     Args:
         images: (n, height, width).
-        moves: (n, 2) integers, pixels down and to the right.
+        moves: (n, 2) integers, pixels down and to the right; (2,): of all images alike.
         largest: of all moves, either way.
 
     Returns:
@@ -150,14 +151,7 @@ def thickened(images: np.ndarray, amounts: np.ndarray) -> np.ndarray:
     Returns:
         The changed images, of the same shape and dtype.
     """
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    neighbours = (
-        images,
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-    )
+    neighbours = [images, *(moved(images, move, 1) for move in DIRECTIONS)]
     shares = amounts.astype(np.float32)[:, None, None]
     extremes = np.where(
         shares > 0, np.maximum.reduce(neighbours), np.minimum.reduce(neighbours)

@@ -14,7 +14,7 @@ from kaggle_digits.config.schema import MemberSettings
 from kaggle_digits.config.train_section import Train
 from kaggle_digits.errors import UserError
 from kaggle_digits.training import callbacks, models, monitoring
-from kaggle_digits.training.batches import Batches, TrainingData, moved
+from kaggle_digits.training.batches import DIRECTIONS, Batches, TrainingData, moved
 from kaggle_digits.training.callbacks import Checkpoint, Hooks
 from kaggle_digits.training.hard_rows import BatchLosses
 from kaggle_digits.training.optimizers import make_optimizer
@@ -26,7 +26,6 @@ STATISTICS_ROWS = 8192
 # What a net gives this probability hardly ever becomes another class when it is moved by a pixel,
 # and nearly all digits are such: looking at the others five times costs little.
 SURE = 0.9
-DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # down, right
 
 
 @dataclass(frozen=True)
@@ -247,10 +246,8 @@ def predict(model: keras.Model, images: np.ndarray, test_shift: int = 0) -> np.n
     probabilities = _predict(model, images)
     unsure = np.flatnonzero(probabilities.max(axis=1) < SURE)
     if test_shift and len(unsure):
-        copies = [
-            moved(images[unsure], np.tile(move, (len(unsure), 1)), test_shift)
-            for move in test_shift * DIRECTIONS
-        ]
+        moves = test_shift * DIRECTIONS
+        copies = [moved(images[unsure], move, test_shift) for move in moves]
         of_copies = _predict(model, np.concatenate(copies)).reshape(len(copies), len(unsure), -1)
         looks = np.stack([probabilities[unsure], *of_copies])
         probabilities[unsure] = looks.mean(axis=0)
