@@ -163,13 +163,17 @@ def test_no_damage_is_found_in_a_run(kept):
 
 
 def test_a_search_is_read(kept):
-    search = kd.SearchResult(kept("search"))
+    folder = kept("search")
+    search = kd.SearchResult(folder)
     assert search.record.complete
     assert search.record.counts() == "2 completed"
     assert search.trials["train.learning_rate"].tolist() == [0.001, 0.1]
     best = search.trials.loc[search.trials["objective"].idxmax()]
     assert search.best_config.train.learning_rate == best["train.learning_rate"]
     assert search.best_config.tuned[0].trials == 2
+    # It was written before there were strokes, and means none, whoever reads it.
+    assert search.best_config.augment.stroke == 0.0
+    assert kd.load_config(str(folder / "best.yaml")) == search.best_config
     check = search.record.check
     assert (check.reference.rows, check.best.rows, check.folds) == (80, 80, (3,))
 
@@ -177,7 +181,7 @@ def test_a_search_is_read(kept):
 def test_the_command_reuses_every_trial_of_a_search(kept, command):
     folder = kept("search")
     before = models(folder)
-    record, best = found(folder / "search_record.json"), (folder / "best.yaml").read_bytes()
+    record, best = found(folder / "search_record.json"), (folder / "best.yaml").read_text()
     (folder / "best.yaml").unlink()
     repeated = ("tune", "--config", make.CONFIGS["search"], "--data", "data", "--out", folder)
     said = command(*repeated, "--allow-changed-versions")
@@ -187,7 +191,9 @@ def test_the_command_reuses_every_trial_of_a_search(kept, command):
     assert models(folder) == before
     # What later versions add, the ones before did not know.
     assert record.items() <= found(folder / "search_record.json").items()
-    assert (folder / "best.yaml").read_bytes() == best
+    # What had another default then is stated now.
+    stated = best.replace("    limit: 0.3\n", "    limit: 0.3\n  stroke: 0.0\n  test_shift: 0\n")
+    assert (folder / "best.yaml").read_text() == stated
 
 
 def test_no_damage_is_found_in_a_search(kept):

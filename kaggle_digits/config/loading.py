@@ -15,7 +15,7 @@ import yaml
 
 from kaggle_digits.config.problems import nearest
 from kaggle_digits.config.renamed_keys import renamed
-from kaggle_digits.config.schema import Config, SearchParameter, Tune
+from kaggle_digits.config.schema import Augment, Config, SearchParameter, Tune
 from kaggle_digits.config.section import HINT, Section, merged, validated
 from kaggle_digits.config.yaml_text import parse
 from kaggle_digits.errors import UserError, explained
@@ -90,7 +90,7 @@ def load(
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected sections (seed, train, ...), found {values!r}")
     lines: dict[str, str] = {}
-    values = of_file = renamed(values, name, lines)
+    values = of_file = _as_meant_then(renamed(values, name, lines))
     if isinstance(overrides, Mapping):
         source, changes = "overrides", list(overrides.items())
     else:
@@ -105,6 +105,19 @@ def load(
     except UserError as error:
         where = f"{path}: " if is_path and _problem(of_file) == error.problem else ""
         raise UserError(f"{where}{error.problem}", HINT) from None
+
+
+def _as_meant_then(values: dict) -> dict:
+    """Write out what files of earlier versions left out at a default that is another one today.
+
+    Files of runs and searches, and copies of `quick`, state all settings but those. What a person
+    writes states fewer, and means today's defaults.
+    """
+    augment, former = values.get("augment"), Augment.former_defaults
+    always_stated = Augment.model_fields.keys() - Augment.later - former.keys()
+    if isinstance(augment, dict) and always_stated <= augment.keys():
+        return values | {"augment": {**former, **augment}}
+    return values
 
 
 def _problem(values: dict) -> str | None:

@@ -57,9 +57,8 @@ class Grid(Section):
 class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
-    later: ClassVar[frozenset[str]] = frozenset(
-        ("bank", "variant_order", "shift", "stroke", "test_shift")
-    )
+    former_defaults: ClassVar[Mapping[str, Any]] = {"stroke": 0.0, "test_shift": 0}
+    later: ClassVar[frozenset[str]] = frozenset(("bank", "variant_order", "shift"))
     # What a fit does with the bank's variants; the bank itself does not depend on it.
     of_fits: ClassVar[frozenset[str]] = frozenset(
         ("variants", "bank", "variant_order", "shift", "stroke", "test_shift")
@@ -95,14 +94,14 @@ class Augment(Section):
         "each epoch, after all of the above",
     )
     stroke: float = Field(
-        0.0,
+        0.6,
         ge=0,
         le=1,
         description="strokes become thicker or thinner by up to this fraction of a pixel on every "
         "side; drawn by each fit for each epoch, after shift",
     )
     test_shift: int = Field(
-        0,
+        1,
         ge=0,
         le=4,
         description="at prediction, a digit that a net is unsure of counts with the mean of five: "

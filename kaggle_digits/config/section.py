@@ -12,7 +12,8 @@ from kaggle_digits.errors import UserError
 
 # Belongs beside every stored identity. An identity leaves out settings at their defaults, those of
 # its format: a default that changes later goes to its section's `former_defaults`, or takes a new
-# number. A new setting whose default is what happened before takes neither.
+# number; one that was in `later` leaves that, and files that left it out mean the former one, see
+# `loading.py`. A new setting whose default is what happened before takes neither.
 SETTINGS_FORMAT = 1
 AUTO = "auto"  # of threads: one for each core; of precision: what the processor or GPU is fast in
 # Where to read more, in errors.

@@ -43,6 +43,7 @@ class Train(Section):
     former_defaults: ClassVar[Mapping[str, Any]] = {
         "threads": 2,
         "epochs": 7,
+        "optimizer": "adamw",
         "learning_rate": 8e-3,
     }
     later: ClassVar[frozenset[str]] = frozenset(
@@ -63,7 +64,7 @@ class Train(Section):
     epochs: int = Field(10, ge=1, description="passes over the fold's training rows")
     batch_size: int = Field(128, ge=2, description="images per step")
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
-        "adamw",
+        "muon",
         description="sgd: with Nesterov momentum; muon: of kernels, and adamw of the last layer, "
         "biases and batch norm",
     )

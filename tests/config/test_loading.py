@@ -92,11 +92,8 @@ def leaves(values, prefix=""):
 
 LUNCH_BREAK = {
     "folds.count": 5,
-    "augment.stroke": 0.6,
-    "augment.test_shift": 1,
     "train.epochs": 18,
     "train.row_fraction": 0.5,
-    "train.optimizer": "muon",
     "train.warmup_epochs": 2.0,
     "train.ema_epochs": 1.0,
     "train.precision": "auto",
@@ -111,7 +108,9 @@ CHANGED = {
     },
     "best": {
         "folds.count": 10,
+        "augment.stroke": 0.0,
         "train.epochs": 30,
+        "train.optimizer": "adamw",
         "train.batch_size": 256,
         "train.learning_rate": 0.008,
         "model.stages": [
@@ -244,6 +243,22 @@ def test_saved_config_holds_overrides_and_defaults(tmp_path):
     assert saved["seed"] == 2026
     assert saved["members"]["wide"]["model"] == {"stages": [{"width": 7}]}
     assert load(tmp_path, loading.dump(config)) == config
+
+
+def test_config_that_a_run_stored_before_a_default_changed_means_what_it_meant(tmp_path):
+    values = yaml.safe_load(loading.dump(Config()))
+    # As files of then: they left out what was at its default.
+    del values["augment"]["stroke"], values["augment"]["test_shift"]
+    config = load(tmp_path, yaml.safe_dump(values), "augment.rotate=[-3,3]")
+    assert (config.augment.stroke, config.augment.test_shift) == (0.0, 0)
+    assert config.member("cnn").augment == config.augment
+    # What is given counts, and what it left out at a default that has stayed is at that.
+    assert load(tmp_path, yaml.safe_dump(values), "augment.stroke=0.3").augment.stroke == 0.3
+    assert config.augment.shift == 0
+    # Where a person states but a few settings, the others are those of today's quick.
+    config = load(tmp_path, "augment: {rotate: [-3, 3], variants: 4}")
+    assert (config.augment.stroke, config.augment.test_shift) == (0.6, 1)
+    assert load(tmp_path, "members: {a: {augment: {variants: 4}}}").augment == Config().augment
 
 
 def test_an_empty_file_means_the_defaults(tmp_path):

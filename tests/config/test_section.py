@@ -19,10 +19,19 @@ from kaggle_digits.config.schema import (
 from kaggle_digits.config.section import SETTINGS_FORMAT, merged, validated
 from kaggle_digits.errors import UserError
 
+# What quick was when the format began.
+FORMER = {"epochs": 7, "optimizer": "adamw", "learning_rate": 0.008}
+FORMER_AUGMENT = {"stroke": 0.0, "test_shift": 0}
+FORMER_STAGES = [
+    {"width": 24, "pool": "first"},
+    {"width": 48, "depth": 2, "pool": "last"},
+    {"width": 96, "depth": 2, "pool": "last"},
+]
+TRAIN = FORMER | {"epochs": 9, "learning_rate": 0.01, "threads": 2}
 SETTINGS = MemberSettings(
     model=Model(stages=[{"width": 8, "pool": "first"}, {"width": 9}], dense=(7,)),
-    train=Train(epochs=9, momentum=0.5, threads=2),
-    augment=Augment(variants=3, elastic=Elastic(p=0, alpha=7), rotate=(-12, 12)),
+    train=Train(**TRAIN, momentum=0.5),
+    augment=Augment(**FORMER_AUGMENT, variants=3, elastic=Elastic(p=0, alpha=7), rotate=(-12, 12)),
 )
 
 
@@ -67,7 +76,7 @@ def test_a_later_setting_at_its_default_changes_no_identity():
     later = LaterSettings.model_validate(SETTINGS.model_dump())
     assert later.identity() == SETTINGS.identity()
     assert LaterSettings.from_identity(SETTINGS.identity()) == later.canonical()
-    clipped = later.model_copy(update={"train": LaterTrain(epochs=9, clip=1.0, threads=2)})
+    clipped = later.model_copy(update={"train": LaterTrain(**TRAIN, clip=1.0)})
     assert clipped.identity()["train"] == {"epochs": 9, "learning_rate": 0.01, "clip": 1.0}
     # Key by key both have a value.
     values = LaterSettings.from_identity(SETTINGS.identity()).model_dump(mode="json")
@@ -80,22 +89,21 @@ def test_identity_of_a_later_version_is_refused_with_its_key():
         MemberSettings.from_identity({"model": {}, "train": later, "augment": {}}, "fits/a: ")
 
 
-# What quick was when the format began.
-FORMER = {"epochs": 7, "learning_rate": 0.008}
-FORMER_STAGES = [
-    {"width": 24, "pool": "first"},
-    {"width": 48, "depth": 2, "pool": "last"},
-    {"width": 96, "depth": 2, "pool": "last"},
-]
-
-
 def test_a_default_that_has_changed_is_still_left_out():
     # Before `auto` the default was 2 threads, and identities still mean it.
     for settings, identity in (
         (Train(threads=2, **FORMER), {}),
         (Train(threads=4, **FORMER), {"threads": 4}),
         (Model(stages=FORMER_STAGES), {}),
-        (Config(train={"threads": 2, **FORMER}, model={"stages": FORMER_STAGES}), {}),
+        (Augment(**FORMER_AUGMENT), {}),
+        (
+            Config(
+                train={"threads": 2, **FORMER},
+                model={"stages": FORMER_STAGES},
+                augment=FORMER_AUGMENT,
+            ),
+            {},
+        ),
     ):
         assert settings.identity() == identity
         assert type(settings).from_identity(identity) == settings
@@ -110,10 +118,15 @@ def test_a_default_of_today_that_was_another_one_is_stated():
         {"width": 96, "depth": 2, "padding": "valid"},
         {"width": 128, "padding": "valid"},
     ]
-    expected = {"model": {"stages": stages}, "train": {"epochs": 10, "learning_rate": 0.01}}
+    expected = {
+        "model": {"stages": stages},
+        "train": {"epochs": 10, "optimizer": "muon", "learning_rate": 0.01},
+        "augment": {"stroke": 0.6, "test_shift": 1},
+    }
     assert Config().identity() == expected
     assert Config(train={"threads": 2}).identity() == expected
     assert Model.from_identity(Model().identity()) == Model()
+    assert Augment.from_identity(Augment().identity()) == Augment()
 
 
 # The defaults that identities of each format leave out. Never change them: a default that changes

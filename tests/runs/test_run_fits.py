@@ -309,7 +309,7 @@ def write_data(folder):
 
 WITH_A_WILD_MEMBER = Config(
     folds={"count": 2},
-    augment={"elastic": {"p": 0}, "variants": 1},
+    augment={"elastic": {"p": 0}, "variants": 1, "stroke": 0},
     model={"stages": [{"width": 2, "kernel": 5, "stride": 2, "pool": "first"}]},
     train={"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "ema_epochs": 0, "threads": 2},
     members={"wild": {"train": {"optimizer": "sgd", "learning_rate": 1e38}}, "tame": {}},

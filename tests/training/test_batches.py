@@ -13,9 +13,9 @@ def make_pixels(seed=1):
     return np.random.default_rng(seed).integers(0, 256, (ROWS, 28, 28), np.uint8)
 
 
-def make_batches(images=make_pixels, seed=5, mixup=0.0, row_fraction=1.0, **augment):
+def make_batches(images=make_pixels, seed=5, mixup=0.0, row_fraction=1.0, stroke=0.0, **augment):
     train = Train(batch_size=10, mixup=mixup, row_fraction=row_fraction)
-    settings = MemberSettings(model=Model(), train=train, augment=Augment(**augment))
+    settings = MemberSettings(model=Model(), train=train, augment=Augment(stroke=stroke, **augment))
     return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(9)), settings, seed)
 
 

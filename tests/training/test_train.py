@@ -37,6 +37,7 @@ def settings(net=NET, shift=0, stroke=0.0, **changes):
     values = {
         "epochs": 2,
         "batch_size": 10,
+        "optimizer": "adamw",
         "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "warmup_epochs": 0.5,

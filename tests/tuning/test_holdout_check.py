@@ -187,7 +187,8 @@ def test_best_config_is_the_start_with_the_trials_settings(tmp_path):
     assert found.tuned == (tuned,)
     assert found.callbacks == ("builtins:list",)
     assert found.tune == loading.from_values({}).tune
-    expected = config(train=SETTINGS["train"] | {"learning_rate": 0.03})
+    of_trial = {"learning_rate": 0.03, "optimizer": "adamw"}
+    expected = config(train=SETTINGS["train"] | of_trial)
     assert found.identity() == expected.model_copy(update={"tuned": (tuned,)}).identity()
 
 

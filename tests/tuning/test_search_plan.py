@@ -21,14 +21,15 @@ DIGITS = SimpleNamespace(hashes={"train.csv": "1" * 32, "test.csv": "2" * 32})
 
 
 # What the stages were when the format began.
-FORMER_NET = {
+FORMER = {
     "model": {
         "stages": [
             {"width": 24, "pool": "first"},
             {"width": 48, "depth": 2, "pool": "last"},
             {"width": 96, "depth": 2, "pool": "last"},
         ]
-    }
+    },
+    "augment": {"stroke": 0.0, "test_shift": 0},
 }
 
 
@@ -105,13 +106,13 @@ def test_no_trial_looks_at_the_rows_that_trials_are_compared_on(key, searched):
 
 
 def test_identity_holds_what_is_not_at_its_default():
-    found = identity(seed=7, train={"batch_size": 32, "epochs": 10}, **FORMER_NET)
+    found = identity(seed=7, train={"batch_size": 32, "epochs": 10}, **FORMER)
     assert found.keys() == {"settings_format", "config", "data", "backend", "packages"}
     assert found["settings_format"] == 1
     assert found["config"] == {
         "seed": 7,
         # Defaults of today that were others when the format began.
-        "train": {"batch_size": 32, "epochs": 10, "learning_rate": 0.01},
+        "train": {"batch_size": 32, "epochs": 10, "optimizer": "muon", "learning_rate": 0.01},
         "tune": {"space": SPACE},
     }
     assert found["data"] == DIGITS.hashes
@@ -145,8 +146,8 @@ def test_search_of_a_version_with_fewer_settings_goes_on(folder):
         "backend": backend.name(),
     }
     write_identity(folder, first)
-    former = {"batch_size": 32, "threads": 2, "epochs": 7, "learning_rate": 0.008}
-    then = {"train": former, **FORMER_NET}
+    train = {"batch_size": 32, "threads": 2, "epochs": 7, "learning_rate": 0.008}
+    then = {"train": train | {"optimizer": "adamw"}, **FORMER}
     again = identity(callbacks=["my.own:callback"], **then)
     search_plan.check_identity(folder, again, allow_changed=False)
     assert choose(folder.folder.parent, **then) == folder.folder.parent / "tune-tiny-1"

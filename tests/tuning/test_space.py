@@ -342,11 +342,11 @@ def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
     assert found.start == {
         "model.stages.1.residual": False,
         "model.stages.1.squeeze": 0,
-        "train.optimizer": "adamw",
+        "train.optimizer": "muon",
         "train.momentum": 0.9,
         "train.mixup": 0.0,
         "augment.shift": 0,
-        "augment.stroke": 0.0,
+        "augment.stroke": 0.6,
         "augment.variant_order": "shared",
         "model.deslant": False,
     }
