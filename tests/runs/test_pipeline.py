@@ -315,11 +315,12 @@ def test_saved_net_makes_the_saved_predictions(first, digits):
     saved = files.read_arrays(folder / "predictions.npz")
     folds = files.read_arrays(first.run / "predictions.npz")["folds"]
     model = keras.saving.load_model(folder / "model.keras")
+    test_shift = loading.load("quick").augment.test_shift
     for name, images in (
         ("heldout", digits.train_images[folds == 1]),
         ("test", digits.test_images),
     ):
-        predicted = train.predict(model, images, loading.load("quick").augment.test_shift)
+        predicted = train.predict(model, images, test_shift)
         np.testing.assert_allclose(predicted, saved[name], atol=1e-5)
 
 

@@ -20,7 +20,7 @@ SPACE = {"train.learning_rate": {"low": 0.002, "high": 0.08, "sampling": "log"}}
 DIGITS = SimpleNamespace(hashes={"train.csv": "1" * 32, "test.csv": "2" * 32})
 
 
-# What the stages were when the format began.
+# What was the default when the format began, but for `train`.
 FORMER = {
     "model": {
         "stages": [
