@@ -58,10 +58,21 @@ class Augment(Section):
     """Random changes that keep a digit's meaning; there are no flips, a mirrored 2 is no digit."""
 
     former_defaults: ClassVar[Mapping[str, Any]] = {"stroke": 0.0, "test_shift": 0}
-    later: ClassVar[frozenset[str]] = frozenset(("bank", "variant_order", "shift"))
+    later: ClassVar[frozenset[str]] = frozenset(
+        ("bank", "variant_order", "shift", "cutout", "clean_epochs")
+    )
     # What a fit does with the bank's variants; the bank itself does not depend on it.
     of_fits: ClassVar[frozenset[str]] = frozenset(
-        ("variants", "bank", "variant_order", "shift", "stroke", "test_shift")
+        (
+            "variants",
+            "bank",
+            "variant_order",
+            "shift",
+            "stroke",
+            "cutout",
+            "clean_epochs",
+            "test_shift",
+        )
     )
 
     variants: int | None = Field(
@@ -99,6 +110,19 @@ class Augment(Section):
         le=1,
         description="strokes become thicker or thinner by up to this fraction of a pixel on every "
         "side; drawn by each fit for each epoch, after shift",
+    )
+    cutout: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="side of the square that becomes background somewhere in the middle 20 x 20 of "
+        "each image, pixels; drawn by each fit for each epoch, after stroke; 0: none",
+    )
+    clean_epochs: int = Field(
+        0,
+        ge=0,
+        description="in the last so many epochs each image has an even chance of being as it came, "
+        "without any of the changes above",
     )
     test_shift: int = Field(
         1,

@@ -16,7 +16,8 @@ from kaggle_digits.config.schema import MemberSettings
 from kaggle_digits.training import hard_rows
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
-MOVES, MIXES, PICKS, STROKES = 1, 2, 3, 4
+MOVES, MIXES, PICKS, STROKES, CUTOUTS, CLEAN = range(1, 7)
+MIDDLE = slice(4, 24)  # of a digit's 28 rows and columns: Kaggle's digits are within it
 DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # of moves by a pixel: down, right
 
 
@@ -29,7 +30,7 @@ class TrainingData:
         labels: (n,) integers 0..9.
         rows: the fit's training rows, indices into `labels`.
         clean: (n, 28, 28) uint8, all rows as they came; the batch-norm statistics come from its
-            training rows.
+            training rows, and so do images of `augment.clean_epochs`.
         heldout: rows that are evaluated after each epoch, clean, where the settings look at them;
             no row but these and the training rows is read.
     """
@@ -63,7 +64,8 @@ class Batches(keras.utils.PyDataset):
         is_short = self._rows < len(data.rows)
         self.losses = np.full(len(data.rows) if is_short else 0, np.nan, np.float32)
         self._shift, self._stroke = settings.augment.shift, settings.augment.stroke
-        self._mixup = settings.train.mixup
+        self._cutout, self._mixup = settings.augment.cutout, settings.train.mixup
+        self._clean_from = settings.train.epochs - settings.augment.clean_epochs
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
@@ -85,6 +87,14 @@ class Batches(keras.utils.PyDataset):
         if self._stroke:
             generator = np.random.default_rng([self._seed, epoch, STROKES])
             self._strokes = generator.uniform(-self._stroke, self._stroke, len(self._order))
+        if self._cutout:
+            generator = np.random.default_rng([self._seed, epoch, CUTOUTS])
+            last = MIDDLE.stop - self._cutout
+            size = (len(self._order), 2)
+            self._corners = generator.integers(MIDDLE.start, last, size, endpoint=True)
+        generator = np.random.default_rng([self._seed, epoch, CLEAN])
+        chance = 0.5 if epoch >= self._clean_from else 0.0
+        self._clean = generator.random(len(self._order)) < chance
         if self._mixup:
             generator = np.random.default_rng([self._seed, epoch, MIXES])
             self._shares = generator.beta(self._mixup, self._mixup, len(self))
@@ -112,6 +122,11 @@ class Batches(keras.utils.PyDataset):
             images = moved(images, self._moves[places], self._shift)
         if self._stroke:
             images = thickened(images, self._strokes[places])
+        if self._cutout:
+            images = cut_out(images, self._corners[places], self._cutout)
+        clean = self._clean[places, None, None]
+        if clean.any():
+            images = np.where(clean, self._data.clean[rows], images)
         if self._mixup:
             # The net takes bytes, as everywhere: a rounding of less than half a gray level.
             images = np.rint(mixed(images, self._shares[step])).astype(np.uint8)
@@ -157,6 +172,27 @@ def thickened(images: np.ndarray, amounts: np.ndarray) -> np.ndarray:
         shares > 0, np.maximum.reduce(neighbours), np.minimum.reduce(neighbours)
     ).astype(np.float32)
     return np.rint(images + np.abs(shares) * (extremes - images)).astype(np.uint8)
+
+
+def cut_out(images: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
+    """Make a square of each image background.
+
+    Source: T. DeVries and G. W. Taylor (2017), improved regularization of convolutional neural
+    networks with cutout; here the square is never partly outside.
+
+    Args:
+        images: (n, height, width).
+        corners: (n, 2) integers, row and column of each square's first pixel.
+        side: of the squares, pixels.
+
+    Returns:
+        The changed images, of the same shape and dtype.
+    """
+    rows, columns = (
+        (np.arange(size) >= first) & (np.arange(size) < first + side)
+        for size, first in zip(images.shape[1:], corners.T[:, :, None], strict=True)
+    )
+    return np.where(rows[:, :, None] & columns[:, None, :], images.dtype.type(0), images)
 
 
 def mixed(values: np.ndarray, share: float) -> np.ndarray:

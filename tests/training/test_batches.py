@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Train
-from kaggle_digits.training.batches import Batches, TrainingData, mixed, moved, thickened
+from kaggle_digits.training.batches import Batches, TrainingData, cut_out, mixed, moved, thickened
 
 ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
@@ -189,6 +189,73 @@ def test_strokes_leave_the_order_and_the_moves_as_they_are():
     # The brightest pixel of each image is still where it was moved to.
     brightest = images.reshape(len(images), -1).argmax(axis=1)
     assert (np.stack(np.divmod(brightest, 28), axis=1) - 14 == moves).all()
+
+
+# Cutouts
+
+
+def test_cut_out_by_hand():
+    image = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], np.uint8)
+    found = cut_out(np.stack([image, image]), np.array([(0, 1), (1, 2)]), 2)
+    assert found.dtype == np.uint8
+    assert found[0].tolist() == [[1, 0, 0, 4], [5, 0, 0, 8], [9, 10, 11, 12]]
+    assert found[1].tolist() == [[1, 2, 3, 4], [5, 6, 0, 0], [9, 10, 0, 0]]
+
+
+def white_pixels(epoch):
+    return np.full((ROWS, 28, 28), 255, np.uint8)
+
+
+def corners_of(batches, epoch):
+    """Where the square of each white image begins; there is one of 17 by 17, all else is white."""
+    black = epoch_of(batches, epoch)[0] == 0
+    assert (black.sum(axis=(1, 2)) == 17 * 17).all()
+    corners = np.stack([black.any(axis=2).argmax(axis=1), black.any(axis=1).argmax(axis=1)], axis=1)
+    assert all(b[r : r + 17, c : c + 17].all() for b, (r, c) in zip(black, corners, strict=True))
+    return corners
+
+
+def test_each_image_of_an_epoch_loses_a_square_in_its_middle():
+    batches = make_batches(white_pixels, cutout=17)
+    first, second = corners_of(batches, 0), corners_of(batches, 1)
+    for corners in (first, second):
+        assert {*corners[:, 0]} == {*corners[:, 1]} == {4, 5, 6, 7}  # 4 + 17 to 7 + 17 = 24
+        assert len({*map(tuple, corners)}) > 8
+    assert (first != second).any()
+    assert (corners_of(make_batches(white_pixels, cutout=17), 1) == second).all()
+    assert (corners_of(make_batches(white_pixels, seed=6, cutout=17), 1) != second).any()
+
+
+def test_cutouts_leave_the_order_and_the_strokes_as_they_are():
+    plain, cut = (make_batches(stroke=0.6, **more) for more in ({}, {"cutout": 4}))
+    (images, targets), (left, same) = epoch_of(plain, 1), epoch_of(cut, 1)
+    assert (targets == same).all()
+    differ = (images != left).sum(axis=(1, 2))
+    assert (left[images != left] == 0).all()
+    assert differ.max() <= 16
+    assert differ.min() >= 8  # of 16 pixels; the others were black before
+
+
+# Clean epochs
+
+
+def test_in_the_last_epochs_about_half_of_the_images_are_as_they_came():
+    more = {"shift": 2, "stroke": 0.6, "cutout": 4, "clean_epochs": 2}  # of 10
+    batches, without = make_batches(**more), make_batches(**{**more, "clean_epochs": 0})
+    clean, seen = make_pixels(9), []
+    for epoch in (7, 8, 9):
+        (images, targets), (changed, same) = epoch_of(batches, epoch), epoch_of(without, epoch)
+        assert (targets == same).all()
+        found = (images[:, None] == clean).all(axis=(2, 3))  # image by row
+        is_clean = found.any(axis=1)
+        assert (targets[is_clean].argmax(axis=1) == LABELS[found[is_clean].argmax(axis=1)]).all()
+        assert (images[~is_clean] == changed[~is_clean]).all()
+        seen.append(is_clean)
+    assert not seen[0].any()
+    assert all(10 < is_clean.sum() < 30 for is_clean in seen[1:])
+    assert (seen[1] != seen[2]).any()
+    epoch_of(batches, 8)
+    assert (epoch_of(make_batches(**more), 9)[0] == images).all()
 
 
 # Mixing
