@@ -114,15 +114,15 @@ class Augment(Section):
     cutout: int = Field(
         0,
         ge=0,
-        le=20,
+        le=10,
         description="side of the square that becomes background somewhere in the middle 20 x 20 of "
         "each image, pixels; drawn by each fit for each epoch, after stroke; 0: none",
     )
     clean_epochs: int = Field(
         0,
         ge=0,
-        description="in the last so many epochs each image has an even chance of being as it came, "
-        "without any of the changes above",
+        description="number of final epochs in which half of the images, drawn at random, are as "
+        "they came, without any of the changes above",
     )
     test_shift: int = Field(
         1,
@@ -182,6 +182,8 @@ class MemberSettings(Section):
     def canonical(self) -> MemberSettings:
         """Return settings that give the same fits, each section in its canonical form."""
         sections = {name: getattr(self, name).canonical() for name in type(self).model_fields}
+        epochs = min(self.augment.clean_epochs, self.train.epochs)  # more are all of them
+        sections["augment"] = sections["augment"].model_copy(update={"clean_epochs": epochs})
         return self.model_copy(update=sections)
 
 

@@ -82,7 +82,7 @@ def measure_nets(
         for member in config.members:
             settings = config.member(member)
             train = settings.train
-            # All that the time of a step depends on.
+            # What the time of a step depends on, but for cheap changes of images.
             options = train.batch_size, train.optimizer, train.averages, train.precision
             net = (settings.model, *options)
             if net not in measured:

@@ -16,8 +16,9 @@ from kaggle_digits.config.schema import MemberSettings
 from kaggle_digits.training import hard_rows
 
 # Behind (seed, epoch): each purpose has random numbers of its own. The order has none behind them.
-MOVES, MIXES, PICKS, STROKES, CUTOUTS, CLEAN = range(1, 7)
-MIDDLE = slice(4, 24)  # of a digit's 28 rows and columns: Kaggle's digits are within it
+MOVES, MIXES, PICKS, STROKES, CUTOUTS, CLEAN = 1, 2, 3, 4, 5, 6
+MIDDLE = slice(4, 24)  # rows and columns that cutouts are in; most of a digit's ink is there
+CLEAN_SHARE = 0.5  # of the images of the last epochs, where `augment.clean_epochs` wants any
 DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # of moves by a pixel: down, right
 
 
@@ -64,8 +65,9 @@ class Batches(keras.utils.PyDataset):
         is_short = self._rows < len(data.rows)
         self.losses = np.full(len(data.rows) if is_short else 0, np.nan, np.float32)
         self._shift, self._stroke = settings.augment.shift, settings.augment.stroke
-        self._cutout, self._mixup = settings.augment.cutout, settings.train.mixup
+        self._cutout = settings.augment.cutout
         self._clean_from = settings.train.epochs - settings.augment.clean_epochs
+        self._mixup = settings.train.mixup
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
@@ -92,9 +94,10 @@ class Batches(keras.utils.PyDataset):
             last = MIDDLE.stop - self._cutout
             size = (len(self._order), 2)
             self._corners = generator.integers(MIDDLE.start, last, size, endpoint=True)
-        generator = np.random.default_rng([self._seed, epoch, CLEAN])
-        chance = 0.5 if epoch >= self._clean_from else 0.0
-        self._clean = generator.random(len(self._order)) < chance
+        self._clean = np.zeros(len(self._order), bool)
+        if epoch >= self._clean_from:
+            generator = np.random.default_rng([self._seed, epoch, CLEAN])
+            self._clean = generator.random(len(self._order)) < CLEAN_SHARE
         if self._mixup:
             generator = np.random.default_rng([self._seed, epoch, MIXES])
             self._shares = generator.beta(self._mixup, self._mixup, len(self))
@@ -188,11 +191,10 @@ def cut_out(images: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
     Returns:
         The changed images, of the same shape and dtype.
     """
-    rows, columns = (
-        (np.arange(size) >= first) & (np.arange(size) < first + side)
-        for size, first in zip(images.shape[1:], corners.T[:, :, None], strict=True)
-    )
-    return np.where(rows[:, :, None] & columns[:, None, :], images.dtype.type(0), images)
+    down = np.arange(images.shape[1]) - corners[:, :1]
+    right = np.arange(images.shape[2]) - corners[:, 1:]
+    inside = ((down >= 0) & (down < side))[:, :, None] & ((right >= 0) & (right < side))[:, None]
+    return np.where(inside, 0, images)
 
 
 def mixed(values: np.ndarray, share: float) -> np.ndarray:

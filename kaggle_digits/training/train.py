@@ -84,7 +84,8 @@ def train(
     Args:
         settings: the member's resolved settings.
         data: what it is trained on.
-        seed: start of the weights, of Dropout, of the order of the rows, their moves and strokes.
+        seed: start of the weights, of Dropout, of the order of the rows and of all that changes
+            their images in each epoch.
         checkpoint: where an earlier call with the same arguments was after an epoch; training
             resumes there and ends with the same bytes as if it had never stopped.
         hooks: who hears of it and may end it.

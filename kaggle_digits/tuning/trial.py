@@ -32,7 +32,11 @@ def shortened(config: Config, fraction: float) -> Config:
     if fraction == 1:
         return config
     values = config.model_dump(mode="json")
-    for section in (values["train"], *(member["train"] for member in values["members"].values())):
+    settings = (values, *values["members"].values())
+    for section in (each["augment"] for each in settings):
+        if "clean_epochs" in section:
+            section["clean_epochs"] = round(fraction * section["clean_epochs"])
+    for section in (each["train"] for each in settings):
         for key in set(SCHEDULE) & section.keys():
             section[key] *= fraction
         if "epochs" in section:

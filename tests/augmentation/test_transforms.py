@@ -118,7 +118,9 @@ def test_no_image_is_mirrored():
 
 def test_key_names_everything_but_what_fits_do_with_variants(monkeypatch):
     key = transforms.transform_key(Augment())
-    of_fits = Augment(variants=7, variant_order="own", shift=2, stroke=0.5)
+    of_fits = Augment(
+        variants=7, variant_order="own", shift=2, stroke=0.5, cutout=4, clean_epochs=2
+    )
     assert transforms.transform_key(of_fits) == key
     changes = {
         "rotate": (-1, 1),

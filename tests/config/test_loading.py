@@ -92,10 +92,9 @@ def leaves(values, prefix=""):
 
 LUNCH_BREAK = {
     "folds.count": 5,
-    "train.epochs": 18,
-    "train.row_fraction": 0.5,
-    "train.warmup_epochs": 2.0,
-    "train.ema_epochs": 1.0,
+    "augment.bank": "own",
+    "augment.clean_epochs": 2,
+    "train.epochs": 9,
     "train.precision": "auto",
     "members": {"plain": {}, "upright": {"model": {"deslant": True}}},
 }
@@ -104,7 +103,7 @@ CHANGED = {
     "lunch-break": LUNCH_BREAK,
     "standard": LUNCH_BREAK
     | {
-        "members": LUNCH_BREAK["members"] | {"adamw": {"train": {"optimizer": "adamw"}}},
+        "members": LUNCH_BREAK["members"] | {"cutout": {"augment": {"cutout": 4}}},
     },
     "best": {
         "folds.count": 10,

@@ -16,7 +16,7 @@ def make_pixels(seed=1):
 def make_batches(images=make_pixels, seed=5, mixup=0.0, row_fraction=1.0, stroke=0.0, **augment):
     train = Train(batch_size=10, mixup=mixup, row_fraction=row_fraction)
     settings = MemberSettings(model=Model(), train=train, augment=Augment(stroke=stroke, **augment))
-    return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(9)), settings, seed)
+    return Batches(TrainingData(images, LABELS, TRAINING, make_pixels(99)), settings, seed)
 
 
 def epoch_of(batches, epoch):
@@ -207,23 +207,23 @@ def white_pixels(epoch):
 
 
 def corners_of(batches, epoch):
-    """Where the square of each white image begins; there is one of 17 by 17, all else is white."""
+    """Where the square of each white image begins; there is one of 10 by 10, all else is white."""
     black = epoch_of(batches, epoch)[0] == 0
-    assert (black.sum(axis=(1, 2)) == 17 * 17).all()
+    assert (black.sum(axis=(1, 2)) == 10 * 10).all()
     corners = np.stack([black.any(axis=2).argmax(axis=1), black.any(axis=1).argmax(axis=1)], axis=1)
-    assert all(b[r : r + 17, c : c + 17].all() for b, (r, c) in zip(black, corners, strict=True))
+    assert all(b[r : r + 10, c : c + 10].all() for b, (r, c) in zip(black, corners, strict=True))
     return corners
 
 
 def test_each_image_of_an_epoch_loses_a_square_in_its_middle():
-    batches = make_batches(white_pixels, cutout=17)
+    batches = make_batches(white_pixels, cutout=10)
     first, second = corners_of(batches, 0), corners_of(batches, 1)
     for corners in (first, second):
-        assert {*corners[:, 0]} == {*corners[:, 1]} == {4, 5, 6, 7}  # 4 + 17 to 7 + 17 = 24
-        assert len({*map(tuple, corners)}) > 8
+        assert {*corners.ravel()} == {*range(4, 15)}  # 4 + 10 to 14 + 10 = 24
+        assert len({*map(tuple, corners)}) > 20
     assert (first != second).any()
-    assert (corners_of(make_batches(white_pixels, cutout=17), 1) == second).all()
-    assert (corners_of(make_batches(white_pixels, seed=6, cutout=17), 1) != second).any()
+    assert (corners_of(make_batches(white_pixels, cutout=10), 1) == second).all()
+    assert (corners_of(make_batches(white_pixels, seed=6, cutout=10), 1) != second).any()
 
 
 def test_cutouts_leave_the_order_and_the_strokes_as_they_are():
@@ -242,7 +242,7 @@ def test_cutouts_leave_the_order_and_the_strokes_as_they_are():
 def test_in_the_last_epochs_about_half_of_the_images_are_as_they_came():
     more = {"shift": 2, "stroke": 0.6, "cutout": 4, "clean_epochs": 2}  # of 10
     batches, without = make_batches(**more), make_batches(**{**more, "clean_epochs": 0})
-    clean, seen = make_pixels(9), []
+    clean, seen = make_pixels(99), []
     for epoch in (7, 8, 9):
         (images, targets), (changed, same) = epoch_of(batches, epoch), epoch_of(without, epoch)
         assert (targets == same).all()
@@ -254,8 +254,20 @@ def test_in_the_last_epochs_about_half_of_the_images_are_as_they_came():
     assert not seen[0].any()
     assert all(10 < is_clean.sum() < 30 for is_clean in seen[1:])
     assert (seen[1] != seen[2]).any()
-    epoch_of(batches, 8)
     assert (epoch_of(make_batches(**more), 9)[0] == images).all()
+    images = epoch_of(make_batches(seed=6, **more), 8)[0]
+    other = (images[:, None] == clean).all(axis=(2, 3)).any(axis=1)
+    assert (other != seen[1]).any()
+
+
+def test_clean_images_of_short_epochs_and_mixed_ones():
+    short = make_batches(row_fraction=0.5, clean_epochs=1)
+    images = epoch_of(short, 9)[0]
+    assert len(images) == 20
+    assert 0 < np.sum((images[:, None] == make_pixels(99)).all(axis=(2, 3))) < 20
+    # They are mixed like all others.
+    blended = epoch_of(make_batches(mixup=0.4, clean_epochs=1), 9)[0]
+    assert not (blended[:, None] == make_pixels(99)).all(axis=(2, 3)).any()
 
 
 # Mixing

@@ -128,7 +128,8 @@ def test_members_with_the_same_augmentation_share_a_bank(plan, inputs):
     # What a member does with variants is no part of a bank.
     members = {
         "a": {"augment": {"variants": 2}},
-        "b": {"augment": {"shift": 1, "stroke": 0.5, "variant_order": "own", "test_shift": 1}},
+        "b": {"augment": {"shift": 1, "stroke": 0.5, "cutout": 4, "variant_order": "own"}},
+        "c": {"augment": {"clean_epochs": 1, "test_shift": 2}},
     }
     assert {spec.bank for spec in plan(members=members)} == {shared}
 
@@ -411,6 +412,14 @@ def test_of_a_single_variant_there_is_no_order(plan):
         plan(augment={"variants": 1, "variant_order": order})[0] for order in ("own", "shared")
     )
     assert own.digest == shared.digest
+
+
+def test_more_clean_epochs_than_epochs_are_all_of_them(plan):
+    train = {"epochs": 3}
+    one, same, other = (
+        plan(train=train, augment={"clean_epochs": number})[0] for number in (3, 9, 2)
+    )
+    assert one.digest == same.digest != other.digest
 
 
 def test_flattened():

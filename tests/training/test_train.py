@@ -19,6 +19,7 @@ ROWS = 44
 TRAINING = np.arange(4, ROWS)  # the first four are held out
 LABELS = np.arange(ROWS) % 10
 NET = Model(stages=(Stage(width=3, kernel=5, stride=2, pool="last"),), dropout=0.25)
+AS_DRAWN = Augment(stroke=0.0)  # images are not changed any more
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,7 +34,7 @@ def make_pixels(seed=1):
     return pixels
 
 
-def settings(net=NET, shift=0, stroke=0.0, **changes):
+def settings(net=NET, augment=AS_DRAWN, **changes):
     values = {
         "epochs": 2,
         "batch_size": 10,
@@ -43,9 +44,7 @@ def settings(net=NET, shift=0, stroke=0.0, **changes):
         "warmup_epochs": 0.5,
         "ema_epochs": 0.0,
     } | changes
-    return MemberSettings(
-        model=net, train=Train(**values), augment=Augment(shift=shift, stroke=stroke)
-    )
+    return MemberSettings(model=net, train=Train(**values), augment=augment)
 
 
 def fit(
@@ -84,6 +83,9 @@ def test_only_training_rows_are_read(usual):
     labels = np.concatenate([(LABELS[:4] + 3) % 10, LABELS[4:]])
     again = fit(settings(ema_epochs=0.5), images=poisoned, labels=labels, clean=poisoned(9))
     assert weight_bytes(again) == weight_bytes(usual)
+    config = settings(augment=Augment(clean_epochs=1))
+    again = fit(config, images=poisoned, labels=labels, clean=poisoned(9))
+    assert weight_bytes(again) == weight_bytes(fit(config))
 
 
 def test_every_training_input_is_read(usual):
@@ -179,9 +181,10 @@ def test_training_goes_on_from_a_kept_state(usual):
     assert resumed.images == usual.images
 
 
-def test_muon_and_moved_thickened_and_mixed_images_go_on_from_a_kept_state(usual):
+def test_muon_and_images_that_a_fit_changes_go_on_from_a_kept_state(usual):
     states = []
-    config = settings(optimizer="muon", ema_epochs=0.5, shift=2, stroke=0.5, mixup=0.4)
+    augment = Augment(shift=2, stroke=0.5, cutout=5, clean_epochs=1)
+    config = settings(augment=augment, optimizer="muon", ema_epochs=0.5, mixup=0.4)
     whole = fit(config, on_checkpoint=states.append)
     assert weight_bytes(whole) != weight_bytes(usual)
     assert weight_bytes(fit(config, checkpoint=states[0])) == weight_bytes(whole)

@@ -335,6 +335,8 @@ def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
         train.mixup: {low: 0.0, high: 0.4}
         augment.shift: {low: 0, high: 2}
         augment.stroke: {low: 0.0, high: 0.9}
+        augment.cutout: {choices: [0, 4, 7]}
+        augment.clean_epochs: {low: 0, high: 2}
         augment.variant_order: {choices: [shared, own]}
         model.deslant: {choices: [false, true]}
         """
@@ -347,6 +349,8 @@ def test_residual_nets_and_what_fits_do_with_images_can_be_searched():
         "train.mixup": 0.0,
         "augment.shift": 0,
         "augment.stroke": 0.6,
+        "augment.cutout": 0,
+        "augment.clean_epochs": 0,
         "augment.variant_order": "shared",
         "model.deslant": False,
     }

@@ -698,6 +698,12 @@ def test_shortened_schedules_of_other_kinds_keep_their_shape():
     assert shortened(config(), 0.5).train.early_stopping.patience is None
 
 
+def test_shortened_trainings_end_with_fewer_clean_epochs():
+    members = {"a": {}, "b": {"augment": {"clean_epochs": 5}}}
+    short = shortened(config(augment={"clean_epochs": 2}, members=members), 0.4)
+    assert [short.member(name).augment.clean_epochs for name in members] == [1, 2]
+
+
 def test_shortened_schedules_are_capped_as_whole_ones_are():
     # Five epochs of which 4.9 are warm-up: half of that is two and 2.45.
     train = shortened(config(train={"epochs": 5, "warmup_epochs": 4.9}), 0.5).train
