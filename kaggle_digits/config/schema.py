@@ -182,8 +182,6 @@ class MemberSettings(Section):
     def canonical(self) -> MemberSettings:
         """Return settings that give the same fits, each section in its canonical form."""
         sections = {name: getattr(self, name).canonical() for name in type(self).model_fields}
-        epochs = min(self.augment.clean_epochs, self.train.epochs)  # more are all of them
-        sections["augment"] = sections["augment"].model_copy(update={"clean_epochs": epochs})
         return self.model_copy(update=sections)
 
 

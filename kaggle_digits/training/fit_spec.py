@@ -218,8 +218,12 @@ def _seed_of(text: str) -> int:
 def canonical(settings: MemberSettings) -> MemberSettings:
     """Return settings that give the same fits, with what changes no result at its default."""
     settings = settings.canonical()
-    variants = settings.augment.variants or settings.train.epochs
-    augment = settings.augment.model_copy(update={"variants": variants}).canonical()
+    augment, epochs = settings.augment, settings.train.epochs
+    changes = {
+        "variants": augment.variants or epochs,
+        "clean_epochs": min(augment.clean_epochs, epochs),  # more are all of them
+    }
+    augment = augment.model_copy(update=changes).canonical()
     return settings.model_copy(update={"augment": augment})
 
 

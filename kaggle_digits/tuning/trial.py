@@ -32,11 +32,10 @@ def shortened(config: Config, fraction: float) -> Config:
     if fraction == 1:
         return config
     values = config.model_dump(mode="json")
-    settings = (values, *values["members"].values())
-    for section in (each["augment"] for each in settings):
-        if "clean_epochs" in section:
-            section["clean_epochs"] = round(fraction * section["clean_epochs"])
-    for section in (each["train"] for each in settings):
+    for settings in (values, *values["members"].values()):
+        section, augment = settings["train"], settings["augment"]
+        if "clean_epochs" in augment:
+            augment["clean_epochs"] = round(fraction * augment["clean_epochs"])
         for key in set(SCHEDULE) & section.keys():
             section[key] *= fraction
         if "epochs" in section:
