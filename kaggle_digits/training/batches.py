@@ -19,6 +19,7 @@ from kaggle_digits.training import hard_rows
 MOVES, MIXES, PICKS, STROKES, CUTOUTS, CLEAN = 1, 2, 3, 4, 5, 6
 MIDDLE = slice(4, 24)  # rows and columns that cutouts are in; most of a digit's ink is there
 CLEAN_SHARE = 0.5  # of the images of the last epochs, where `augment.clean_epochs` wants any
+PART = 1024  # images that are changed at a time: more would take memory, fewer time
 DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # of moves by a pixel: down, right
 
 
@@ -71,36 +72,48 @@ class Batches(keras.utils.PyDataset):
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
 
     def begin(self, epoch: int) -> None:
-        """Open the epoch's variant and draw its rows and their order.
+        """Draw the epoch's rows, their order and all that changes their images.
 
         They follow from (seed, epoch), and in a short epoch from the losses of those before it.
         """
-        self._variant = self._data.images(epoch)
+        variant = self._data.images(epoch)
         places = np.arange(len(self._data.rows))
         if len(self.losses):
-            generator = np.random.default_rng([self._seed, epoch, PICKS])
-            places = hard_rows.pick(self.losses, self._rows, generator)
-        self._places = np.random.default_rng([self._seed, epoch]).permutation(places)
+            places = hard_rows.pick(self.losses, self._rows, self._generator(epoch, PICKS))
+        self._places = self._generator(epoch).permutation(places)
         self._order = self._data.rows[self._places]
+        count = len(self._order)
         if self._shift:
-            generator = np.random.default_rng([self._seed, epoch, MOVES])
-            size = (len(self._order), 2)
-            self._moves = generator.integers(-self._shift, self._shift, size, endpoint=True)
+            size = (count, 2)
+            moves = self._generator(epoch, MOVES).integers(
+                -self._shift, self._shift, size, endpoint=True
+            )
         if self._stroke:
-            generator = np.random.default_rng([self._seed, epoch, STROKES])
-            self._strokes = generator.uniform(-self._stroke, self._stroke, len(self._order))
+            strokes = self._generator(epoch, STROKES).uniform(-self._stroke, self._stroke, count)
         if self._cutout:
-            generator = np.random.default_rng([self._seed, epoch, CUTOUTS])
-            last = MIDDLE.stop - self._cutout
-            size = (len(self._order), 2)
-            self._corners = generator.integers(MIDDLE.start, last, size, endpoint=True)
-        self._clean = np.zeros(len(self._order), bool)
+            bounds = MIDDLE.start, MIDDLE.stop - self._cutout
+            corners = self._generator(epoch, CUTOUTS).integers(*bounds, (count, 2), endpoint=True)
+        clean = np.zeros(count, bool)
         if epoch >= self._clean_from:
-            generator = np.random.default_rng([self._seed, epoch, CLEAN])
-            self._clean = generator.random(len(self._order)) < CLEAN_SHARE
+            clean = self._generator(epoch, CLEAN).random(count) < CLEAN_SHARE
         if self._mixup:
-            generator = np.random.default_rng([self._seed, epoch, MIXES])
-            self._shares = generator.beta(self._mixup, self._mixup, len(self))
+            self._shares = self._generator(epoch, MIXES).beta(self._mixup, self._mixup, len(self))
+        # Before the first step, not in each: there the backend's threads wait for it.
+        self._images = np.empty((count, *variant.shape[1:]), np.uint8)
+        for start in range(0, count, PART):
+            part = slice(start, start + PART)
+            images = variant[self._order[part]]
+            if self._shift:
+                images = moved(images, moves[part], self._shift)
+            if self._stroke:
+                images = thickened(images, strokes[part])
+            if self._cutout:
+                images = cut_out(images, corners[part], self._cutout)
+            self._images[part] = images
+        self._images[clean] = self._data.clean[self._order[clean]]
+
+    def _generator(self, epoch: int, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, epoch, *purpose])
 
     def remember(self, losses: np.ndarray) -> None:
         """Take note of the losses of the images of the epoch, in their order."""
@@ -119,17 +132,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         places = slice(step * self.size, (step + 1) * self.size)
-        rows = self._order[places]
-        images, targets = self._variant[rows], self._targets[rows]
-        if self._shift:
-            images = moved(images, self._moves[places], self._shift)
-        if self._stroke:
-            images = thickened(images, self._strokes[places])
-        if self._cutout:
-            images = cut_out(images, self._corners[places], self._cutout)
-        clean = self._clean[places, None, None]
-        if clean.any():
-            images = np.where(clean, self._data.clean[rows], images)
+        images, targets = self._images[places], self._targets[self._order[places]]
         if self._mixup:
             # The net takes bytes, as everywhere: a rounding of less than half a gray level.
             images = np.rint(mixed(images, self._shares[step])).astype(np.uint8)

@@ -23,8 +23,33 @@ class KernelMuon(keras.optimizers.Muon):
         return len(variable.shape) < 2 or variable.path.startswith(f"{models.LAST_LAYER}/")
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        """Return the nearest orthogonal matrix to a kernel, about, in the kernel's shape."""
-        return keras.ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
+        """Return the nearest orthogonal matrix to a kernel, about, in the kernel's shape.
+
+        Keras multiplies the matrix X itself by a polynomial of X^T X in every iteration. What all
+        of them multiply it by follows from X^T X alone, which is much smaller, as kernels have far
+        more rows than columns: the same but for rounding, with 0.4 times the operations.
+
+        Args:
+            x: a kernel's update, its last axis the outputs.
+            steps: number of Newton-Schulz iterations.
+        """
+        matrix = _matrix(x)
+        is_tall = matrix.shape[0] >= matrix.shape[1]
+        if not is_tall:
+            matrix = keras.ops.transpose(matrix)
+        gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
+        # The largest singular value is at most 1 after that, as the iterations need it.
+        scale = 1 / (keras.ops.sqrt(keras.ops.trace(gram)) + 1e-7)
+        gram *= scale * scale
+        identity = keras.ops.eye(matrix.shape[1], dtype=gram.dtype)
+        product = scale * identity
+        for _ in range(steps):
+            squared = keras.ops.matmul(gram, gram)
+            factor = self.muon_a * identity + self.muon_b * gram + self.muon_c * squared
+            product = keras.ops.matmul(factor, product)
+            gram = keras.ops.matmul(factor, keras.ops.matmul(gram, factor))
+        matrix = keras.ops.matmul(matrix, product)
+        return keras.ops.reshape(matrix if is_tall else keras.ops.transpose(matrix), x.shape)
 
     def lr_adjust(self, x):
         """Scale an update to about the size of AdamW's."""

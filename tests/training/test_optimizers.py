@@ -4,7 +4,7 @@ import pytest
 
 from kaggle_digits.config.schema import Model, Stage, Train
 from kaggle_digits.training import backend, models
-from kaggle_digits.training.optimizers import make_optimizer, make_schedule
+from kaggle_digits.training.optimizers import KernelMuon, make_optimizer, make_schedule
 
 NET = Model(stages=(Stage(width=3, kernel=5, stride=2, pool="last"),), dense=(4,))
 
@@ -179,6 +179,31 @@ def test_muon_sees_a_convolution_as_a_matrix():
     # The singular vectors are the gradient's.
     aligned = left.T @ update @ right.T
     np.testing.assert_allclose(aligned, np.diag(np.diag(aligned)), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (5, 5, 1, 32), (4, 4)])  # tall, wide, square
+def test_muon_iterates_as_keras_does(shape):
+    generator = np.random.default_rng(4)
+    rows = int(np.prod(shape[:-1]))
+    left, _, right = np.linalg.svd(generator.normal(size=(rows, shape[-1])), full_matrices=False)
+    # Five iterations make none of the first equal to 1, and do not reach the last ones.
+    values = np.geomspace(1e-2, 1e-6, len(left.T))
+    gradient = keras.ops.convert_to_tensor(np.float32(left * values @ right))
+    optimizer = KernelMuon()
+    found = optimizer.zeropower_via_newtonschulz5(keras.ops.reshape(gradient, shape), 5)
+    assert tuple(found.shape) == shape
+    expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(gradient, 5)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(found).reshape(rows, -1),
+        keras.ops.convert_to_numpy(expected),
+        atol=1e-3,
+    )
+
+
+def test_muon_leaves_a_kernel_without_a_gradient_as_it_is():
+    nothing = keras.ops.zeros((3, 3, 2, 4))
+    found = KernelMuon().zeropower_via_newtonschulz5(nothing, 5)
+    assert not keras.ops.convert_to_numpy(found).any()
 
 
 def test_muon_leaves_vectors_and_the_last_layer_to_adamw():
