@@ -92,9 +92,9 @@ class Model(Section):
     ] = Field(
         (
             Stage(width=32, kernel=5, stride=2, padding="valid"),
-            Stage(width=64, depth=2, padding="valid"),
-            Stage(width=96, depth=2, padding="valid"),
-            Stage(width=128, padding="valid"),
+            Stage(width=64, kernel=5, padding="valid"),
+            Stage(width=96, kernel=5, padding="valid"),
+            Stage(width=160, kernel=4, padding="valid"),
         ),
         min_length=1,
         description="from the image to the pooling",

@@ -54,7 +54,6 @@ def test_what_differs_from_quick_is_said(config):
         "#   folds.count: 5 # quick: 3",
         "#   augment.clean_epochs: 2 # quick: 0",
         "#   train.epochs: 9 # quick: 10",
-        "#   members.cutout: {augment: {cutout: 4}}",
         "#   members.upright: {model: {deslant: true}}",
         "#   members.cnn: null # quick: {}",
     ):

@@ -22,7 +22,9 @@ OTHER = Config(
 def test_lunch_break_lacks_only_the_last_net_of_standard():
     lunch_break, standard = loading.load("lunch-break"), loading.load("standard")
     extended = extension.with_members_of(lunch_break, standard, "standard")
-    assert list(extended.members) == list(standard.members) == ["plain", "upright", "cutout"]
+    assert list(lunch_break.members) == ["plain", "upright", "deep"]
+    assert list(extended.members) == list(standard.members)
+    assert list(standard.members) == [*lunch_break.members, "deep_upright"]
     for name in standard.members:
         assert extended.member(name) == standard.member(name)
     assert (extended.seed, extended.folds) == (standard.seed, standard.folds)

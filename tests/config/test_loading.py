@@ -90,21 +90,27 @@ def leaves(values, prefix=""):
     return found
 
 
+DEEP = {
+    "stages": [
+        {"width": 32, "kernel": 5, "stride": 2, "padding": "valid"},
+        {"width": 64, "depth": 2, "padding": "valid"},
+        {"width": 96, "depth": 2, "padding": "valid"},
+        {"width": 128, "padding": "valid"},
+    ]
+}
 LUNCH_BREAK = {
     "folds.count": 5,
     "augment.bank": "own",
     "augment.clean_epochs": 2,
     "train.epochs": 9,
     "train.precision": "auto",
-    "members": {"plain": {}, "upright": {"model": {"deslant": True}}},
+    "members": {"plain": {}, "upright": {"model": {"deslant": True}}, "deep": {"model": DEEP}},
 }
 # What is measured in the README, without `train.threads`.
 CHANGED = {
     "lunch-break": LUNCH_BREAK,
     "standard": LUNCH_BREAK
-    | {
-        "members": LUNCH_BREAK["members"] | {"cutout": {"augment": {"cutout": 4}}},
-    },
+    | {"members": LUNCH_BREAK["members"] | {"deep_upright": {"model": {"deslant": True} | DEEP}}},
     "best": {
         "folds.count": 10,
         "augment.stroke": 0.0,
@@ -209,7 +215,7 @@ def test_detuned_is_quick_but_for_what_it_says():
         "folds.count": 6,
         "augment.elastic.p": 0.0,
         "train.learning_rate": 1e-3,
-        **{f"model.stages.{place}.width": width for place, width in enumerate((16, 32, 48, 64))},
+        **{f"model.stages.{place}.width": width for place, width in enumerate((16, 32, 48, 80))},
     }
     expected = loading.changed(loading.load("quick"), spoilt)
     found = loading.load("detuned")

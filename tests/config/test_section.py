@@ -114,9 +114,9 @@ def test_a_default_that_has_changed_is_still_left_out():
 def test_a_default_of_today_that_was_another_one_is_stated():
     stages = [
         {"width": 32, "kernel": 5, "padding": "valid", "stride": 2},
-        {"width": 64, "depth": 2, "padding": "valid"},
-        {"width": 96, "depth": 2, "padding": "valid"},
-        {"width": 128, "padding": "valid"},
+        {"width": 64, "kernel": 5, "padding": "valid"},
+        {"width": 96, "kernel": 5, "padding": "valid"},
+        {"width": 160, "kernel": 4, "padding": "valid"},
     ]
     expected = {
         "model": {"stages": stages},
