@@ -174,6 +174,14 @@ def gains_on_processors() -> bool:
     return name() != "jax"
 
 
+def multiplies_in_float32() -> bool:
+    """Return whether products of float32 matrices are computed in float32.
+
+    GPUs and TPUs round what they multiply to TensorFloat-32 or bfloat16, unless told otherwise.
+    """
+    return not accelerators()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception of any backend, or of Python, means "not enough memory"."""
     # The classes differ by backend and by version (ResourceExhaustedError, XlaRuntimeError,

@@ -1,7 +1,7 @@
 """What a net is trained on: the batches of each epoch, shuffled, changed cheaply and mixed.
 
 Everything random follows from a fit's seed and the epoch alone, so that a training that resumes
-sees the same batches.
+sees the same batches. All images of an epoch are in memory, 33 MB of 42,000.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kaggle_digits.training import hard_rows
 MOVES, MIXES, PICKS, STROKES, CUTOUTS, CLEAN = 1, 2, 3, 4, 5, 6
 MIDDLE = slice(4, 24)  # rows and columns that cutouts are in; most of a digit's ink is there
 CLEAN_SHARE = 0.5  # of the images of the last epochs, where `augment.clean_epochs` wants any
-PART = 1024  # images that are changed at a time: more would take memory, fewer time
+CHUNK = 1024  # images that are changed at a time, so that what that takes in between is small
 DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # of moves by a pixel: down, right
 
 
@@ -70,50 +70,52 @@ class Batches(keras.utils.PyDataset):
         self._clean_from = settings.train.epochs - settings.augment.clean_epochs
         self._mixup = settings.train.mixup
         self._targets = np.eye(10, dtype=np.float32)[data.labels]
+        self._epoch: int | None = None
+        self._images: np.ndarray | None = None  # of the epoch, made when the first is asked for
 
     def begin(self, epoch: int) -> None:
-        """Draw the epoch's rows, their order and all that changes their images.
+        """Open the epoch's variant and draw its rows and their order.
 
         They follow from (seed, epoch), and in a short epoch from the losses of those before it.
         """
-        variant = self._data.images(epoch)
+        if epoch == self._epoch:
+            return
+        self._epoch, self._images = epoch, None
+        self._variant = self._data.images(epoch)
         places = np.arange(len(self._data.rows))
         if len(self.losses):
-            places = hard_rows.pick(self.losses, self._rows, self._generator(epoch, PICKS))
-        self._places = self._generator(epoch).permutation(places)
+            places = hard_rows.pick(self.losses, self._rows, self._generator(PICKS))
+        self._places = self._generator().permutation(places)
         self._order = self._data.rows[self._places]
-        count = len(self._order)
+        if self._mixup:
+            self._shares = self._generator(MIXES).beta(self._mixup, self._mixup, len(self))
+
+    def _changed(self) -> np.ndarray:
+        """Make the images of the epoch, in its order, with all changes but mixing."""
+        images, count = self._variant[self._order], len(self._order)
         if self._shift:
             size = (count, 2)
-            moves = self._generator(epoch, MOVES).integers(
-                -self._shift, self._shift, size, endpoint=True
-            )
+            moves = self._generator(MOVES).integers(-self._shift, self._shift, size, endpoint=True)
         if self._stroke:
-            strokes = self._generator(epoch, STROKES).uniform(-self._stroke, self._stroke, count)
+            strokes = self._generator(STROKES).uniform(-self._stroke, self._stroke, count)
         if self._cutout:
             bounds = MIDDLE.start, MIDDLE.stop - self._cutout
-            corners = self._generator(epoch, CUTOUTS).integers(*bounds, (count, 2), endpoint=True)
-        clean = np.zeros(count, bool)
-        if epoch >= self._clean_from:
-            clean = self._generator(epoch, CLEAN).random(count) < CLEAN_SHARE
-        if self._mixup:
-            self._shares = self._generator(epoch, MIXES).beta(self._mixup, self._mixup, len(self))
-        # Before the first step, not in each: there the backend's threads wait for it.
-        self._images = np.empty((count, *variant.shape[1:]), np.uint8)
-        for start in range(0, count, PART):
-            part = slice(start, start + PART)
-            images = variant[self._order[part]]
+            corners = self._generator(CUTOUTS).integers(*bounds, (count, 2), endpoint=True)
+        for start in range(0, count, CHUNK):
+            chunk = slice(start, start + CHUNK)
             if self._shift:
-                images = moved(images, moves[part], self._shift)
+                images[chunk] = moved(images[chunk], moves[chunk], self._shift)
             if self._stroke:
-                images = thickened(images, strokes[part])
+                images[chunk] = thickened(images[chunk], strokes[chunk])
             if self._cutout:
-                images = cut_out(images, corners[part], self._cutout)
-            self._images[part] = images
-        self._images[clean] = self._data.clean[self._order[clean]]
+                images[chunk] = cut_out(images[chunk], corners[chunk], self._cutout)
+        if self._epoch >= self._clean_from:
+            clean = self._generator(CLEAN).random(count) < CLEAN_SHARE
+            images[clean] = self._data.clean[self._order[clean]]
+        return images
 
-    def _generator(self, epoch: int, *purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, epoch, *purpose])
+    def _generator(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._epoch, *purpose])
 
     def remember(self, losses: np.ndarray) -> None:
         """Take note of the losses of the images of the epoch, in their order."""
@@ -131,6 +133,10 @@ class Batches(keras.utils.PyDataset):
         return self._rows // self.size
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._images is None:
+            # All at once: between steps it would take several times as long beside the threads of
+            # TensorFlow, which are busy waiting.
+            self._images = self._changed()
         places = slice(step * self.size, (step + 1) * self.size)
         images, targets = self._images[places], self._targets[self._order[places]]
         if self._mixup:

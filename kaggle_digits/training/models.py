@@ -1,7 +1,8 @@
 """Config -> `keras.Model`: the family of deep batch-norm CNNs, written with `keras` alone.
 
-What costs time on a CPU is not the 3x3 convolutions but batch norm, ReLU and Dropout on large maps.
-So by default pooling comes before normalising, and Dropout is in the head only.
+What costs time on a CPU is not the convolutions but batch norm, ReLU and Dropout on large maps.
+So by default the first convolution halves the map, pooling comes before normalising, and Dropout
+is in the head only.
 """
 
 import math

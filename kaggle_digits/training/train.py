@@ -96,10 +96,12 @@ def train(
     hooks = hooks or Hooks()
     keras.utils.set_random_seed(seed)
     config = settings.train
+    epochs_before = checkpoint.epochs if checkpoint else 0
     batches = Batches(data, settings, seed)
     if checkpoint:
         batches.losses[:] = checkpoint.losses
-    batches.begin(0)
+    # Keras looks at a batch before it begins an epoch, also where none is left.
+    batches.begin(min(epochs_before, config.epochs - 1))
     losses = BatchLosses(len(batches), batches.size) if len(batches.losses) else None
     model = models.build(settings.model, seed, fused=True, precision=config.precision)
     model.compile(
@@ -115,7 +117,6 @@ def train(
     if checkpoint:
         for variable, array in zip(callbacks.variables(model), checkpoint.arrays, strict=True):
             variable.assign(array)
-    epochs_before = checkpoint.epochs if checkpoint else 0
     history = callbacks.History(
         checkpoint.history if checkpoint else [],
         len(batches),

@@ -48,6 +48,12 @@ def test_config_is_shown_whole(config, name):
 
 
 def test_what_differs_from_quick_is_said(config):
+    stages = (
+        "{width: 32, kernel: 5, stride: 2, padding: valid}",
+        "{width: 64, depth: 2, padding: valid}",
+        "{width: 96, depth: 2, padding: valid}",
+        "{width: 128, padding: valid}",
+    )
     lines = config("show", "standard").splitlines()
     for line in (
         "# standard, all settings. What differs from quick:",
@@ -55,6 +61,7 @@ def test_what_differs_from_quick_is_said(config):
         "#   augment.clean_epochs: 2 # quick: 0",
         "#   train.epochs: 9 # quick: 10",
         "#   members.upright: {model: {deslant: true}}",
+        f"#   members.deep: {{model: {{stages: [{', '.join(stages)}]}}}}",
         "#   members.cnn: null # quick: {}",
     ):
         assert line in lines

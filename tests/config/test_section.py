@@ -126,6 +126,14 @@ def test_a_default_of_today_that_was_another_one_is_stated():
     assert Config().identity() == expected
     assert Config(train={"threads": 2}).identity() == expected
     assert Model.from_identity(Model().identity()) == Model()
+    # That of the default between the first one and today's, as fits have stored it.
+    stages = [
+        {"width": 32, "kernel": 5, "padding": "valid", "stride": 2},
+        {"width": 64, "depth": 2, "padding": "valid"},
+        {"width": 96, "depth": 2, "padding": "valid"},
+        {"width": 128, "padding": "valid"},
+    ]
+    assert Model(stages=stages).identity() == {"stages": stages}
     assert Augment.from_identity(Augment().identity()) == Augment()
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Train
+from kaggle_digits.training import batches as batches_module
 from kaggle_digits.training.batches import Batches, TrainingData, cut_out, mixed, moved, thickened
 
 ROWS = 44
@@ -303,3 +304,13 @@ def test_images_and_labels_of_a_batch_are_mixed_alike():
     assert len(set(shares)) == 4
     assert found[0].dtype == np.uint8
     assert all((one == other).all() for one, other in zip(found, repeated, strict=True))
+
+
+def test_images_are_changed_alike_in_chunks_of_any_size(monkeypatch):
+    more = {"shift": 2, "stroke": 0.6, "cutout": 4, "clean_epochs": 2}  # of 10
+    for epoch in (0, 9):
+        whole, _ = epoch_of(make_batches(**more), epoch)
+        with monkeypatch.context() as patch:
+            patch.setattr(batches_module, "CHUNK", 7)
+            in_chunks, _ = epoch_of(make_batches(**more), epoch)
+        np.testing.assert_array_equal(in_chunks, whole)

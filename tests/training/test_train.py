@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.config.schema import Augment, MemberSettings, Model, Stage, Train
-from kaggle_digits.training import backend, models, train
+from kaggle_digits.training import backend, batches, models, train
 from kaggle_digits.training.batches import TrainingData
 from kaggle_digits.training.callbacks import Hooks
 
@@ -124,6 +125,17 @@ def test_each_epoch_reads_its_own_variant(usual):
 
 
 # What a fit leaves behind
+
+
+def test_seconds_of_an_epoch_count_what_changes_its_images(monkeypatch):
+    changed = batches.Batches._changed
+
+    def slow(self):
+        time.sleep(0.3 if self._epoch else 0)
+        return changed(self)
+
+    monkeypatch.setattr(batches.Batches, "_changed", slow)
+    assert fit(settings()).history[1]["seconds"] > 0.3
 
 
 def test_history(usual):
