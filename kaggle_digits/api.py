@@ -217,8 +217,8 @@ def evaluate(
     Raises:
         UserError: anything that the caller can fix, in one line.
     """
-    folder = run.folder if isinstance(run, Run) else run
-    place = None if out is None else EvaluationFolder(Path(out).expanduser())
+    folder = run.folder if isinstance(run, Run) else _path(run)
+    place = None if out is None else EvaluationFolder(_path(out))
     if place:
         place.check_usable()
     reporter = Reporter(progress=progress)
@@ -243,7 +243,7 @@ def list_runs(root: str | Path = SUBMISSIONS, *, sort: str = "date") -> pd.DataF
     Raises:
         UserError: there is no such folder or column.
     """
-    return run_list.table(run_list.in_order(run_list.find(Path(root)), sort))
+    return run_list.table(run_list.in_order(run_list.find(_path(root)), sort))
 
 
 def compare(*folders: str | Path) -> Comparison:
@@ -259,7 +259,7 @@ def compare(*folders: str | Path) -> Comparison:
     Raises:
         UserError: a folder is none of a run, or the runs are not of the same data.
     """
-    return comparing.compare([Path(folder) for folder in folders])
+    return comparing.compare([_path(folder) for folder in folders])
 
 
 def ensemble(
@@ -286,7 +286,7 @@ def ensemble(
         UserError: the runs cannot be joined, or the folder is taken; nothing was changed.
     """
     options = blend.EnsembleOptions(
-        tuple(map(Path, folders)), method, _path(out), _path(data), cache_folder(cache)
+        tuple(map(_path, folders)), method, _path(out), _path(data), cache_folder(cache)
     )
     return Run(blend.join(options, say=lambda line: None).folder.folder)
 
@@ -303,7 +303,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         UserError: there is no run in it.
     """
-    return Run(folder)
+    return Run(_path(folder))
 
 
 def classify(run: Run | str | Path, images: Pictures) -> Classification:
@@ -322,7 +322,7 @@ def classify(run: Run | str | Path, images: Pictures) -> Classification:
         UserError: there is no run in the folder or none of its fits is finished, a folder has no
             pictures, or an array is none.
     """
-    return classifying.classify(run if isinstance(run, Run) else Run(run), images)
+    return classifying.classify(run if isinstance(run, Run) else Run(_path(run)), images)
 
 
 def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | None = None) -> Config:
@@ -342,7 +342,7 @@ def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | Non
 
 
 def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
+    return None if given is None else Path(given).expanduser()
 
 
 @contextmanager

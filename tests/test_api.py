@@ -455,3 +455,9 @@ def test_runs_joined(finished):
     assert run.metrics.fits_finished == 4
     with pytest.raises(kd.UserError, match="expected a new or empty folder"):
         kd.ensemble(finished / "a", finished / "b", out=finished / "joined", method="vote")
+
+
+def test_a_folder_may_be_given_from_home(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path(run.folder).resolve().parent))
+    assert kd.load_run("~/run").oof.equals(run.oof)
+    assert "run" in kd.list_runs("~")["name"].tolist()

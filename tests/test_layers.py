@@ -217,7 +217,10 @@ REFUSED = {
         "--out search: expected a new or empty folder, or that of a run, found that of a search",
     ),
     "a search in a run's folder": (
-        ["tune", "--data", "good", "--out", "other", "--set", "folds.count=2"],
+        [
+            *("tune", "--data", "good", "--out", "other"),
+            *("--set", "folds.count=2", "--set", "tune.holdout_folds=0"),
+        ],
         "--out other: expected a new or empty folder, or that of a search, found that of a run",
     ),
     "a fit of other package versions": (

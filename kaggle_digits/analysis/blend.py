@@ -31,7 +31,7 @@ from kaggle_digits.scoring.ensemble import FitPredictions, Method
 from kaggle_digits.storage import files
 from kaggle_digits.storage.cache import Cache
 from kaggle_digits.storage.locked_folder import next_folder
-from kaggle_digits.storage.run_copies import copy_fit
+from kaggle_digits.storage.run_copies import check_place, copy_fit
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 from kaggle_digits.training import fit_spec, resume
 from kaggle_digits.training.fit_spec import Inputs
@@ -156,6 +156,7 @@ def _check_out(out: Path, folders: Iterable[Path]) -> None:
     for folder in folders:
         if out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--out {out}: is inside {folder}, one of the runs; give another path")
+    check_place(out)
     if out.is_file():
         raise UserError(f"--out {out}: expected a folder, found a file; give another path")
     if out.exists() and any(out.iterdir()):

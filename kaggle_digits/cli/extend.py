@@ -87,7 +87,6 @@ def extend(
         name=run_folder.made_by()[0] or folder.name,
         data=data or (None if moved else data_of(run_folder)),
         out=folder,
-        root=folder.parent,
         cache=cache_folder(cache),
         allow_changed_versions=allow_changed_versions,
         allow_leak=allow_leak,

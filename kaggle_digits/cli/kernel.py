@@ -19,7 +19,6 @@ from kaggle_digits.cli.options import (
     help_without_command,
     path_of,
 )
-from kaggle_digits.errors import UserError
 from kaggle_digits.system.time_budget import Stopped
 
 if TYPE_CHECKING:
@@ -242,10 +241,10 @@ def run_(context: typer.Context, **_: object) -> None:
     try:
         with _pushed(kernel):
             _fetch(client, kernel, reporter)
-    except UserError as error:
+    except kernel_output.NoRunError as error:
         if not has_failed:
             raise
-        reporter.say(f"WARNING: {error}")  # it may well have left nothing
+        reporter.say(f"WARNING: {error}")
     built.note_awaited(None)
     if has_failed:
         raise typer.Exit(1)
@@ -293,6 +292,14 @@ def _fetch(
     from kaggle_digits.runs.run import Run
 
     folder = kernel_output.fetch(client, kernel, reporter.say, out, overwrite)
+    if torn := folder.changed_artefacts():
+        run = f"--config {shlex.quote(str(folder.config))} --out {shlex.quote(str(folder.folder))}"
+        reporter.say(
+            f"WARNING: the kernel ended while it wrote {', '.join(torn)}; all finished fits are "
+            f"here, have the rest made again with kaggle-digits run {run}",
+            important=True,
+        )
+        return
     reporter.say(str(Run(folder.folder)))
     reporter.say(f"\nkaggle-digits submit {shlex.quote(str(folder.folder))}   submits it")
 
@@ -312,6 +319,8 @@ def _pushed(kernel: str) -> Iterator[None]:
 
 def _as_given(context: typer.Context) -> str:
     """Return the command that builds the kernel, without what matters only on this machine."""
+    from kaggle_digits.config import loading
+
     words = ["kaggle-digits", "kernel", "build"]  # `run` gives the same file
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name)
@@ -321,7 +330,7 @@ def _as_given(context: typer.Context) -> str:
         if value is True:
             words.append(option)
             continue
-        if parameter.name == "config":
+        if parameter.name == "config" and value not in loading.peer_names():
             value = Path(value).name
         elif parameter.name == "set_":
             value = [each for each in value if each.partition("=")[0].strip() not in DATA_PLACE]

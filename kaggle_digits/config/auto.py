@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from kaggle_digits.config.loading import changed
 from kaggle_digits.config.schema import AUTO, Config
@@ -11,11 +12,14 @@ from kaggle_digits.config.train_section import Precision
 
 def with_threads(config: Config, number: int) -> Config:
     """Give `train.threads: auto` its number; a number that the config has stays."""
-    if config.train.threads != AUTO:
-        return config
-    of_members = [name for name in config.members if "threads" in config.members[name].train]
-    keys = ("train.threads", *(f"members.{name}.train.threads" for name in of_members))
-    return changed(config, dict.fromkeys(keys, number))
+    return config if config.train.threads != AUTO else for_all_members(config, "threads", number)
+
+
+def for_all_members(config: Config, key: str, value: Any) -> Config:
+    """Give a setting of `train` one value, also in the members that state it themselves."""
+    of_members = [name for name in config.members if key in config.members[name].train]
+    keys = (f"train.{key}", *(f"members.{name}.train.{key}" for name in of_members))
+    return changed(config, dict.fromkeys(keys, value))
 
 
 def precision_keys(config: Config) -> dict[str, tuple[str, ...]]:

@@ -86,7 +86,8 @@ def load(
         "/" in name or "\\" in name or name.endswith((".yaml", ".yml"))
     )
     path = Path(name) if is_path else shipped_folder() / f"{name}.yaml"
-    values = parse(_read(path, name), str(path)) or {}
+    values = parse(_read(path, name), str(path))
+    values = {} if values is None else values  # a file of comments is all defaults
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected sections (seed, train, ...), found {values!r}")
     lines: dict[str, str] = {}

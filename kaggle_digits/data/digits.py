@@ -149,6 +149,9 @@ def read_digits(source: sources.Source, cached: CachedArrays | None = None) -> D
     not_for_upload = source.not_for_upload
     if "mnist_layout" in train:
         not_for_upload = other_formats.MNIST_NOT_FOR_UPLOAD
+    leaked_rows = leak_check.count_leaked_rows(train["images"], test["images"])
+    if leaked_rows > leak_check.MOST_LEAKED_ROWS and not_for_upload is None:
+        not_for_upload = f"trained on {leaked_rows:,} of the test rows"
     return Digits(
         train_images=train["images"],
         train_labels=train["labels"],
@@ -157,7 +160,7 @@ def read_digits(source: sources.Source, cached: CachedArrays | None = None) -> D
         hashes={name: digest.tobytes().hex() for name, digest in digests.items()},
         source=source.description,
         demo=source.demo,
-        leaked_rows=leak_check.count_leaked_rows(train["images"], test["images"]),
+        leaked_rows=leaked_rows,
         not_for_upload=not_for_upload,
     )
 

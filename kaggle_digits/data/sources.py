@@ -214,7 +214,10 @@ def read(source: Source, part: str) -> tuple[str, bytes | bytearray]:
     """
     if source.demo:
         return f"demo data:{part}.csv", demo.csv_files()[part]
-    return packed.read(source.path(part), _member_names(part))
+    members = _member_names(part)
+    if part == "test" and source.train is None:  # the rows to learn from may be all there is
+        members += _member_names("train")
+    return packed.read(source.path(part), members)
 
 
 def _given(path: str | Path, setting: str) -> Source:

@@ -6,12 +6,12 @@ Each point is a run like any other, in a folder of its own, and resumed like any
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_digits.config import loading
-from kaggle_digits.config.schema import Config
+from kaggle_digits.config import auto, loading
+from kaggle_digits.config.schema import AUTO, Config
 from kaggle_digits.data import sources
 from kaggle_digits.data.digits import Digits, read_digits
 from kaggle_digits.diagnostics.baselines import TRAINING_FLOPS
@@ -39,9 +39,8 @@ COMMON = {
     "folds.count": 5,
     "folds.repeats": 1,
     "folds.holdout": 0.1,
-    "train.threads": "auto",
-    "train.precision": "auto",
 }
+OF_THE_MACHINE = ("threads", "precision")
 # Less time than this is not worth to begin a point with.
 POINT_SECONDS = 60.0
 
@@ -83,7 +82,7 @@ class FrontierOptions:
         data: see `sources.find_source`.
         out: the folder of all runs.
         own: a config of the user's own as a further point: its name and the config, whose seed,
-            folds, threads and precision do not count.
+            folds, threads and precision do not count; it may not look at the rows held out.
         plans: what is measured.
         how_to_continue: what people do after a stop.
     """
@@ -114,13 +113,16 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
     wanted = [(plan, loading.load(plan.config, plan.overrides)) for plan in options.plans]
     if options.own:
         name, config = options.own
+        if any(config.member(member).train.picks_on_heldout for member in config.members):
+            raise UserError(
+                f"--config {name}: its training looks at the rows that it holds out, so that its "
+                "accuracy would not compare; train for a fixed number of epochs"
+            )
         wanted.insert(0, (Plan(f"own-{name}", OWN, name), config))
-    wanted = [
-        (plan, loading.changed(loading.without_tuning(config), COMMON)) for plan, config in wanted
-    ]
+    wanted = [(plan, comparable(config)) for plan, config in wanted]
     before = _read(folder)
-    plans = _with_earlier([plan for plan, _ in wanted], before)
     digits = read_digits(sources.find_source(options.data))
+    plans = [*_earlier({plan.name for plan, _ in wanted}, before), *wanted]
     try:
         for number, (plan, config) in enumerate(wanted, 1):
             run_folder = RunFolder(folder.run(plan.name))
@@ -142,6 +144,14 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
             reporter.show(frontier_tables(frontier))
             reporter.say(f"record and picture: {folder.record}, {folder.picture}", important=True)
     return frontier
+
+
+def comparable(config: Config) -> Config:
+    """Return a config with the seed, the folds, the threads and the precision of all points."""
+    config = loading.changed(loading.without_tuning(config), COMMON)
+    for key in OF_THE_MACHINE:
+        config = auto.for_all_members(config, key, AUTO)
+    return config
 
 
 def _run_point(
@@ -183,22 +193,26 @@ def _read(folder: FrontierFolder) -> Frontier | None:
     return before
 
 
-def _with_earlier(plans: list[Plan], before: Frontier | None) -> list[Plan]:
-    """Return plans with the points of one's own that earlier calls measured."""
-    names = {plan.name for plan in plans}
-    earlier = [
-        Plan(point.name, point.system, point.config, point.overrides)
+def _earlier(names: Collection[str], before: Frontier | None) -> list[tuple[Plan, None]]:
+    """Return further points of one's own, of earlier calls; their configs are not known."""
+    return [
+        (Plan(point.name, point.system, point.config, point.overrides), None)
         for point in (before.points if before else ())
         if point.system == OWN and point.name not in names
     ]
-    return [*earlier, *plans]
 
 
 def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
     """Return whether a point's run has ended; one of other settings or data is left to `run`."""
-    manifest = files.read_json(folder.manifest)
-    if not manifest.get("complete") or manifest.get("data") != digits.hashes:
+    return bool(files.read_json(folder.manifest).get("complete")) and _is_of(folder, config, digits)
+
+
+def _is_of(folder: RunFolder, config: Config | None, digits: Digits) -> bool:
+    """Return whether a run is of these data, and of these settings where they are known."""
+    if files.read_json(folder.manifest).get("data") != digits.hashes:
         return False
+    if config is None:
+        return True
     there = Run(folder.folder).config
     begun = machine_settings.begun_with(there)
     wanted = machine_settings.as_begun(config, begun, asks=False)
@@ -206,13 +220,17 @@ def _is_complete(folder: RunFolder, config: Config, digits: Digits) -> bool:
 
 
 def _measured(
-    folder: FrontierFolder, plans: Sequence[Plan], digits: Digits, before: Frontier | None
+    folder: FrontierFolder,
+    plans: Sequence[tuple[Plan, Config | None]],
+    digits: Digits,
+    before: Frontier | None,
 ) -> Frontier:
     """Read what all points have come to so far; `before`: nothing was measured since."""
+    runs = [(plan, config, RunFolder(folder.run(plan.name))) for plan, config in plans]
     points = [
-        _point(plan, RunFolder(folder.run(plan.name)))
-        for plan in plans
-        if RunFolder(folder.run(plan.name)).predictions.is_file()
+        _point(plan, run)
+        for plan, config, run in runs
+        if run.predictions.is_file() and _is_of(run, config, digits)
     ]
     return Frontier(
         points=tuple(points),

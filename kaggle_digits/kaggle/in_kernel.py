@@ -130,7 +130,12 @@ def run(config: Path, options: Sequence[str]) -> int:
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PUBLISH_SECONDS)
-            session.publish()
+            try:
+                session.publish()
+            except (
+                UserError
+            ) as error:  # the disk is full; there may be space when the run has ended
+                print(f"kaggle-digits: {error}", file=sys.stderr)
     return process.returncode
 
 

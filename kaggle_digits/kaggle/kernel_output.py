@@ -12,11 +12,21 @@ from kaggle_digits.kaggle.in_kernel import RUN
 from kaggle_digits.kaggle.kernel_folder import KernelFolder
 from kaggle_digits.kaggle.kernels import OWN_KERNEL, state
 from kaggle_digits.storage import files
-from kaggle_digits.storage.run_copies import copy_others, damaged_files, find_runs, holds_all_of
+from kaggle_digits.storage.run_copies import (
+    check_place,
+    copy_others,
+    damaged_fits,
+    find_runs,
+    holds_all_of,
+)
 from kaggle_digits.storage.run_folder import SUBMISSIONS, RunFolder
 
 PAGE_SIZE = 100  # files of one answer
 SHOWN_FILES = 3  # in an error message
+
+
+class NoRunError(UserError):
+    """A kernel has left no run."""
 
 
 def check_home(folder: KernelFolder) -> None:
@@ -57,7 +67,8 @@ def fetch(
         overwrite: replace whatever run is there.
 
     Raises:
-        UserError: the kernel is under way, its output holds no sound run, or what is at home
+        NoRunError: the kernel's output holds no run.
+        UserError: the kernel is under way, the run in its output is damaged, or what is at home
             would be lost.
     """
     now = state(client, kernel)
@@ -69,6 +80,7 @@ def fetch(
     if now.has_failed:
         say(f"WARNING: {kernel}: {now}; what it has left is fetched all the same")
     target = RunFolder(out) if out else _home(kernel)
+    check_place(target.folder)
     target.check_usable()
     beside = files.temporary_path(target.folder)
     with files.writing(target.folder):
@@ -126,11 +138,13 @@ def _sound_run(kernel: str, place: Path) -> RunFolder:
     # Notebooks may leave other folders in it, with other runs.
     run = next((run for run in find_runs(place) if run.folder == place / RUN), None)
     if run is None:
-        raise UserError(
+        raise NoRunError(
             f"{kernel}: its output holds no run; kaggle-digits kernel status {kernel} shows the "
             "end of its log"
         )
-    if damaged := damaged_files(run):
+    # The summary may be torn, where the kernel was ended while it was written: it is made again
+    # from the fits.
+    if damaged := damaged_fits(run):
         more = f" and {len(damaged) - SHOWN_FILES} more" if damaged[SHOWN_FILES:] else ""
         raise UserError(
             f"{kernel}: {', '.join(damaged[:SHOWN_FILES])}{more} in its output did not arrive as "

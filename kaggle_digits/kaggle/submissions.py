@@ -24,8 +24,10 @@ from kaggle_digits.system.console import Reporter, duration
 MESSAGE_CHARACTERS = 400
 # Seconds: Kaggle scores this competition in a few.
 WAIT_SECONDS, FIRST_POLL, SLOWEST_POLL, POLL_GROWTH = 600.0, 2.0, 15.0, 1.3
-# Seconds from the begin of an upload; what Kaggle does not list then has not arrived.
-LISTING_SECONDS = 30.0
+# Seconds that an upload which was cut off is looked for: what Kaggle does not list after them has
+# not arrived. Of one that began longer ago than any upload takes, with all its repetitions, the
+# list is complete.
+LISTING_SECONDS, LONGEST_UPLOAD = 30.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def refreshed(book: Ledger, reporter: Reporter) -> tuple[list[Entry], list[Submi
 def _settled(desk: _Desk, candidate: Candidate) -> tuple[list[Entry], list[Submission]]:
     """Bring the ledger up to date; wait for what Kaggle may not list yet."""
     entries, listed = desk.refreshed()
-    while _may_be_listed_yet(entries, candidate.sha256):
+    # The process that was cut off has ended, at the latest now.
+    until = time.monotonic() + LISTING_SECONDS
+    while _may_be_listed_yet(entries, candidate.sha256) and time.monotonic() < until:
         desk.reporter.say("looking for an upload that was cut off ...")
         time.sleep(FIRST_POLL)
         entries, listed = desk.refreshed()
@@ -195,7 +199,7 @@ def _may_be_listed_yet(entries: Sequence[Entry], sha256: str) -> bool:
     return any(
         entry.sha256 == sha256
         and entry.status == ledger.UPLOADING
-        and ledger.age_seconds(entry) < LISTING_SECONDS
+        and ledger.age_seconds(entry) < LONGEST_UPLOAD
         for entry in entries
     )
 

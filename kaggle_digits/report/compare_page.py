@@ -11,7 +11,7 @@ import numpy as np
 from kaggle_digits.report import charts, compare_tables, pages
 from kaggle_digits.report.pages import Card, Cell, cell_of
 from kaggle_digits.report.run_list_table import notes
-from kaggle_digits.report.samples import data_uri
+from kaggle_digits.report.samples import digit_uri
 from kaggle_digits.results.comparison import Comparison, RunEntry
 from kaggle_digits.storage import files
 from kaggle_digits.system.console import count_of, duration
@@ -75,7 +75,7 @@ def page(comparison: Comparison, images: Mapping[int, np.ndarray]) -> str:
         scope=list(compare_tables.scope(comparison)),
         disputed=f"{comparison.disputed:,} of {count_of(comparison.rows, 'row')}",
         differences=[
-            (each, data_uri(images[each.row]) if each.row in images else None)
+            (each, digit_uri(images[each.row]) if each.row in images else None)
             for each in comparison.differences
         ],
         names=names,

@@ -5,14 +5,13 @@ Arrays in, markup out; whether predictions are out of fold or of other data is t
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from kaggle_digits.report import charts
+from kaggle_digits.report import charts, samples
 from kaggle_digits.report.charts import LIGHT
 from kaggle_digits.scoring.calibration import Calibration
 from kaggle_digits.scoring.ensemble import CLASSES, accuracy_interval
@@ -61,14 +60,11 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
 
-def confusion_chart(
-    matrix: np.ndarray, name: str = "confusion", draw: Callable[..., Drawn] = charts.draw
-) -> Drawn:
+def confusion_chart(matrix: np.ndarray, draw: Callable[..., Drawn] = charts.draw) -> Drawn:
     """Draw a confusion matrix; mistakes are shaded by how many there are, right rows are not.
 
     Args:
         matrix: (10, 10) integers, see `confusion_matrix`.
-        name: unique on the page.
         draw: `charts.draw` or `charts.picture`.
     """
     from matplotlib.patches import Rectangle
@@ -108,7 +104,7 @@ def confusion_chart(
     description = f"Confusion matrix of {rows}, {int(mistakes.sum()):,} of them wrong"
     if named := _most_frequent(mistakes):
         description += f"; most often {named}"
-    return draw(name, 4.6, fill, description)
+    return draw("confusion", 4.6, fill, description)
 
 
 def _most_frequent(mistakes: np.ndarray) -> str:
@@ -122,12 +118,11 @@ def _most_frequent(mistakes: np.ndarray) -> str:
     )
 
 
-def mistakes_chart(matrix: np.ndarray, name: str = "mistakes") -> Markup:
+def mistakes_chart(matrix: np.ndarray) -> Markup:
     """Draw bars for each digit: how often it was not recognised, and how often wrongly seen.
 
     Args:
         matrix: (10, 10) integers, see `confusion_matrix`.
-        name: unique on the page.
     """
     mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, matrix)
     missed, invented = mistakes.sum(axis=1), mistakes.sum(axis=0)
@@ -161,15 +156,10 @@ def mistakes_chart(matrix: np.ndarray, name: str = "mistakes") -> Markup:
 
     each = (f"{digit} {missed[digit]:,} and {invented[digit]:,}" for digit in DIGITS)
     description = f"Mistakes by digit, missed and wrongly seen: {', '.join(each)}"
-    return charts.draw(name, 3.4, fill, description)
+    return charts.draw("mistakes", 3.4, fill, description)
 
 
-def calibration_chart(
-    before: Calibration,
-    after: Calibration | None = None,
-    names: tuple[str, str] = ("as predicted", "after the temperature"),
-    name: str = "calibration",
-) -> Markup:
+def calibration_chart(before: Calibration, after: Calibration | None = None) -> Markup:
     """Draw how often predictions are right by how confident they are, and how many there are.
 
     A vertical line is the 95 % interval of a bin's accuracy.
@@ -177,12 +167,10 @@ def calibration_chart(
     Args:
         before: of the predictions as they are.
         after: of the same predictions after a temperature; None: it is not known.
-        names: of the two in the legend.
-        name: unique on the page.
     """
-    series = [(before, names[0], "front", "o")]
+    series = [(before, "as predicted", "front", "o")]
     if after is not None:
-        series.append((after, names[1], "best", "s"))
+        series.append((after, "after the temperature", "best", "s"))
 
     def fill(figure: Figure) -> dict[str, str]:
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
@@ -216,7 +204,7 @@ def calibration_chart(
         for each, label, *_ in series
     )
     rows = count_of(int(before.rows.sum()), "row")
-    return charts.draw(name, 4.2, fill, f"Calibration of {rows}. {found}")
+    return charts.draw("calibration", 4.2, fill, f"Calibration of {rows}. {found}")
 
 
 def _bins(found: Calibration) -> list[tuple[int, float, float]]:
@@ -274,7 +262,7 @@ def gallery(
         label = read if labels is None else int(labels[number])
         tiles.append(
             Tile(
-                image=f"data:image/png;base64,{base64.b64encode(png).decode()}",
+                image=samples.data_uri(png),
                 title=f"read as {read}" if read == label else f"{label} taken for {read}",
                 notes=(f"{100 * confidence[number]:.1f} % sure", *names[number : number + 1]),
             )

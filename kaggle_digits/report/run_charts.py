@@ -140,9 +140,7 @@ def nets_chart(metrics: RunMetrics) -> Markup | None:
         axes.set_xlabel("out-of-fold accuracy, 95 % interval")
         return titles
 
-    scores = [score.accuracy for _, score, _, marker in rows if marker == "o"] or [
-        member.accuracy for member in members.values()
-    ]
+    scores = [each.accuracy for member in members.values() for each in member.fits.values() if each]
     description = (
         f"Out-of-fold accuracy of the ensemble, {metrics.oof_accuracy:.5f}, and of "
         f"{count_of(count, 'net')}, {min(scores):.5f} to {max(scores):.5f}, with 95 % intervals"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from kaggle_digits.report import (
     run_charts,
     run_predictions,
     run_tables,
+    samples,
 )
 from kaggle_digits.report.pages import Card, Cell, Table, cell_of
 from kaggle_digits.report.run_predictions import Found
@@ -71,7 +71,7 @@ def page(report: RunReport) -> str:
         balance_chart=_balance(report),
         seconds_chart=run_charts.seconds_chart(_seconds(report)),
         costs=_costs(metrics),
-        augmentation=_data_uri(report.augmentation),
+        augmentation=report.augmentation and samples.data_uri(report.augmentation),
         nets=_nets(report),
         fits=_fits(report),
         spreads=list(_spreads(metrics)),
@@ -262,7 +262,3 @@ def _fits(report: RunReport) -> Table:
         "images/s",
     )
     return Table(headings, rows)
-
-
-def _data_uri(png: bytes | None) -> str | None:
-    return png and f"data:image/png;base64,{base64.b64encode(png).decode()}"

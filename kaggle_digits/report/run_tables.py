@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from shlex import quote
 
@@ -146,21 +147,25 @@ def next_steps(
         evaluate = f"kaggle-digits evaluate {quote(str(folder))}"
         steps.append(Fact("where it errs", evaluate, "command"))
     elif metrics.test_rows == TEST_ROWS:
-        steps.append(Fact("upload it", f"kaggle-digits submit {quote(str(folder))}", "command"))
+        upload = f"kaggle-digits submit {quote(str(folder))}"
+        upload += " --provisional" if metrics.provisional else ""
+        steps.append(Fact("upload it", upload, "command"))
         steps.append(Fact("by hand", SUBMIT_PAGE))
     else:
         steps.append(Fact("check it", f"kaggle-digits check {quote(str(submission))}", "command"))
     if metrics.complete and not is_joined:
-        seeds = 1 + max(map(_seed_number, metrics.members), default=1)
+        seeds = 1 + max(
+            (_seed_number(name, metrics.members) for name in metrics.members), default=1
+        )
         more = f"kaggle-digits extend {quote(str(folder))} --seeds {seeds}"
         steps.append(Fact("more nets", more, "command"))
     return [step for step in steps if step.kind != "command" or environment.has_command()]
 
 
-def _seed_number(member: str) -> int:
-    """Return which seed of its net a member is: 2 of cnn_2, as `extend` calls copies."""
-    number = member.rpartition("_")[2]
-    return int(number) if number.isdecimal() and "_" in member else 1
+def _seed_number(member: str, members: Container[str]) -> int:
+    """Return which seed of its net a member is: 2 of cnn_2, as `extend` calls copies of cnn."""
+    of, _, number = member.rpartition("_")
+    return int(number) if number.isdecimal() and of in members else 1
 
 
 def _details(metrics: RunMetrics, folder: Path, report: Path | None, is_joined: bool) -> list[Fact]:

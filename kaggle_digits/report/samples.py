@@ -45,9 +45,14 @@ def samples_picture(images: np.ndarray, labels: np.ndarray) -> bytes:
     return _png(grid)
 
 
-def data_uri(image: np.ndarray) -> str:
+def digit_uri(image: np.ndarray) -> str:
     """Return one digit, (28, 28) uint8, as a picture within a page: dark on white."""
-    return f"data:image/png;base64,{b64encode(_png(image[None, None])).decode()}"
+    return data_uri(_png(image[None, None]))
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG file as a picture within a page."""
+    return f"data:image/png;base64,{b64encode(png).decode()}"
 
 
 def _png(grid: np.ndarray) -> bytes:

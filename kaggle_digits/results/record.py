@@ -48,6 +48,8 @@ def from_json(cls: type[R], values: Mapping[str, Any], format: int, where: Path)
     Raises:
         UserError: the format is another one, or a field is missing or does not fit; names it.
     """
+    if not values and not where.exists():
+        raise UserError(f"{where}: there is no such file; repeat the command that makes it")
     if not values:
         raise UserError(
             f"{where}: expected a JSON object, found none; delete the file and repeat the command"

@@ -33,7 +33,7 @@ class Clock:
 
     def __init__(self, folder: RunFolder, budget: TimeBudget) -> None:
         self._folder, self._budget = folder, budget
-        self._before = folder.read_seconds()
+        self._before, self._saved_before = folder.read_seconds(), files.io_seconds()
         self._timed = dict.fromkeys(("drawing", "reporting"), 0.0)
         peak = files.read_json(folder.metrics).get("peak_memory_bytes")
         self._peak_before = peak if isinstance(peak, int) else 0
@@ -53,7 +53,8 @@ class Clock:
         Returns:
             wall, and of it saving, drawing and reporting.
         """
-        here = {"wall": self._budget.seconds(), "saving": files.io_seconds(), **self._timed}
+        saving = files.io_seconds() - self._saved_before  # a process may have many runs
+        here = {"wall": self._budget.seconds(), "saving": saving, **self._timed}
         seconds = {name: self._before[name] + spent for name, spent in here.items()}
         self._folder.write_seconds(seconds)
         return seconds

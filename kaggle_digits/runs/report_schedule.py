@@ -71,9 +71,10 @@ class Reports:
             self._make()
 
     def at_end(self) -> Path | None:
-        """Make the report if it has changed; return its place, None where there is none.
+        """Make the report, unless this process has made it already since the last fit.
 
-        Where it cannot be made, none of earlier figures is left.
+        Returns its place, None where there is none. Where it cannot be made, none of earlier
+        figures is left.
         """
         if self._wanted and not self._is_current:
             if self._has_time():

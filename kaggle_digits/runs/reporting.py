@@ -81,6 +81,13 @@ def read(folder: RunFolder, data: Digits | None) -> RunReport:
         UserError: see `check`, or a file in it is damaged.
     """
     check(folder)
+    # A kill while they were written, or a run that is at work just now.
+    torn = {folder.metrics.name, folder.predictions.name}.intersection(folder.changed_artefacts())
+    if torn:
+        raise UserError(
+            f"{folder.folder}: {', '.join(sorted(torn))}: missing, or of another moment than "
+            f"manifest.json; {CONTINUE}"
+        )
     metrics = summary.read_metrics(folder)
     config = loading.load(str(folder.config), say=lambda line: None)
     order = {member: place for place, member in enumerate(config.members)}

@@ -73,9 +73,12 @@ def write(
     predictions: Predictions,
 ) -> RunMetrics:
     """Write the submission, the predictions and the figures; see `update`."""
-    # Nets that are still few may be too weak; the submission before is kept.
+    # Nets that are still few may be too weak; the submission before is kept, but not one of an
+    # unfinished fit, which the new figures are not of.
     if state.is_complete or why_no_submission(plan, predictions.test) is None:
         write_submission(folder, plan, predictions.test)
+    elif files.read_json(folder.metrics).get("provisional"):
+        folder.submission.unlink(missing_ok=True)
     arrays = {
         "oof": predictions.oof,
         "oof_count": predictions.oof_count,

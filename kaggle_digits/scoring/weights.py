@@ -94,16 +94,13 @@ class Nested:
     weights: dict[int, tuple[int, ...]]
 
 
-def nested(
-    candidates: Sequence[np.ndarray], labels: np.ndarray, parts: np.ndarray, rounds: int = ROUNDS
-) -> Nested:
+def nested(candidates: Sequence[np.ndarray], labels: np.ndarray, parts: np.ndarray) -> Nested:
     """Predict each part of the rows with weights that were fitted without it.
 
     Args:
         candidates: see `greedy`; out of fold, so that no net has seen a row that it predicts.
         labels: see `greedy`.
         parts: (n,) integers, the part of each row, for example its fold; at least two of them.
-        rounds: see `greedy`.
 
     Returns:
         Predictions whose score is as honest as that of a plain mean.
@@ -117,7 +114,7 @@ def nested(
     probabilities, weights = np.zeros((len(labels), candidates[0].shape[1])), {}
     for number in numbers.tolist():
         own = parts == number
-        fitted = greedy([each[~own] for each in candidates], labels[~own], rounds)
+        fitted = greedy([each[~own] for each in candidates], labels[~own])
         probabilities[own] = mean([each[own] for each in candidates], fitted)
         weights[number] = fitted
     return Nested(probabilities, weights)

@@ -240,7 +240,7 @@ def writing(path: Path, if_read_only: str = ELSEWHERE) -> Iterator[None]:
         elif isinstance(error, NotADirectoryError | FileExistsError):
             advice = ADVICE[errno.ENOTDIR]
         raise UserError(
-            f"{error.filename or path}: cannot be written ({error.strerror}); {advice}"
+            f"{error.filename or path}: cannot be written ({error.strerror or error}); {advice}"
         ) from error
 
 

@@ -70,11 +70,31 @@ def copy_others(source: RunFolder, target: RunFolder) -> None:
                 shutil.copy2(path, copy, follow_symlinks=False)
 
 
+def check_place(folder: Path) -> None:
+    """Refuse a place where no folder can appear whole.
+
+    Raises:
+        UserError: it is the folder that the command runs in.
+    """
+    if folder.resolve() == Path.cwd():
+        raise UserError(
+            f"--out {folder}: is the folder that the command runs in, which a whole one cannot "
+            "replace; give another path"
+        )
+
+
 def damaged_files(run: RunFolder) -> list[str]:
     """Name what is missing or not as it was written, of the summary and of all finished fits.
 
-    Unlike `RunFolder.changed_artefacts` it reads every file; the log and unfinished fits do not
-    count.
+    The log and unfinished fits do not count.
+    """
+    return [*run.changed_artefacts(), *damaged_fits(run)]
+
+
+def damaged_fits(run: RunFolder) -> list[str]:
+    """Name the finished fits that are missing or not as they were written; reads every file.
+
+    It is the manifest where that cannot be read: nobody knows then which fits there were.
     """
     manifest = files.read_json(run.manifest)
     if not manifest:
@@ -82,7 +102,7 @@ def damaged_files(run: RunFolder) -> list[str]:
     artefacts = manifest.get("artefacts")
     noted = (Path(name).parent.name for name in artefacts) if isinstance(artefacts, dict) else ()
     fits = {fit for fit in map(run.parse_fit_name, noted) if fit}
-    damaged = run.changed_artefacts()
+    damaged = []
     for member, fold in sorted(fits.union(run.finished_fits())):
         try:
             run.read_fit_arrays(member, fold)

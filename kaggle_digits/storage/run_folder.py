@@ -238,6 +238,9 @@ class RunFolder(FitFiles):
         Raises:
             files.DamagedError: a file is not as it was written, or missing.
         """
+        manifest = files.read_json(self.manifest)
+        if not manifest:
+            raise files.DamagedError(self.manifest, "it is missing or no JSON object")
         summary = [self.submission, self.metrics, self.config, self.predictions, self.folds]
         known = [*summary, self.augmentation]
         changed = self.changed_artefacts()
@@ -255,7 +258,6 @@ class RunFolder(FitFiles):
             for path in known
             if path.is_file()
         }
-        manifest = files.read_json(self.manifest)
         manifest.pop("data_source", None)
         return contents | {self.manifest.name: files.json_bytes(manifest)}
 

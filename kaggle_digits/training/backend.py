@@ -24,18 +24,21 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def name() -> str:
-    """Return the backend's name as Keras will choose it, without importing Keras.
+    """Return the backend's name as Keras has chosen it, or will choose it; imports no Keras.
 
     Raises:
         UserError: it is none that Keras can train with, or it is not installed.
     """
+    keras = sys.modules.get("keras")
+    if keras and hasattr(keras, "config"):  # an import that has only begun has none yet
+        return keras.config.backend()
     chosen, origin = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not chosen:
         settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
         origin = str(settings)
         try:
             chosen = json.loads(settings.read_text()).get("backend", BACKENDS[0])
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             chosen = BACKENDS[0]
     if chosen not in BACKENDS:
         raise UserError(f"{origin}: expected one of {', '.join(BACKENDS)}, found {chosen}")

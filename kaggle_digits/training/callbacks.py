@@ -43,7 +43,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who hears of a training and has a say in it; nothing here changes what a net learns.
+    """Who hears of a training and has a say in it, which is no part of a fit's identity.
 
     Attributes:
         on_progress: is called with the epochs done, as a fraction, after each step, and after each

@@ -1,6 +1,7 @@
 """What a run folder holds -> which fits are finished, diverged or to do, and where they resume.
 
-Reads only, but for `Checkpoint`s and notes of diverged attempts, which are written here too.
+Reads only, but for the split, `Checkpoint`s and notes of diverged attempts, which are written here
+too, and what of no use a fit has left, which is deleted.
 Whatever makes it impossible to continue in a folder is found before a backend is imported.
 """
 

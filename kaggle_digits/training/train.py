@@ -104,11 +104,12 @@ def train(
     batches.begin(min(epochs_before, config.epochs - 1))
     losses = BatchLosses(len(batches), batches.size) if len(batches.losses) else None
     model = models.build(settings.model, seed, fused=True, precision=config.precision)
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=config.label_smoothing
+    )
     model.compile(
         optimizer=make_optimizer(config, len(batches)),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.label_smoothing
-        ),
+        loss=loss,
         metrics=["accuracy", *filter(None, [losses])],
     )
     # A loss is scaled with a variable of the optimizer, which has to be there before it is traced.
@@ -121,7 +122,7 @@ def train(
         checkpoint.history if checkpoint else [],
         len(batches),
         batches.images,
-        partial(_evaluate, model, data) if config.picks_on_heldout else None,
+        partial(_evaluate, _judge(model, loss), data) if config.picks_on_heldout else None,
     )
     early = None
     if config.early_stopping.patience is not None:
@@ -176,6 +177,16 @@ def train(
         complete=complete,
         kept_epoch=monitoring.kept_epoch(config, history.entries) if complete else None,
     )
+
+
+def _judge(model: keras.Model, loss: keras.losses.Loss) -> keras.Model:
+    """Return the same net, with the same variables, that only measures loss and accuracy.
+
+    Keras's `evaluate` would go through the metrics of training too, among them `BatchLosses`.
+    """
+    judge = keras.Model(model.inputs, model.outputs)
+    judge.compile(loss=loss, metrics=["accuracy"])
+    return judge
 
 
 def _evaluate(model: keras.Model, data: TrainingData) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits.config import auto, loading
+from kaggle_digits.config import loading
 from kaggle_digits.config.schema import Config
 from kaggle_digits.data import folds
 from kaggle_digits.data.digits import load_digits
@@ -78,7 +78,8 @@ def tune(options: TuneOptions, reporter: Reporter, budget: TimeBudget) -> Search
     check_searchable(options)
     search_space = space.from_config(config)
     check_save(options.save)
-    user_callbacks.load(config.callbacks)  # one that cannot be imported is refused now
+    for each in (config, *options.against.values()):
+        user_callbacks.load(each.callbacks)  # one that cannot be imported is refused now
     cache = Cache(options.cache, notice=reporter.say)
     given = config.data.path if options.data is None else options.data
     digits = load_digits(given, config.folds, cache, reporter.say)
@@ -376,10 +377,6 @@ class Search:
         if found and start:
             self._check = holdout_check.compare(holdout, start, found)
         for name, config in self._job.options.against.items():
-            train = self._config.train
-            config = auto.with_precision(config, {}, train.precision)
-            config = auto.with_threads(config, train.threads)
-            same = {"seed": self._config.seed, "train.threads": train.threads}
-            other = evaluate(name, loading.changed(config, same))
+            other = evaluate(name, config)
             if found and other:
                 self._against[name] = holdout_check.compare(holdout, other, found)

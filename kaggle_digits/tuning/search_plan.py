@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kaggle_digits.config import auto
+from kaggle_digits.config import auto, loading
 from kaggle_digits.config.schema import AUTO, Config
 from kaggle_digits.config.section import SETTINGS_FORMAT
 from kaggle_digits.data.digits import Digits
@@ -53,7 +53,8 @@ class TuneOptions:
         save: another place for the best config, or None.
         max_seconds_per_fit: no trial whose fits train longer, seconds, or None.
         max_parameters: no trial whose nets have more parameters, or None.
-        against: further configs to compare the best one with on the holdout folds, by name.
+        against: further configs to compare the best one with on the holdout folds, by name;
+            their seeds, threads and `precision: auto` become the search's.
         allow_changed_versions: continue with other package versions.
         how_to_continue: what people do after a stop.
     """
@@ -125,8 +126,8 @@ def check_searchable(options: TuneOptions) -> None:
         options: what was asked for.
 
     Raises:
-        UserError: the folds are not each held out once with all classes alike, or training looks
-            at the rows that it is evaluated on; names the key.
+        UserError: the folds are not each held out once with all classes alike, or too few, or
+            training looks at the rows that it is evaluated on; names the key.
     """
     folds = options.config.folds
     if not folds.is_usual:
@@ -142,14 +143,12 @@ def check_searchable(options: TuneOptions) -> None:
                     f"{name}: training of member {member} looks at the rows that it holds out, so "
                     "that no figure of a search would be honest; train for a fixed number of epochs"
                 )
-    for key, parameter in options.config.tune.space.items():
-        if "train.early_stopping" in key or (
-            key.endswith("train.schedule") and "plateau" in (parameter.choices or ())
-        ):
-            raise UserError(
-                f"tune.space.{key}: training would look at the rows that trials are compared on; "
-                "leave early stopping and the schedule plateau out of a search"
-            )
+    holdout_folds = options.config.tune.holdout_folds
+    if folds.count - holdout_folds < 2:
+        raise UserError(
+            f"folds.count: trials need two folds or more, found {folds.count}, of which "
+            f"tune.holdout_folds keeps {holdout_folds}; add --set folds.count={holdout_folds + 2}"
+        )
 
 
 def check_save(path: Path | None) -> None:
@@ -264,7 +263,20 @@ def begin(job: SearchJob) -> SearchJob:
     job = as_begun(job)
     identity = identity_of(job.config, job.digits)
     files.write_json(job.folder.identity, job.folder.stamp | identity | said)
-    return job
+    # Settled now: what does not fit must not be found out after all trials.
+    against = {
+        name: _as_compared(config, job.config) for name, config in job.options.against.items()
+    }
+    return replace(job, options=replace(job.options, against=against))
+
+
+def _as_compared(config: Config, searched: Config) -> Config:
+    """Return a config with the seed and the threads of a search, and its precision for `auto`."""
+    config = loading.changed(config, {"seed": searched.seed})
+    config = auto.for_all_members(config, "threads", searched.train.threads)
+    known = searched.train.precision
+    config = auto.with_precision(config, {}, None if known == AUTO else known)
+    return machine_settings.as_begun(config)
 
 
 def as_begun(job: SearchJob) -> SearchJob:

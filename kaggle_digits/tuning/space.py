@@ -173,18 +173,17 @@ def _as_in_config(config: Config, space: Space) -> dict[str, SearchParameter]:
 
 
 def _check_key(key: str, config: Config) -> None:
-    if any(key == shared or key.startswith(f"{shared}.") for shared in SHARED):
-        raise UserError(
-            f"tune.space.{key}: expected a setting that a trial may change, found one that "
-            "all trials share; leave it out of the search"
-        )
-    if any(shared.startswith(f"{key}.") for shared in SHARED):
-        raise UserError(
-            f"tune.space.{key}: expected a setting that a trial may change, found one with "
-            "others in it that all trials share; search its single settings"
-        )
     first, _, rest = key.partition(".")
-    member = rest.split(".")[0]
+    member, _, of_member = rest.partition(".")
+    own = of_member if first == "members" else key  # as it is called outside of members
+    expected = f"tune.space.{key}: expected a setting that a trial may change"
+    if any(own == shared or own.startswith(f"{shared}.") for shared in SHARED):
+        raise UserError(f"{expected}, found one that all trials share; leave it out of the search")
+    if any(shared.startswith(f"{own}.") for shared in SHARED):
+        raise UserError(
+            f"{expected}, found one with others in it that all trials share; search its single "
+            "settings"
+        )
     if first == "members" and rest and member not in config.members:
         raise UserError(
             f"tune.space.{key}: expected a member, one of {', '.join(config.members)}, found "
@@ -303,13 +302,18 @@ def _check_settings(config: Config, space: Space, settings: dict[str, Any]) -> N
     whole = _with_conditions(space, settings)
     if whole is None:
         return  # they are never in force together
+    key = next(reversed(settings))
     try:
-        loading.changed(config, whole)
+        tried = loading.changed(config, whole)
     except UserError as error:
-        key = next(reversed(settings))
         given = ", ".join(f"{name}={_as_text(value)}" for name, value in whole.items())
         problem = f"tune.space.{key}: does not fit with {given}: {error.problem}"
         raise UserError(problem) from None
+    if any(tried.member(member).train.picks_on_heldout for member in tried.members):
+        raise UserError(
+            f"tune.space.{key}: training would look at the rows that trials are compared on; "
+            "leave early stopping and the schedule plateau out of a search"
+        )
 
 
 def _with_conditions(space: Space, settings: dict[str, Any]) -> dict[str, Any] | None:

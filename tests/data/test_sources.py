@@ -57,6 +57,14 @@ def test_zip_with_packed_or_nested_members(tmp_path, members):
     assert_holds_content(find(path))
 
 
+def test_rows_to_predict_may_be_those_of_a_zip_with_train_alone(tmp_path):
+    path = tmp_path / "digits.zip"
+    path.write_bytes(zipped({"train.csv": CONTENT["train"]}))
+    assert sources.read(sources.find_test(path), "test") == (f"{path}:train.csv", CONTENT["train"])
+    path.write_bytes(competition_zip())
+    assert sources.read(sources.find_test(path), "test") == (f"{path}:test.csv", CONTENT["test"])
+
+
 def test_folder_that_holds_only_the_zip_counts_as_the_zip(tmp_path):
     (tmp_path / "digit-recognizer.zip").write_bytes(competition_zip())
     (tmp_path / "README.md").write_text("put the files here")

@@ -27,8 +27,7 @@ PLANS = (
 
 def test_all_plans_hold_the_same_rows_out_and_have_names_of_their_own():
     configs = [
-        loading.changed(loading.load(plan.config, plan.overrides), frontier.COMMON)
-        for plan in frontier.POINTS
+        frontier.comparable(loading.load(plan.config, plan.overrides)) for plan in frontier.POINTS
     ]
     assert {(config.seed, config.folds) for config in configs} == {(2026, configs[0].folds)}
     assert configs[0].folds.kind == "stratified"
@@ -97,7 +96,7 @@ def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
     assert (folder / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "out" / "caches").iterdir()) == []
 
-    # A point of other settings is refused, and what there is is shown.
+    # A point of other settings is refused, and what there is is shown; it is not called that point.
     capsys.readouterr()
     changed = (*PLANS[:1], Plan("long", KIT, "quick", (*TINY, "train.epochs=3")))
     reporter = Reporter(Console(width=160), progress="none")
@@ -105,6 +104,8 @@ def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"made with another train\.epochs: 2 there, 3 here"):
         frontier.run(options, reporter, TimeBudget())
     assert "What every second buys" in capsys.readouterr().out
+    kept = json.loads((folder / "out" / "frontier.json").read_text())
+    assert [each["name"] for each in kept["points"]] == ["short"]
     # So are times of another processor.
     written["machine"]["processor"] = "abacus, 2 cores"
     (folder / "out" / "frontier.json").write_text(json.dumps(written))
@@ -115,7 +116,11 @@ def test_points_are_runs_that_are_not_repeated(folder, monkeypatch, capsys):
 def test_a_config_of_ones_own_is_one_more_point(folder):
     settings = ("train.epochs=1", "folds.kind=holdout", "folds.holdout=0.2", "seed=7")
     config = loading.load(
-        "quick", (*TINY, *settings, "members.a.train.precision=auto", "train.threads=1")
+        "quick",
+        (
+            *(*TINY, *settings, "train.threads=1"),
+            *("members.a.train.precision=float32", "members.a.train.threads=1"),
+        ),
     )
     found, _ = measure(folder, PLANS[:1], own=("short", config))
     assert [(point.name, point.system) for point in found.points] == [
@@ -124,7 +129,8 @@ def test_a_config_of_ones_own_is_one_more_point(folder):
     ]
     mine, theirs = (Run(folder / "out" / name) for name in ("own-short", "short"))
     assert mine.oof.fold.tolist() == theirs.oof.fold.tolist()
-    assert mine.config.train.threads == theirs.config.train.threads
+    assert mine.config.member("a").train.threads == theirs.config.train.threads
+    assert mine.config.precisions["a"] == theirs.config.train.precision
     # It stays in the record, with the date of its measurement.
     record = folder / "out" / "frontier.json"
     record.write_text(record.read_text().replace(found.date, "2001-02-03"))
@@ -132,6 +138,25 @@ def test_a_config_of_ones_own_is_one_more_point(folder):
     assert [point.name for point in again.points] == ["own-short", "short"]
     assert again.date == "2001-02-03"
     assert "point 1" not in text
+
+
+def test_a_point_that_looks_at_the_rows_held_out_is_refused(folder):
+    config = loading.load("quick", (*TINY, "train.early_stopping.patience=2"))
+    with pytest.raises(UserError, match=r"^--config mine\.yaml: its training looks at the rows"):
+        measure(folder, PLANS[:1], own=("mine.yaml", config))
+
+
+def test_what_was_measured_on_other_data_stays_in_the_record(folder):
+    measure(folder, PLANS[:1])
+    record = folder / "out" / "frontier.json"
+    before = record.read_bytes()
+    manifest = folder / "out" / "short" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["data"] = dict.fromkeys(values["data"], "0" * 32)
+    manifest.write_text(json.dumps(values))
+    found, _ = measure(folder, PLANS[:1], budget=TimeBudget(frontier.POINT_SECONDS - 1))
+    assert found.points == ()
+    assert record.read_bytes() == before
 
 
 def test_no_point_is_begun_without_time(folder, monkeypatch):

@@ -1,6 +1,8 @@
 """Built kernels on a pretended Kaggle: from nothing, killed and continued, with unfit inputs."""
 
+import contextlib
 import shutil
+from types import SimpleNamespace
 
 import lives
 import pytest
@@ -178,6 +180,25 @@ def test_a_run_with_another_config_is_named_and_left_alone(
     reason = "its config, data or Keras backend is another"
     assert said[-1] == f"not continued: {on_kaggle / 'input' / 'old' / 'run'}: {reason}"
     assert not session.run_folder.folder.exists()
+
+
+def test_a_full_disk_does_not_end_the_session_before_its_run(monkeypatch, tmp_path, capsys):
+    class Process(contextlib.nullcontext):
+        returncode = None
+
+        def wait(self, timeout):
+            self.returncode = 3
+
+    def full():
+        raise UserError("submission.csv: cannot be written")
+
+    session = SimpleNamespace(run_folder=RunFolder(tmp_path), data="data", publish=full)
+    monkeypatch.setattr(in_kernel, "begin", lambda config: session)
+    process = Process()
+    process.enter_result = process
+    monkeypatch.setattr(in_kernel.subprocess, "Popen", lambda command: process)
+    assert in_kernel.run(tmp_path / "c.yaml", []) == 3
+    assert capsys.readouterr().err == "kaggle-digits: submission.csv: cannot be written\n"
 
 
 def test_without_a_submission_there_is_nothing_to_publish(begin, on_kaggle):

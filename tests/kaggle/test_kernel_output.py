@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from pretended_kaggle import KERNEL, content_of, put_out
@@ -151,8 +152,6 @@ def broken(output, kind):
         damaged["run/fits/cnn-fold1/model.keras"] = output["run/fits/cnn-fold1/model.keras"][:99]
     elif kind == "a fit is missing":
         damaged = {name: data for name, data in output.items() if "cnn-fold2/" not in name}
-    elif kind == "no submission":
-        del damaged["run/submission.csv"]
     elif kind == "no manifest":
         del damaged["run/manifest.json"]
     elif kind == "leaves the folder":
@@ -165,7 +164,6 @@ def broken(output, kind):
     [
         ("cut off", "fits/cnn-fold1 in its output did not arrive as they were written"),
         ("a fit is missing", "fits/cnn-fold2 in its output did not arrive"),
-        ("no submission", "submission.csv in its output did not arrive"),
         ("no manifest", "its output holds no run; kaggle-digits kernel status"),
         ("leaves the folder", "'run/../../../evil', a path that leaves the folder"),
     ],
@@ -184,6 +182,26 @@ def test_what_is_not_sound_changes_nothing_at_home(
     assert content_of(run.folder) == before
     assert nothing_half_written(home)
     assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize("end", [None, -9], ids=["missing", "of another moment"])
+def test_a_summary_that_the_end_of_the_kernel_has_torn_is_taken(
+    client, stand_in, undisturbed, home, end
+):
+    put_out(stand_in, undisturbed.run)
+    output = stand_in.outputs[KERNEL]
+    submission = output.pop("run/submission.csv")
+    if end:
+        output["run/submission.csv"] = submission[:end]
+    run = fetch(client, KERNEL, print)
+    assert damaged_files(run) == ["submission.csv"]
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(client, stand_in, undisturbed, home):
+    put_out(stand_in, undisturbed.run)
+    with pytest.raises(UserError, match=r"^--out \.: is the folder that the command runs in"):
+        fetch(client, KERNEL, print, Path())
+    assert not list(home.glob("*.json"))
 
 
 def test_a_file_that_storage_does_not_give_is_not_taken_for_one(

@@ -291,6 +291,31 @@ def test_run_of_a_kernel_that_has_left_nothing(command, stand_in):
     assert f"WARNING: {KERNEL}: its output holds no run; " in output
 
 
+def test_run_does_not_forget_a_failed_kernel_that_could_not_be_fetched(
+    command, stand_in, undisturbed, tmp_path
+):
+    expected = put_out(stand_in, undisturbed.home / "cut-off")
+    stand_in.kernel_states[KERNEL] = ["COMPLETE", "ERROR"]
+    stand_in.plan("GET", Plan(status=404))
+    status, _, error = command("kernel", "run")
+    assert (status, error.count("\n")) == (2, 1)
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (1, "")
+    assert "is on Kaggle already, with the same code" in output
+    assert stand_in.kernels[KERNEL]["version"] == 1
+    assert content_of(tmp_path / "submissions" / "kaggle-digits-quick") == expected
+
+
+def test_run_of_a_torn_summary_says_how_to_make_it_again(command, stand_in, undisturbed):
+    put_out(stand_in, undisturbed.run)
+    del stand_in.outputs[KERNEL]["run/metrics.json"]
+    status, output, error = command("kernel", "run")
+    assert (status, error) == (0, "")
+    place = "submissions/kaggle-digits-quick"
+    assert "WARNING: the kernel ended while it wrote metrics.json; all finished fits" in output
+    assert f"kaggle-digits run --config {place}/config.yaml --out {place}" in output
+
+
 def test_run_whose_place_at_home_is_taken_pushes_nothing(command, stand_in, undisturbed, tmp_path):
     place = tmp_path / "submissions" / "kaggle-digits-quick"
     shutil.copytree(undisturbed.run, place)

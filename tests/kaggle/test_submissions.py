@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stand_in import KEY, TOKEN, USERNAME, Plan
 
 from kaggle_digits.data import submission_csv
 from kaggle_digits.data.competition import TEST_ROWS
+from kaggle_digits.kaggle import ledger
 from kaggle_digits.results import record, run_metrics
 from kaggle_digits.results.run_metrics import RunMetrics
 from kaggle_digits.storage import files
@@ -327,10 +329,17 @@ def test_killed_while_a_file_is_uploaded_again(begin, command, stand_in, file, r
     assert len(stand_in.submissions) == 2
 
 
-def test_a_submission_that_kaggle_lists_late_is_waited_for(command, stand_in, file, rows):
+@pytest.mark.parametrize("minutes", [0, -2, 2])
+def test_a_submission_that_kaggle_lists_late_is_waited_for(
+    command, stand_in, file, rows, tmp_path, minutes
+):
     stand_in.plan("CreateSubmission", Plan(drop=True, after=True))
     stand_in.unlisted = 3
     assert_refused(command("submit", file), "not known yet; repeat the command, it looks first")
+    # As where the answer was waited for in vain for minutes, or the clock was set back.
+    path, [row] = tmp_path / "submissions" / "ledger.csv", rows()
+    begun = datetime.strptime(row["time"], ledger.TIME) + timedelta(minutes=minutes)
+    path.write_text(path.read_text().replace(row["time"], begun.strftime(ledger.TIME)))
     status, output, _ = command("submit", file)
     assert status == 0
     assert "looking for an upload that was cut off" in output

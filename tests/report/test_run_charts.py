@@ -114,7 +114,7 @@ def test_too_many_nets_are_drawn_by_member(drawn, monkeypatch):
     monkeypatch.setattr(run_charts, "MOST_ROWS", 3)
     (axes,), _, description = drawn(run_charts.nets_chart, METRICS)
     assert names_of(axes) == ["ensemble", "a", "b"]
-    assert "of 4 nets, 0.90000 to 0.95000" in description
+    assert "of 4 nets, 0.90000 to 1.00000" in description
 
 
 def curves(fits):

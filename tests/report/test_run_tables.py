@@ -127,6 +127,8 @@ def test_next_seed_is_one_more():
     cnn = OF_RUN.members["cnn"]
     members = {"cnn": cnn, "cnn_2": cnn, "big_net": cnn, "cnn_10": cnn}
     assert next_of(members=members)[-1][1] == "kaggle-digits extend runs/mine --seeds 11"
+    # It is no copy of another member.
+    assert next_of(members={"resnet_18": cnn})[-1][1].endswith("--seeds 2")
 
 
 def test_where_there_is_no_command_none_is_named(monkeypatch):
@@ -182,6 +184,8 @@ def test_result_of_nets_on_all_rows():
     provisional = {"provisional": True, "provisional_fit": "cnn fold 1", "complete": False}
     text = "from cnn fold 1, which is not finished; no rows held out"
     assert result_of(**changes, **provisional)[0] == ("PROVISIONAL", text)
+    upload = ("upload it", "kaggle-digits submit runs/mine --provisional")
+    assert upload in next_of(**changes, **provisional)
 
 
 def test_result_of_settings_that_a_search_chose():

@@ -71,7 +71,7 @@ def test_samples_stand_upright():
 def test_one_digit_for_a_page():
     image = np.zeros((28, 28), np.uint8)
     image[3, 4] = 255
-    kind, _, content = samples.data_uri(image).partition(",")
+    kind, _, content = samples.digit_uri(image).partition(",")
     assert kind == "data:image/png;base64"
     picture = cv2.imdecode(np.frombuffer(b64decode(content), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture.shape == (56, 56)

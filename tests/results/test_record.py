@@ -95,7 +95,7 @@ def test_file_without_a_format_is_refused():
 
 
 def test_nothing_is_refused():
-    with pytest.raises(UserError, match=r"^run/outer\.json: expected a JSON object, found none; "):
+    with pytest.raises(UserError, match=r"^run/outer\.json: there is no such file; repeat the"):
         read({})
 
 

@@ -941,6 +941,10 @@ def test_test_rows_that_are_in_train_are_refused_or_allowed(tmp_path):
     assert "30 test rows, 11 also in train" in done.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["test_rows_also_in_train"] == 11
+    assert metrics["not_for_upload"] == "trained on 11 of the test rows"
+    assert metrics["expected_leaderboard"] is None
+    assert "NOT FOR UPLOAD" in done.stdout
+    assert "kaggle-digits submit" not in done.stdout
     submission_csv.check_file(tmp_path / "run" / "submission.csv", 30)
 
 

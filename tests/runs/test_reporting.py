@@ -145,10 +145,10 @@ def test_other_files_that_are_damaged_or_missing_are_refused_in_one_line(run):
         reporting.read(folder, None)
     history.write_bytes(whole)
     folder.predictions.write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+    with pytest.raises(UserError, match=r": predictions\.npz: missing, or of another moment"):
         reporting.read(folder, None)
     folder.predictions.unlink()
-    with pytest.raises(UserError, match=r"predictions\.npz: it cannot be read"):
+    with pytest.raises(UserError, match=r": predictions\.npz: missing, or of another moment"):
         reporting.read(folder, None)
     run.update()
     folder.folds.unlink()

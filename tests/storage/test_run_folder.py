@@ -345,3 +345,9 @@ def test_a_damaged_run_is_not_handed_over(finished, name, damage):
     with pytest.raises(files.DamagedError) as refusal:
         finished.handed_over()
     assert refusal.value.path == finished.folder / name
+
+
+def test_a_run_without_a_manifest_is_not_handed_over(finished):
+    finished.manifest.write_text("")
+    with pytest.raises(files.DamagedError, match=r"manifest\.json"):
+        finished.handed_over()

@@ -17,6 +17,7 @@ from kaggle_digits.training.backend import Accelerator
 def keras_home(monkeypatch, tmp_path):
     """An empty folder as Keras' own, and no KERAS_BACKEND."""
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: f"spec of {name}")
     return tmp_path

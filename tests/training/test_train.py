@@ -583,6 +583,7 @@ def test_without_an_early_end_the_best_weights_count_too():
         monitored(4, "plateau", patience=3, ema_momentum=0.9, ema_warmup=True),
         settings(epochs=3, schedule="exponential", optimizer="adam", ema_warmup=True),
         settings(epochs=5, row_fraction=0.5, ema_epochs=0.5),
+        monitored(5, "plateau", patience=9, row_fraction=0.5),
     ],
 )
 def test_a_fit_ends_with_the_same_bytes_wherever_it_was_killed(config):

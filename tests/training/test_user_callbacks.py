@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -29,6 +28,12 @@ class EndsEarly(keras.callbacks.Callback):
         self.model.stop_training = True
 
 not_callable = 5
+
+def makes_nothing():
+    pass
+
+def needs(something):
+    return something
 """
 TINY = {
     "folds": {"count": 2},
@@ -46,14 +51,15 @@ def own(tmp_path, monkeypatch):
     (folder / "package").mkdir(parents=True)
     (folder / "package" / "own_callbacks.py").write_text(OWN)
     (folder / "broken_callbacks.py").write_text("import no_such_package\n")
+    (folder / "torn_callbacks.py").write_text("def make(:\n")
     monkeypatch.syspath_prepend(folder)
     return "package.own_callbacks"
 
 
 def test_factories_are_imported_in_their_order(own):
     given = (f"{own}:Losses", "keras.callbacks:TerminateOnNaN")
-    losses, other = user_callbacks.load(given)
-    assert (losses.__name__, other) == ("Losses", keras.callbacks.TerminateOnNaN)
+    made = [factory() for factory in user_callbacks.load(given)]
+    assert [type(each).__name__ for each in made] == ["Losses", "TerminateOnNaN"]
     assert user_callbacks.load(()) == ()
 
 
@@ -64,6 +70,7 @@ def test_factories_are_imported_in_their_order(own):
         ("no_such_module:make", "No module named 'no_such_module'"),
         ("package.no_such_module:make", "No module named 'package.no_such_module'"),
         ("broken_callbacks:make", "No module named 'no_such_package'"),
+        ("torn_callbacks:make", "invalid syntax"),
         ("package.own_callbacks:no_such_name", "has no attribute 'no_such_name'"),
     ],
 )
@@ -80,6 +87,20 @@ def test_what_cannot_be_imported_is_named(path, reason):
 def test_what_is_no_factory_is_named():
     with pytest.raises(UserError, match=r"^callbacks: package\.own_callbacks:not_callable: expect"):
         user_callbacks.load(["package.own_callbacks:not_callable"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("makes_nothing", "expected a Keras callback, made None"),
+        ("needs", "cannot be called (needs() missing 1 required positional argument: 'something'"),
+    ],
+)
+def test_a_factory_that_makes_no_callback_is_named(own, name, message):
+    (factory,) = user_callbacks.load([f"{own}:{name}"])
+    with pytest.raises(UserError) as caught:
+        factory()
+    assert str(caught.value).startswith(f"callbacks: {own}:{name}: {message}")
 
 
 class Silent:
@@ -115,7 +136,7 @@ def test_each_fit_gets_callbacks_of_its_own_and_stays_the_same_fit(tmp_path, own
     plain = run("plain")
     assert run("with", "Losses") == plain
     seen = user_callbacks.importlib.import_module(own).seen
-    assert [[epoch for epoch, _ in each.losses] for each in seen] == [[0, 1], [0, 1]]
+    assert [[epoch for epoch, _ in each.losses] for each in seen[-2:]] == [[0, 1], [0, 1]]
     # One that ends training changes the net, and yet no identity: whoever uses it knows.
     identities, predictions = run("early", "EndsEarly")
     assert identities == plain[0]

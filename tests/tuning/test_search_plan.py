@@ -1,5 +1,4 @@
 import json
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,18 +87,11 @@ def test_a_search_needs_rows_that_training_did_not_look_at(monkeypatch):
         search_plan.check_searchable(options())
 
 
-@pytest.mark.parametrize(
-    ("key", "searched"),
-    [
-        ("train.early_stopping.patience", {"low": 1, "high": 3}),
-        ("train.schedule", {"choices": ["cosine", "plateau"]}),
-        ("members.cnn.train.schedule", {"choices": ["plateau"]}),
-    ],
-)
-def test_no_trial_looks_at_the_rows_that_trials_are_compared_on(key, searched):
-    given = options(tune={"space": {key: searched}})
-    with pytest.raises(UserError, match=rf"^tune\.space\.{re.escape(key)}: training would look"):
-        search_plan.check_searchable(given)
+def test_a_search_needs_two_folds_that_trials_see():
+    search_plan.check_searchable(options(folds={"count": 2}, tune={"holdout_folds": 0}))
+    few = options(folds={"count": 4}, tune={"holdout_folds": 3})
+    with pytest.raises(UserError, match=r"^folds\.count: .* found 4, .* --set folds\.count=5$"):
+        search_plan.check_searchable(few)
 
 
 # What a search depends on

@@ -127,6 +127,24 @@ def test_a_search_needs_something_to_search():
             "train: {choices: [{threads: 1}, {threads: 3}]}",
             "train: expected a setting that a trial may change",
         ),
+        (
+            "members.cnn.train: {choices: [{epochs: 1}, {epochs: 3}]}",
+            "members.cnn.train: expected a setting that a trial may change",
+        ),
+        (
+            "members.cnn.train.threads: {choices: [1, 2]}",
+            "members.cnn.train.threads: expected a setting that a trial may change",
+        ),
+        # What looks at the rows that trials are compared on
+        *(
+            (f"{key}: {searched}", f"{key}: training would look at the rows that trials are comp")
+            for key, searched in {
+                "train.early_stopping.patience": "{low: 1, high: 3}",
+                "train.schedule": "{choices: [cosine, plateau]}",
+                "members.cnn.train.schedule": "{choices: [cosine, plateau]}",
+                "members.cnn": "{choices: [{}, {train: {early_stopping: {patience: 2}}}]}",
+            }.items()
+        ),
         # Conditions
         (
             "train.momentum: {low: 0.5, high: 0.9, when: {train.optimizer: sgd}}",
@@ -313,7 +331,6 @@ def test_kinds_of_nets_and_schedules_can_be_searched():
         model.stages.1.dropout: {low: 0.0, high: 0.5}
         train.schedule: {choices: [cosine, exponential]}
         train.decay_factor: {low: 0.8, high: 0.99, when: {train.schedule: exponential}}
-        train.early_stopping.patience: {choices: [null, 2]}
         """
     )
     assert found.start == {
@@ -321,7 +338,6 @@ def test_kinds_of_nets_and_schedules_can_be_searched():
         "model.stages.1.dropout": 0.0,
         "train.schedule": "cosine",
         "train.decay_factor": 0.95,
-        "train.early_stopping.patience": None,
     }
 
 

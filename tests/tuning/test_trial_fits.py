@@ -172,9 +172,11 @@ def test_bank_that_is_not_drawn_in_time_ends_the_trial(fits, folder, monkeypatch
 
 
 def test_all_fits_are_run_with_the_callbacks(fits, folder, training):
-    fits.run(folder, plan(fits, 0, 2), ("collections:OrderedDict", "builtins:list"))
+    names = ["Callback", "TerminateOnNaN"]
+    fits.run(folder, plan(fits, 0, 2), [f"keras.callbacks:{name}" for name in names])
     assert training.begun == [("cnn fold 1", 0), ("cnn fold 3", 0)]
-    assert training.callbacks == [[{}, []], [{}, []]]
+    made = [[type(each).__name__ for each in of_fit] for of_fit in training.callbacks]
+    assert made == [names, names]
     assert training.callbacks[0][1] is not training.callbacks[1][1]  # new ones for each net
     assert folder.finished_fits() == [("cnn", 0), ("cnn", 2)]
 
