@@ -342,7 +342,10 @@ def load_config(config: str | Path = "quick", overrides: Mapping[str, Any] | Non
 
 
 def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
+    try:
+        return None if given is None else Path(given).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise UserError(f"{given}: {error}; correct the path") from None
 
 
 @contextmanager

@@ -184,6 +184,7 @@ def test_wrong_input_is_one_line(kd, tmp_path, args, named):
 
 def test_unknown_backend_is_one_line(kd, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "theano")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     assert "KERAS_BACKEND" in refusal(kd("run"))
 
 

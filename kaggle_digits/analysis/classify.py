@@ -66,7 +66,7 @@ def _listed(images: Pictures) -> Sequence[Path | np.ndarray]:
     listed: list[Path | np.ndarray] = []
     for each in given:
         is_array = isinstance(each, np.ndarray)
-        listed += [each] if is_array else picture_files.find_pictures([Path(each)])
+        listed += [each] if is_array else picture_files.find_pictures([Path(each).expanduser()])
     return listed
 
 

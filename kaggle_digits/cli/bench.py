@@ -10,7 +10,6 @@ from kaggle_digits.cli.options import (
     ConfigOption,
     DataOption,
     ProgressOption,
-    TimeLimitOption,
     budget_of,
     how_to_continue,
     path_of,
@@ -38,7 +37,15 @@ def bench(
             help="Folder of the runs of --frontier. Without it: submissions/frontier.",
         ),
     ] = None,
-    time_limit: TimeLimitOption = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="DURATION",
+            help="With --frontier: stop within this time, 8h30m or 45m; repeat the command to "
+            "continue.",
+        ),
+    ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Measure this machine against bare Keras and Deotte's net; estimate each config's time."""

@@ -292,11 +292,13 @@ def _fetch(
     from kaggle_digits.runs.run import Run
 
     folder = kernel_output.fetch(client, kernel, reporter.say, out, overwrite)
-    if torn := folder.changed_artefacts():
+    if torn := folder.torn():
         run = f"--config {shlex.quote(str(folder.config))} --out {shlex.quote(str(folder.folder))}"
         reporter.say(
-            f"WARNING: the kernel ended while it wrote {', '.join(torn)}; all finished fits are "
-            f"here, have the rest made again with kaggle-digits run {run}",
+            f"WARNING: the kernel seems to have ended while it wrote {', '.join(torn)}; all "
+            f"finished fits are here. Fetch again, in case they did not arrive whole; else "
+            f"kaggle-digits run {run} --allow-changed-versions makes them again, and trains the "
+            "fits that are missing",
             important=True,
         )
         return

@@ -115,13 +115,14 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
         name, config = options.own
         if any(config.member(member).train.picks_on_heldout for member in config.members):
             raise UserError(
-                f"--config {name}: its training looks at the rows that it holds out, so that its "
+                f"{name}: its training looks at the rows that it holds out, so that its "
                 "accuracy would not compare; train for a fixed number of epochs"
             )
         wanted.insert(0, (Plan(f"own-{name}", OWN, name), config))
     wanted = [(plan, comparable(config)) for plan, config in wanted]
     before = _read(folder)
     digits = read_digits(sources.find_source(options.data))
+    is_refused = False
     plans = [*_earlier({plan.name for plan, _ in wanted}, before), *wanted]
     try:
         for number, (plan, config) in enumerate(wanted, 1):
@@ -136,11 +137,15 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
                 before = None
                 _write(folder, _measured(folder, plans, digits, before))
             folder.remove_cache(plan.name)
+    except UserError:
+        is_refused = True  # what other settings or data have given stays in the record
+        raise
     finally:
         # Also where the next point ran out of time, or is refused.
         frontier = _measured(folder, plans, digits, before)
         if frontier.points:
-            _write(folder, frontier)
+            if not is_refused:
+                _write(folder, frontier)
             reporter.show(frontier_tables(frontier))
             reporter.say(f"record and picture: {folder.record}, {folder.picture}", important=True)
     return frontier

@@ -78,10 +78,17 @@ class Session:
             _say(f"continues the run in {furthest.folder}, {fits}")
 
     def publish(self) -> None:
-        """Copy the run's submission, if there is one, to the top of the output."""
+        """Copy the run's submission to the top of the output; without one there is none there.
+
+        Raises:
+            UserError: the disk is full.
+        """
         source = self.run_folder.submission
-        with suppress(FileNotFoundError):
-            files.write_bytes(self.root / "working" / source.name, source.read_bytes())
+        target = self.root / "working" / source.name
+        try:
+            files.write_bytes(target, source.read_bytes())
+        except FileNotFoundError:
+            target.unlink(missing_ok=True)
 
 
 def begin(config: Path) -> Session:
@@ -130,12 +137,13 @@ def run(config: Path, options: Sequence[str]) -> int:
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PUBLISH_SECONDS)
-            try:
+            with suppress(UserError):  # there may be space on the disk when the run has ended
                 session.publish()
-            except (
-                UserError
-            ) as error:  # the disk is full; there may be space when the run has ended
-                print(f"kaggle-digits: {error}", file=sys.stderr)
+    try:
+        session.publish()
+    except UserError as error:
+        print(f"kaggle-digits: {error}", file=sys.stderr)
+        return process.returncode or 2
     return process.returncode
 
 

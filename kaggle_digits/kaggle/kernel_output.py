@@ -15,7 +15,7 @@ from kaggle_digits.storage import files
 from kaggle_digits.storage.run_copies import (
     check_place,
     copy_others,
-    damaged_fits,
+    damaged_files,
     find_runs,
     holds_all_of,
 )
@@ -142,9 +142,9 @@ def _sound_run(kernel: str, place: Path) -> RunFolder:
             f"{kernel}: its output holds no run; kaggle-digits kernel status {kernel} shows the "
             "end of its log"
         )
-    # The summary may be torn, where the kernel was ended while it was written: it is made again
-    # from the fits.
-    if damaged := damaged_fits(run):
+    # The kernel may have ended while it wrote the summary, which is made again from the fits.
+    torn = run.torn()
+    if damaged := [name for name in damaged_files(run) if name not in torn]:
         more = f" and {len(damaged) - SHOWN_FILES} more" if damaged[SHOWN_FILES:] else ""
         raise UserError(
             f"{kernel}: {', '.join(damaged[:SHOWN_FILES])}{more} in its output did not arrive as "

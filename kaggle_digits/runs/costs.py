@@ -29,11 +29,12 @@ class Clock:
     Args:
         folder: the run's folder.
         budget: knows when this invocation began.
+        saved_before: seconds that this process had spent on saving then, for other runs.
     """
 
-    def __init__(self, folder: RunFolder, budget: TimeBudget) -> None:
-        self._folder, self._budget = folder, budget
-        self._before, self._saved_before = folder.read_seconds(), files.io_seconds()
+    def __init__(self, folder: RunFolder, budget: TimeBudget, saved_before: float = 0.0) -> None:
+        self._folder, self._budget, self._saved_before = folder, budget, saved_before
+        self._before = folder.read_seconds()
         self._timed = dict.fromkeys(("drawing", "reporting"), 0.0)
         peak = files.read_json(folder.metrics).get("peak_memory_bytes")
         self._peak_before = peak if isinstance(peak, int) else 0
@@ -53,7 +54,7 @@ class Clock:
         Returns:
             wall, and of it saving, drawing and reporting.
         """
-        saving = files.io_seconds() - self._saved_before  # a process may have many runs
+        saving = files.io_seconds() - self._saved_before
         here = {"wall": self._budget.seconds(), "saving": saving, **self._timed}
         seconds = {name: self._before[name] + spent for name, spent in here.items()}
         self._folder.write_seconds(seconds)

@@ -146,9 +146,11 @@ def _planned(
     Yields:
         The job, and lines for people on it.
     """
+    saved_before = files.io_seconds()
     config = loading.without_tuning(options.config)
     callback_names = (*config.callbacks, *map(_name_of, options.callbacks))
-    factories = (*user_callbacks.load(config.callbacks), *options.callbacks)
+    own = (user_callbacks.checked(_name_of(each), each) for each in options.callbacks)
+    factories = (*user_callbacks.load(config.callbacks), *own)
     options = replace(options, config=config, callbacks=factories)
     backend_name = backend.name()
     cache = Cache(options.cache, notice=reporter.say)
@@ -178,7 +180,7 @@ def _planned(
             callbacks=callback_names,
             config_name=options.name,
         )
-        clock, notes = Clock(folder, budget), [*notes, *split_notes]
+        clock, notes = Clock(folder, budget, saved_before), [*notes, *split_notes]
         reports = Reports(folder, digits, budget, clock, reporter.say, options.report)
         yield _Job(folder, plan, cache, options, budget, reporter, clock, reports), notes
 

@@ -86,15 +86,8 @@ def check_place(folder: Path) -> None:
 def damaged_files(run: RunFolder) -> list[str]:
     """Name what is missing or not as it was written, of the summary and of all finished fits.
 
-    The log and unfinished fits do not count.
-    """
-    return [*run.changed_artefacts(), *damaged_fits(run)]
-
-
-def damaged_fits(run: RunFolder) -> list[str]:
-    """Name the finished fits that are missing or not as they were written; reads every file.
-
-    It is the manifest where that cannot be read: nobody knows then which fits there were.
+    Unlike `RunFolder.changed_artefacts` it reads every file; the log and unfinished fits do not
+    count.
     """
     manifest = files.read_json(run.manifest)
     if not manifest:
@@ -102,7 +95,7 @@ def damaged_fits(run: RunFolder) -> list[str]:
     artefacts = manifest.get("artefacts")
     noted = (Path(name).parent.name for name in artefacts) if isinstance(artefacts, dict) else ()
     fits = {fit for fit in map(run.parse_fit_name, noted) if fit}
-    damaged = []
+    damaged = run.changed_artefacts()
     for member, fold in sorted(fits.union(run.finished_fits())):
         try:
             run.read_fit_arrays(member, fold)

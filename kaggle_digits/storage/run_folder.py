@@ -212,6 +212,15 @@ class RunFolder(FitFiles):
             if not path.is_file() or files.checksum(path) != expected
         ]
 
+    def torn(self) -> list[str]:
+        """Name what is whole but of another moment than the manifest, of what all fits change.
+
+        A process that ends while it writes the summary leaves it so; `run` makes it again.
+        """
+        written = {path.name for path in (self.submission, self.predictions, self.metrics)}
+        changed = written.intersection(self.changed_artefacts())
+        return sorted(name for name in changed if (self.folder / name).is_file())
+
     def wrote(self, path: Path, content: bytes) -> bool:
         """Return whether a summary file's content is the one that the manifest knows."""
         artefacts = _dict(files.read_json(self.manifest).get("artefacts"))

@@ -29,11 +29,11 @@ def name() -> str:
     Raises:
         UserError: it is none that Keras can train with, or it is not installed.
     """
+    chosen, origin = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     keras = sys.modules.get("keras")
     if keras and hasattr(keras, "config"):  # an import that has only begun has none yet
-        return keras.config.backend()
-    chosen, origin = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
-    if not chosen:
+        chosen, origin = keras.config.backend(), "the backend that Keras was imported with"
+    elif not chosen:
         settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
         origin = str(settings)
         try:

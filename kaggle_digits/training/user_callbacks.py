@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,7 @@ def load(paths: Sequence[str]) -> tuple[Callable[[], keras.callbacks.Callback], 
         The factories.
 
     Raises:
-        UserError: one cannot be imported, or is nothing that can be called; names it. What a
-            factory makes raises it too, once it is called, unless it is a callback.
+        UserError: one cannot be imported, or cannot be called so; names it.
     """
     factories = []
     for path in paths:
@@ -39,19 +40,26 @@ def load(paths: Sequence[str]) -> tuple[Callable[[], keras.callbacks.Callback], 
             ) from None
         if not callable(factory):
             raise UserError(f"callbacks: {path}: expected a class or function, found {factory!r}")
-        factories.append(partial(_make, path, factory))
+        with suppress(ValueError):  # some of what is written in C does not say what it takes
+            try:
+                inspect.signature(factory).bind()
+            except TypeError as error:
+                raise UserError(
+                    f"callbacks: {path}: is called without arguments: {error}"
+                ) from None
+        factories.append(checked(path, factory))
     return tuple(factories)
 
 
-def _make(path: str, factory: Callable[[], object]) -> keras.callbacks.Callback:
+def checked(name: str, factory: Callable[[], object]) -> Callable[[], keras.callbacks.Callback]:
+    """Return a factory that refuses, in one line with its name, to make anything but a callback."""
+    return partial(_made_by, name, factory)
+
+
+def _made_by(name: str, factory: Callable[[], object]) -> keras.callbacks.Callback:
     import keras
 
-    try:
-        made = factory()
-    except TypeError as error:
-        raise UserError(
-            f"callbacks: {path}: cannot be called ({error}); it gets no arguments"
-        ) from error
+    made = factory()
     if not isinstance(made, keras.callbacks.Callback):
-        raise UserError(f"callbacks: {path}: expected a Keras callback, made {made!r}")
+        raise UserError(f"callbacks: {name}: expected a Keras callback, made {made!r}")
     return made

@@ -587,6 +587,8 @@ def test_a_name_is_never_a_file_and_a_yaml_ending_always_is(tmp_path, monkeypatc
         (b"\xff\xfe\x00", "line 1: expected UTF-8 text, found the byte 0xff; save it as UTF-8"),
         (b"- a\n- b\n", "expected sections"),
         (b"just text", "expected sections"),
+        (b"[]", "expected sections"),
+        (b"false", "expected sections"),
     ],
 )
 def test_file_that_is_no_config(tmp_path, content, message):

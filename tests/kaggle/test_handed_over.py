@@ -75,10 +75,7 @@ def test_settings_that_do_not_fit_are_refused(read, values, found):
 def test_settings_that_cannot_be_read(tmp_path, content):
     if content:
         (tmp_path / "SETTINGS.json").write_text(content)
-    with pytest.raises(
-        UserError,
-        match=r"SETTINGS\.json: (expected a JSON object, found none|there is no such file)",
-    ):
+    with pytest.raises(UserError, match=r"SETTINGS\.json: expected a JSON object, found none"):
         Settings.read(tmp_path)
 
 

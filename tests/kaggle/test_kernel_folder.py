@@ -239,6 +239,12 @@ def test_the_command_needs_no_credentials(tmp_path, command, stand_in):
     assert (stand_in.calls, list((tmp_path / "home").iterdir())) == ([], [])  # no client came up
 
 
+def test_the_command_of_a_peer_can_be_typed(tmp_path, command):
+    assert command("kernel", "build", "--config", "peers/basic-cnn")[0] == 0
+    [code] = (tmp_path / "submissions" / "kernels").glob("*/*.py")
+    assert "\n    kaggle-digits kernel build --config peers/basic-cnn\n" in code.read_text()
+
+
 @pytest.mark.parametrize("kind", [[], ["--notebook"]])
 def test_where_the_data_is_does_not_travel_with_the_command(tmp_path, command, kind):
     place = tmp_path / "ada" / "private"

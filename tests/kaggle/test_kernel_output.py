@@ -152,6 +152,10 @@ def broken(output, kind):
         damaged["run/fits/cnn-fold1/model.keras"] = output["run/fits/cnn-fold1/model.keras"][:99]
     elif kind == "a fit is missing":
         damaged = {name: data for name, data in output.items() if "cnn-fold2/" not in name}
+    elif kind == "no submission":
+        del damaged["run/submission.csv"]
+    elif kind == "another config":
+        damaged["run/config.yaml"] += b"# cut"
     elif kind == "no manifest":
         del damaged["run/manifest.json"]
     elif kind == "leaves the folder":
@@ -164,6 +168,8 @@ def broken(output, kind):
     [
         ("cut off", "fits/cnn-fold1 in its output did not arrive as they were written"),
         ("a fit is missing", "fits/cnn-fold2 in its output did not arrive"),
+        ("no submission", "submission.csv in its output did not arrive"),
+        ("another config", "config.yaml in its output did not arrive"),
         ("no manifest", "its output holds no run; kaggle-digits kernel status"),
         ("leaves the folder", "'run/../../../evil', a path that leaves the folder"),
     ],
@@ -184,17 +190,15 @@ def test_what_is_not_sound_changes_nothing_at_home(
     assert not list(tmp_path.rglob("evil"))
 
 
-@pytest.mark.parametrize("end", [None, -9], ids=["missing", "of another moment"])
 def test_a_summary_that_the_end_of_the_kernel_has_torn_is_taken(
-    client, stand_in, undisturbed, home, end
+    client, stand_in, undisturbed, home
 ):
     put_out(stand_in, undisturbed.run)
     output = stand_in.outputs[KERNEL]
-    submission = output.pop("run/submission.csv")
-    if end:
-        output["run/submission.csv"] = submission[:end]
+    for name in ("manifest.json", "metrics.json"):  # of the fit before
+        output[f"run/{name}"] = (undisturbed.home / "cut-off" / name).read_bytes()
     run = fetch(client, KERNEL, print)
-    assert damaged_files(run) == ["submission.csv"]
+    assert damaged_files(run) == run.torn() == ["predictions.npz", "submission.csv"]
 
 
 def test_the_folder_that_one_is_in_is_not_replaced(client, stand_in, undisturbed, home):

@@ -94,6 +94,12 @@ def test_file_without_a_format_is_refused():
         read({key: value for key, value in PLAIN.items() if key != "format"})
 
 
+def test_a_file_without_an_object_is_refused(tmp_path):
+    (tmp_path / "outer.json").write_text("[]")
+    with pytest.raises(UserError, match=r"outer\.json: expected a JSON object, found none; delete"):
+        record.from_json(Outer, {}, 3, tmp_path / "outer.json")
+
+
 def test_nothing_is_refused():
     with pytest.raises(UserError, match=r"^run/outer\.json: there is no such file; repeat the"):
         read({})

@@ -136,13 +136,17 @@ def test_metrics_that_cannot_be_read_are_refused_in_one_line(tmp_path, change, m
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_missing_or_damaged_metrics_are_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file; repeat the command that makes it"),
+        ("{", "expected a JSON object, found none; delete the file"),
+        ("[]", "expected a JSON object, found none; delete the file"),
+    ],
+)
+def test_missing_or_damaged_metrics_are_refused(tmp_path, content, message):
     folder = RunFolder(tmp_path)
     if content is not None:
         folder.metrics.write_text(content)
-    with pytest.raises(
-        UserError,
-        match=r"metrics\.json: (expected a JSON object, found none|there is no such file)",
-    ):
+    with pytest.raises(UserError, match=rf"metrics\.json: {message}"):
         summary.read_metrics(folder)

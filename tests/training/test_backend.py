@@ -37,7 +37,12 @@ def test_tensorflow_is_the_default():
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [('{"backend": "jax"}', "jax"), ('{"epsilon": 1e-7}', "tensorflow"), ("{", "tensorflow")],
+    [
+        ('{"backend": "jax"}', "jax"),
+        ('{"epsilon": 1e-7}', "tensorflow"),
+        ("{", "tensorflow"),
+        ("[]", "tensorflow"),
+    ],
 )
 def test_keras_settings_name_the_backend(keras_home, content, expected):
     (keras_home / "keras.json").write_text(content)
@@ -48,6 +53,17 @@ def test_environment_goes_before_keras_settings(monkeypatch, keras_home):
     (keras_home / "keras.json").write_text('{"backend": "jax"}')
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     assert backend.name() == "torch"
+
+
+@pytest.mark.usefixtures("keras_home")
+def test_a_backend_that_keras_was_imported_with_goes_before_all(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    assert backend.name() == "tensorflow"
+    config = SimpleNamespace(backend=lambda: "numpy")
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=config))
+    with pytest.raises(UserError, match=r"^the backend that Keras was imported with: .* numpy"):
+        backend.name()
 
 
 def test_keras_settings_in_the_home_folder(monkeypatch, keras_home):
