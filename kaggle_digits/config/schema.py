@@ -344,6 +344,11 @@ class Config(Section):
         return self._resolved[name]
 
     @property
+    def picks_on_heldout(self) -> bool:
+        """Whether the training of any member looks at the rows that it holds out."""
+        return any(self.member(name).train.picks_on_heldout for name in self.members)
+
+    @property
     def precisions(self) -> dict[str, Precision]:
         """What each member is trained in, by its name; perhaps `auto` still."""
         return {name: self.member(name).train.precision for name in self.members}

@@ -113,7 +113,7 @@ def run(options: FrontierOptions, reporter: Reporter, budget: TimeBudget) -> Fro
     wanted = [(plan, loading.load(plan.config, plan.overrides)) for plan in options.plans]
     if options.own:
         name, config = options.own
-        if any(config.member(member).train.picks_on_heldout for member in config.members):
+        if config.picks_on_heldout:
             raise UserError(
                 f"{name}: its training looks at the rows that it holds out, so that its "
                 "accuracy would not compare; train for a fixed number of epochs"

@@ -135,10 +135,11 @@ def run(config: Path, options: Sequence[str]) -> int:
     command = [sys.executable, "-u", "-P", "-m", "kaggle_digits", "run", "--config", config]
     with subprocess.Popen([*command, "--data", session.data, "--out", out, *options]) as process:
         while process.returncode is None:
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(PUBLISH_SECONDS)
-            with suppress(UserError):  # there may be space on the disk when the run has ended
-                session.publish()
+            except subprocess.TimeoutExpired:
+                with suppress(UserError):  # there may be space on the disk when the run has ended
+                    session.publish()
     try:
         session.publish()
     except UserError as error:

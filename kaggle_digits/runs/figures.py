@@ -141,8 +141,7 @@ def _why_optimistic(config: Config) -> tuple[str, ...]:
     # Whoever fixes a label or drops a row trains on rows that the search saw all the same, and
     # digests cannot show that no row is one of them: any search counts.
     search = ("search",) if config.tuned else ()
-    looks = any(config.member(name).train.picks_on_heldout for name in config.members)
-    return (*search, "training") if looks else search
+    return (*search, "training") if config.picks_on_heldout else search
 
 
 def _score(probabilities: np.ndarray, labels: np.ndarray) -> Score | None:

@@ -274,8 +274,7 @@ def _as_compared(config: Config, searched: Config) -> Config:
     """Return a config with the seed and the threads of a search, and its precision for `auto`."""
     config = loading.changed(config, {"seed": searched.seed})
     config = auto.for_all_members(config, "threads", searched.train.threads)
-    known = searched.train.precision
-    config = auto.with_precision(config, {}, None if known == AUTO else known)
+    config = auto.with_precision(config, {}, searched.train.precision)
     return machine_settings.as_begun(config)
 
 

@@ -309,7 +309,7 @@ def _check_settings(config: Config, space: Space, settings: dict[str, Any]) -> N
         given = ", ".join(f"{name}={_as_text(value)}" for name, value in whole.items())
         problem = f"tune.space.{key}: does not fit with {given}: {error.problem}"
         raise UserError(problem) from None
-    if any(tried.member(member).train.picks_on_heldout for member in tried.members):
+    if tried.picks_on_heldout:
         raise UserError(
             f"tune.space.{key}: training would look at the rows that trials are compared on; "
             "leave early stopping and the schedule plateau out of a search"

@@ -187,9 +187,14 @@ def test_a_full_disk_does_not_end_the_session_before_its_run(monkeypatch, tmp_pa
         returncode = None
 
         def wait(self, timeout):
+            if not tried:
+                raise in_kernel.subprocess.TimeoutExpired("run", timeout)
             self.returncode = 3
 
+    tried = []
+
     def full():
+        tried.append(1)
         raise UserError("submission.csv: cannot be written")
 
     session = SimpleNamespace(run_folder=RunFolder(tmp_path), data="data", publish=full)
@@ -199,6 +204,7 @@ def test_a_full_disk_does_not_end_the_session_before_its_run(monkeypatch, tmp_pa
     monkeypatch.setattr(in_kernel.subprocess, "Popen", lambda command: process)
     assert in_kernel.run(tmp_path / "c.yaml", []) == 3
     assert capsys.readouterr().err == "kaggle-digits: submission.csv: cannot be written\n"
+    assert len(tried) == 2
 
 
 def test_without_a_submission_there_is_nothing_to_publish(begin, on_kaggle):

@@ -167,7 +167,8 @@ def test_costs_are_summed_over_invocations(tmp_path):
     for _ in range(2):  # within an invocation nothing counts twice
         metrics = run.update()
         assert metrics.wall_seconds == 150.0
-        assert 7 < metrics.saving_seconds < 7 + 50
+        # This process's seconds are those of all tests before, too.
+        assert 7 < metrics.saving_seconds <= 7 + files.io_seconds()
         assert metrics.saving_fraction == metrics.saving_seconds / 150
         assert metrics.peak_memory_bytes == 10**15
         assert metrics.images_per_second == 800 / 5
